@@ -1,0 +1,241 @@
+"""`python -m birefnet_core matte IN... -o OUT`: mattes of picture files."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import ImageColor
+from tqdm import tqdm
+
+from . import images
+from .model import MattingModel
+from .size import checked, fit_inside, network_size
+
+KINDS = ("cutout", "alpha", "composite")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture: where it is, and where each kind of output goes."""
+
+    source: Path
+    outputs: dict[str, Path]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs", nargs="+", metavar="IN", help="picture files, folders, or patterns such as 'in/*.jpg'"
+    )
+    parser.add_argument("-o", "--out", required=True, metavar="OUT", help="a file for one picture, else a folder")
+    parser.add_argument(
+        "--output",
+        action="append",
+        choices=KINDS,
+        help="cutout: the picture with transparency; alpha: grey, white = foreground; composite: on --background. "
+        "Repeatable, names then end in _cutout, _alpha, _composite (default: cutout)",
+    )
+    parser.add_argument(
+        "--background", type=parse_colour, metavar="COLOUR", help="composite on this, '#rrggbb' or a name"
+    )
+    parser.add_argument("--depth", type=int, choices=(8, 16), default=8, help="bits of the alpha picture (default: 8)")
+    parser.add_argument("--invert", action="store_true", help="keep the background instead of the foreground")
+    parser.add_argument("--model", default="bundled", help="bundled, a published name or a file (default: bundled)")
+    parser.add_argument("--models-dir", type=Path, help="where downloaded models are (default: models/ in the pack)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, ... (default: auto)")
+    parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "float16", "bfloat16"))
+    parser.add_argument("--patch-order", default="auto", choices=("auto", "2024", "2025"))
+    parser.add_argument(
+        "--size",
+        type=parse_size,
+        metavar="N|WxH",
+        help="at which the network sees the picture (default: the model's own)",
+    )
+    parser.add_argument("--keep-aspect", action="store_true", help="fit the picture's aspect inside the size")
+    parser.add_argument("--recursive", action="store_true", help="folders with their sub-folders")
+    parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist (an input never is)")
+
+
+def parse_colour(text: str) -> str:
+    try:
+        ImageColor.getcolor(text, "RGB")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no colour: give '#rrggbb' or a name such as white") from error
+    return text
+
+
+def parse_size(text: str) -> int | tuple[int, int]:
+    sides = text.lower().split("x")
+    try:
+        numbers = tuple(int(side) for side in sides)
+        return checked(numbers[0] if len(numbers) == 1 else numbers)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: give 1024 for a square or 2560x1440") from error
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code: 0 when every picture was written, 1 when some were not, 2 when nothing was begun."""
+    try:
+        sources, unmatched = find(args.inputs, recursive=args.recursive)
+        jobs = plan(sources, args.out, kinds(args))
+    except ValueError as error:
+        return refuse(error)
+    for pattern in unmatched:
+        print(f"{pattern}: no pictures there", file=sys.stderr)
+    from ..weights import load_model
+
+    try:
+        model = load_model(
+            args.model,
+            device=args.device,
+            dtype=args.dtype,
+            patch_order=args.patch_order,
+            models_dir=args.models_dir,
+        )
+    except (ValueError, OSError, RuntimeError) as error:
+        return refuse(error)
+    failed = matte_files(
+        model,
+        jobs,
+        size=args.size,
+        keep_aspect=args.keep_aspect,
+        background=args.background or "white",
+        depth=args.depth,
+        invert=args.invert,
+        overwrite=args.overwrite,
+    )
+    print(f"{len(jobs) - failed} of {len(jobs)} pictures matted into {args.out}")
+    return 1 if failed or unmatched else 0
+
+
+def refuse(error: Exception) -> int:
+    print(f"matte: {error}", file=sys.stderr)
+    return 2
+
+
+def kinds(args: argparse.Namespace) -> list[str]:
+    """The kinds of output asked for; --background stands for a composite, --depth 16 for alpha."""
+    asked = set(args.output or ())
+    if args.background is not None:
+        asked.add("composite")
+    if args.depth == 16:
+        asked.add("alpha")
+    return [kind for kind in KINDS if kind in asked] or ["cutout"]
+
+
+def find(inputs: list[str], *, recursive: bool = False) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """Files, folders and patterns -> each picture once, with its name below an output folder; and what matched nothing.
+
+    Patterns are expanded here because not every shell does. A file named outright is taken whatever its suffix, also
+    when it is missing, so that it is reported beside the others. Raises ValueError when there is nothing at all.
+    """
+    found: dict[str, tuple[Path, Path]] = {}
+    unmatched = []
+    for text in inputs:
+        path = Path(text)
+        if path.is_dir():
+            inside = sorted(file for file in path.glob("**/*" if recursive else "*") if is_picture(file))
+            pairs = [(file, file.relative_to(path)) for file in inside]
+        elif glob.has_magic(text) and not path.exists():
+            inside = sorted(Path(match) for match in glob.glob(text, recursive=True))
+            pairs = [(file, Path(file.name)) for file in inside if is_picture(file)]
+        else:
+            pairs = [(path, Path(path.name))]
+        if not pairs:
+            unmatched.append(text)
+        for file, name in pairs:
+            found.setdefault(os.path.realpath(file), (file, name))
+    if not found:
+        raise ValueError(f"no pictures in {', '.join(inputs)}")
+    return list(found.values()), unmatched
+
+
+def is_picture(path: Path) -> bool:
+    return path.suffix.lower() in images.READ_SUFFIXES and path.is_file()
+
+
+def plan(sources: list[tuple[Path, Path]], out: str, kinds: list[str]) -> list[Job]:
+    """Where everything goes. Raises ValueError when two outputs would share a name or one would replace an input."""
+    jobs = [Job(source, outputs(name, len(sources), out, kinds)) for source, name in sources]
+    taken = {os.path.normcase(os.path.realpath(source)): source for source, _ in sources}
+    sources_of = {}
+    for job in jobs:
+        for kind, path in job.outputs.items():
+            images.write_options(path, kind)
+            place = os.path.normcase(os.path.realpath(path))
+            if place in taken:
+                raise ValueError(f"{path} would replace the input {taken[place]}: choose another -o")
+            if place in sources_of:
+                raise ValueError(f"{sources_of[place]} and {job.source} would both become {path}: matte them apart")
+            sources_of[place] = job.source
+    return jobs
+
+
+def outputs(name: Path, count: int, out: str, kinds: list[str]) -> dict[str, Path]:
+    """The output of each kind for the picture called name, one of count pictures."""
+    single = count == 1 and Path(out).suffix and not out.endswith(("/", os.sep)) and not Path(out).is_dir()
+    base = Path(out) if single else Path(out) / name.with_suffix(".png")
+    if len(kinds) == 1:
+        return {kinds[0]: base}
+    suffix = base.suffix.lower()
+    suffixes = {kind: suffix if suffix in images.WRITE_OPTIONS[kind] else ".png" for kind in kinds}
+    return {kind: base.with_name(f"{base.stem}_{kind}{suffixes[kind]}") for kind in kinds}
+
+
+def matte_files(model: MattingModel, jobs: list[Job], **options) -> int:
+    """Matte and write every job, options as of matte_file, with a progress bar on stderr.
+
+    A job that fails is reported there in one sentence and the rest go on. Returns how many failed.
+    """
+    failed = 0
+    with tqdm(jobs, unit="picture", file=sys.stderr) as progress:
+        for job in progress:
+            try:
+                matte_file(model, job, **options)
+            except (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError) as error:
+                failed += 1
+                text = str(error) or type(error).__name__
+                tqdm.write(text if str(job.source) in text else f"{job.source}: {text}", file=sys.stderr)
+    return failed
+
+
+def matte_file(
+    model: MattingModel,
+    job: Job,
+    *,
+    size: int | tuple[int, int] | None = None,
+    keep_aspect: bool = False,
+    background: str = "white",
+    depth: int = 8,
+    invert: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Read, matte and write one picture. What was transparent in the file is transparent in its mattes.
+
+    size: as of MattingModel.predict; with keep_aspect the box inside which the picture's aspect is fitted. background:
+    of a composite. depth: bits of an alpha picture. invert: keep the background. overwrite: replace existing outputs.
+    """
+    for path in job.outputs.values():
+        images.refuse_existing(path, overwrite)
+    picture = images.read(job.source)
+    height, width = picture.pixels.shape[:2]
+    if keep_aspect:
+        size = fit_inside((width, height), network_size(size, model.spec.size, (width, height)))
+    alpha = model.predict(picture.pixels[None], size=size)[0]
+    if invert:
+        alpha = 1 - alpha
+    if picture.alpha is not None:
+        alpha = alpha * picture.alpha
+    saving = {"icc_profile": picture.icc_profile, "overwrite": overwrite}
+    for kind, path in job.outputs.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "alpha":
+            images.write_alpha(path, alpha, depth=depth, overwrite=overwrite)
+        elif kind == "cutout":
+            images.write_cutout(path, picture.pixels, alpha, **saving)
+        else:
+            images.write_composite(path, picture.pixels, alpha, background, **saving)

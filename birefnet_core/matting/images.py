@@ -1,0 +1,253 @@
+"""Picture files: reading every common kind upright and unclipped, writing mattes whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms, ImageColor, UnidentifiedImageError
+from torch import Tensor
+
+# Pillow's name of each format we read, and the suffixes by which a folder's pictures are found. A closed list: among
+# Pillow's other readers are some that start programs (EPS).
+FORMATS = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jfif"),
+    "MPO": (".mpo",),
+    "WEBP": (".webp",),
+    "AVIF": (".avif",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "JPEG2000": (".jp2",),
+    "TGA": (".tga",),
+}
+READ_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+
+# Suffix -> Pillow's options, for each kind of output.
+WRITE_OPTIONS = {
+    "alpha": {".png": {"format": "PNG"}},
+    "cutout": {
+        ".png": {"format": "PNG"},
+        ".webp": {"format": "WEBP", "lossless": True, "exact": True},  # exact keeps the colours where alpha is 0
+    },
+    "composite": {
+        ".png": {"format": "PNG"},
+        ".jpg": {"format": "JPEG", "quality": 95},
+        ".jpeg": {"format": "JPEG", "quality": 95},
+        ".webp": {"format": "WEBP", "quality": 95},
+    },
+}
+
+# What brings a picture with this EXIF orientation upright.
+ORIENTATION_TAG = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class ImageError(ValueError):
+    """A file that is not a picture we can read; the text is one sentence that begins with the file's name."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as `read` gives it.
+
+    pixels: [H, W, 3] float32 0..1. alpha: the file's own transparency [H, W] float32 0..1, None without one.
+    icc_profile: of pixels, None stands for sRGB. name: the file's name.
+    """
+
+    pixels: Tensor
+    alpha: Tensor | None
+    icc_profile: bytes | None
+    name: str
+
+
+def read(path: str | os.PathLike) -> Picture:
+    """Read a picture of any format in FORMATS, the first frame of an animation, turned upright by its EXIF orientation.
+
+    Grey pictures keep 16 bits; of 16-bit colour Pillow gives the upper 8. An RGB picture keeps its colours and its ICC
+    profile. CMYK becomes sRGB, through the embedded profile where there is one. The profile of a grey picture is
+    dropped (it would not fit RGB): its values are taken as sRGB.
+    Raises ImageError for a missing, foreign, damaged or oversized (Pillow's decompression bomb limit) file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder, not a picture")
+    if not path.exists():
+        raise ImageError(f"{path} does not exist")
+    Image.init()
+    try:
+        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+            image.load()
+            return _picture(image, path.name)
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path} is not a picture we can read ({', '.join(FORMATS)})") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # on damaged files Pillow's decoders raise nearly anything
+        raise ImageError(f"{path} cannot be read: {error or type(error).__name__}") from error
+
+
+def _picture(image: Image.Image, name: str) -> Picture:
+    profile = image.info.get("icc_profile")
+    image = _upright(image)
+    if image.mode == "CMYK":
+        image, profile = _srgb_from_cmyk(image, profile), None
+    elif profile is not None and profile[16:20] != b"RGB ":  # the header's colour space field
+        profile = None
+    if image.mode == "F" or image.mode.startswith("I"):
+        pixels, alpha = _deep_grey(image)
+    elif image.has_transparency_data:
+        rgba = np.asarray(image.convert("RGBA"))
+        pixels, alpha = rgba[..., :3], rgba[..., 3]
+    else:
+        pixels, alpha = np.asarray(image.convert("RGB")), None
+    return Picture(_unit(pixels), None if alpha is None else _unit(alpha), profile, name)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(ORIENTATION_TAG)
+    except Exception:  # damaged EXIF in a sound picture: leave it as it lies
+        return image
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+
+
+def _srgb_from_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:
+    if profile is not None:
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):  # a damaged or foreign profile: as if there were none
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    return image.convert("RGB")
+
+
+def _deep_grey(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """Grey of more than 8 bits as float [H, W, 3] and its transparency; Pillow's own conversion would clip it to 8."""
+    grey = np.asarray(image).astype(np.float64)
+    transparent = image.info.get("transparency")
+    alpha = None if transparent is None else (grey != transparent).astype(np.float32)
+    if image.mode == "F":
+        least, most = -1, 2  # room for what resizers overshoot
+    else:
+        grey, least, most = grey / 65535, 0, 1
+    if not (grey.min() >= least and grey.max() <= most):  # NaN fails too
+        raise ValueError("its grey values are neither integers 0..65535 nor floating point 0..1, save it with 16 bits")
+    return np.repeat(grey.clip(0, 1).astype(np.float32)[..., None], 3, axis=2), alpha
+
+
+def _unit(values: np.ndarray) -> Tensor:
+    """uint8 0..255 or float 0..1 -> float32 0..1."""
+    values = torch.from_numpy(np.array(values))
+    return values.float() / 255 if values.dtype == torch.uint8 else values
+
+
+def write_alpha(path: str | os.PathLike, alpha: Tensor, *, depth: int = 8, overwrite: bool = False) -> None:
+    """Write alpha [H, W] 0..1 as a grey PNG of depth 8 or 16 bits. Errors as in write."""
+    if depth not in (8, 16):
+        raise ValueError(f"depth must be 8 or 16, not {depth!r}")
+    write(path, Image.fromarray(_integers(alpha, depth)), "alpha", overwrite=overwrite)
+
+
+def write_cutout(
+    path: str | os.PathLike,
+    pixels: Tensor,
+    alpha: Tensor,
+    *,
+    icc_profile: bytes | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write pixels [H, W, 3] and alpha [H, W], both 0..1, as RGBA with straight alpha, PNG or lossless WebP by suffix.
+
+    8 bits a channel, also when the source had 16 (Pillow has no 16-bit RGBA). Errors as in write.
+    """
+    rgba = np.dstack([_integers(pixels), _integers(alpha)])
+    write(path, Image.fromarray(rgba), "cutout", icc_profile=icc_profile, overwrite=overwrite)
+
+
+def write_composite(
+    path: str | os.PathLike,
+    pixels: Tensor,
+    alpha: Tensor,
+    colour: str,
+    *,
+    icc_profile: bytes | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write pixels [H, W, 3] over a colour through alpha [H, W], all 0..1, as PNG, JPEG or WebP by suffix.
+
+    colour: "#rrggbb" or a CSS name, in the picture's own colour space. Blended in encoded values, as editors do.
+    ValueError for an unknown colour, other errors as in write.
+    """
+    background = torch.tensor(ImageColor.getcolor(colour, "RGB"), dtype=torch.float32, device=pixels.device) / 255
+    blended = torch.lerp(background, pixels, alpha[..., None])
+    write(path, Image.fromarray(_integers(blended)), "composite", icc_profile=icc_profile, overwrite=overwrite)
+
+
+def _integers(values: Tensor, depth: int = 8) -> np.ndarray:
+    """0..1 -> the nearest of 0..255 or 0..65535."""
+    most = 2**depth - 1
+    return (values.cpu().clamp(0, 1) * most).round().numpy().astype(np.uint8 if depth == 8 else np.uint16)
+
+
+def write(
+    path: str | os.PathLike,
+    image: Image.Image,
+    kind: str,
+    *,
+    icc_profile: bytes | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a picture of a kind in WRITE_OPTIONS, whole or not at all.
+
+    Raises ValueError for a suffix the kind is not written as, FileExistsError unless overwrite, OSError from the disk.
+    """
+    path = Path(path)
+    options = write_options(path, kind)
+    with whole_file(path, overwrite=overwrite) as file:
+        image.save(file, icc_profile=icc_profile, **options)
+
+
+def write_options(path: Path, kind: str) -> dict:
+    """Pillow's options for writing kind under this name; ValueError when its suffix will not do."""
+    known = WRITE_OPTIONS[kind]
+    if path.suffix.lower() not in known:
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise ValueError(f"{path}: {article} {kind} is written as {' or '.join(known)}")
+    return known[path.suffix.lower()]
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, *, overwrite: bool) -> Iterator[io.BufferedWriter]:
+    """A file to write that appears under its name when the block ends well, and leaves nothing behind when not."""
+    refuse_existing(path, overwrite)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+        refuse_existing(path, overwrite)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, not a file name to write to")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists and is not overwritten (--overwrite allows it)")

@@ -1,0 +1,172 @@
+"""A network and what it expects, as one callable: pictures in, alpha out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .size import network_size
+
+if TYPE_CHECKING:
+    from ..weights.catalog import ModelSpec
+
+LARGEST_BATCH = 4  # more brings no speed, only memory (upstream thread 106: 1 picture .33 s, 3 pictures 1.09 s)
+# Bytes of activations a pixel of network input needs in half precision: upstream's README reports 3.5 GB at 1024 x
+# 1024, and ours needs less, so this is an upper bound.
+BYTES_A_PIXEL = 3500
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "not enough gpu", "alloc_failed")
+
+
+class MattingModel:
+    """A BiRefNet network with its ModelSpec.
+
+    network: maps normalised [N, 3, H, W] to logits [N, 1, H, W] in evaluation mode, H and W multiples of 32.
+    spec: has `size` ((width, height), None for dynamic models), `mean` and `std` (three numbers each, for 0..1 RGB).
+    """
+
+    def __init__(self, network: nn.Module, spec: ModelSpec) -> None:
+        self.network = network
+        self.spec = spec
+
+    @torch.no_grad()
+    def predict(
+        self,
+        images: Tensor,
+        size: int | tuple[int, int] | None = None,
+        batch_size: int | None = None,
+        mode: str = "whole",
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """The alpha of each picture.
+
+        images: [B, H, W, 3] or [B, H, W, 4] (the fourth channel is ignored), floating point 0..1 or uint8 0..255, on
+            any device; values slightly outside 0..1 are clamped. Never changed.
+        size: at which the network sees the pictures: the side of a square or (width, height), rounded to multiples of
+            32; None: the model's own size.
+        batch_size: pictures a pass; None: one on a CPU, what fits in free memory on a GPU. Halved when memory runs out.
+        mode: "whole": the network sees the whole picture.
+        on_progress: called with (done, total) after each pass; what it raises stops the work and reaches the caller.
+
+        Returns alpha [B, H, W] float32 0..1 on the device of images, 1 = foreground. Beside input and output only one
+        batch is in memory, however many pictures there are.
+
+        Raises ValueError for arguments that do not fit the above, torch.OutOfMemoryError when a single picture does
+        not fit in memory, ArithmeticError when the network gives NaN.
+
+        The sigmoid comes before the way back to the picture's size, as in the reference's evaluation.
+        """
+        if mode != "whole":
+            raise ValueError(f'mode must be "whole", not {mode!r}')
+        if self.network.training:
+            raise ValueError("the network is in training mode: call network.eval() before predict")
+        check_images(images)
+        total, height, width = images.shape[:3]
+        seen = network_size(size, self.spec.size, (width, height))
+        weight = next(self.network.parameters())
+        batch = checked_batch_size(batch_size) or automatic_batch_size(seen, weight)
+        alpha = torch.empty(total, height, width, dtype=torch.float32, device=images.device)
+        done = 0
+        while done < total:
+            count = min(batch, total - done)
+            if not self._alpha_into(alpha[done : done + count], images[done : done + count], seen, weight):
+                if weight.device.type == "cuda":
+                    torch.cuda.empty_cache()
+                if count == 1:
+                    raise torch.OutOfMemoryError(
+                        f"not enough memory on {weight.device} for one {width} x {height} picture at the model size "
+                        f"{seen[0]} x {seen[1]}: choose a smaller size, half precision or a smaller model"
+                    )
+                batch = count // 2
+                continue
+            done += count
+            if on_progress is not None:
+                on_progress(done, total)
+        return alpha
+
+    def _alpha_into(self, alpha: Tensor, images: Tensor, seen: tuple[int, int], weight: Tensor) -> bool:
+        """Fill alpha [n, H, W] from images [n, H, W, 3|4]; False when memory ran out.
+
+        A function of its own: by the time it returns, the frames that held the failed pass's tensors are gone.
+        """
+        try:
+            logits = self.network(self._network_input(images, seen, weight))
+            if logits.isnan().any():
+                dtype = str(weight.dtype).removeprefix("torch.")
+                raise ArithmeticError(f"the network gave NaN in {dtype}: load the model as float32 or bfloat16")
+            alpha.copy_(resize(logits.float().sigmoid(), images.shape[1:3])[:, 0].clamp_(0, 1))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return False
+        return True
+
+    def _network_input(self, images: Tensor, seen: tuple[int, int], weight: Tensor) -> Tensor:
+        """images [n, H, W, 3|4] -> normalised [n, 3, h, w] in the network's dtype, on its device."""
+        rgb = images[..., :3].to(weight.device)
+        rgb = rgb.float() / 255 if rgb.dtype == torch.uint8 else rgb.float().clamp(0, 1)
+        width, height = seen
+        rgb = resize(rgb.permute(0, 3, 1, 2), (height, width))
+        mean, std = (rgb.new_tensor(values).view(1, 3, 1, 1) for values in (self.spec.mean, self.spec.std))
+        return ((rgb - mean) / std).to(weight.dtype, memory_format=torch.contiguous_format)
+
+
+def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resize of float [N, C, H, W] to size (height, width), antialiased downwards as Pillow's is."""
+    if images.shape[2:] == tuple(size):
+        return images
+    options = {"size": tuple(size), "mode": "bilinear", "antialias": True}
+    try:
+        return F.interpolate(images, **options)
+    except NotImplementedError:  # not every backend has the antialiased kernel
+        return F.interpolate(images.cpu(), **options).to(images.device)
+
+
+def check_images(images: Tensor) -> None:
+    """ValueError, one sentence, unless images can be matted (see MattingModel.predict)."""
+    if not isinstance(images, Tensor):
+        raise ValueError(f"images must be a tensor [B, H, W, 3], not {type(images).__name__}")
+    shape = list(images.shape)
+    if len(shape) == 3:
+        raise ValueError(f"images must be [B, H, W, 3], not {shape}: add a batch dimension with images[None]")
+    if len(shape) != 4 or shape[3] not in (3, 4):
+        hint = ": move the channels last with images.movedim(1, -1)" if len(shape) == 4 and shape[1] in (3, 4) else ""
+        raise ValueError(f"images must be [B, H, W, 3] or [B, H, W, 4], not {shape}{hint}")
+    if 0 in shape[1:3]:
+        raise ValueError(f"images must have at least one pixel a side, not {shape}")
+    if images.dtype == torch.uint8:
+        return
+    if not images.is_floating_point() or images.element_size() < 2:
+        raise ValueError(f"images must be floating point 0..1 or uint8 0..255, not {images.dtype}")
+    for index, image in enumerate(images[..., :3]):  # one at a time: no temporary grows with their number
+        least, most = (value.item() for value in image.aminmax())
+        if not (abs(least) < float("inf") and abs(most) < float("inf")):
+            raise ValueError(f"images[{index}] has NaN or infinite values")
+        if most > 2:
+            raise ValueError(f"images[{index}] goes up to {most:g}, which looks like 0..255: divide by 255")
+
+
+def checked_batch_size(batch_size: int | None) -> int | None:
+    if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(f"batch_size must be a positive integer or None, not {batch_size!r}")
+    return batch_size
+
+
+def automatic_batch_size(seen: tuple[int, int], weight: Tensor) -> int:
+    """How many pictures of the size seen (width, height) fit in free GPU memory, at most LARGEST_BATCH; else one."""
+    if weight.device.type != "cuda":
+        return 1  # batches bring no speed on a CPU
+    free = torch.cuda.mem_get_info(weight.device)[0]
+    cached = torch.cuda.memory_reserved(weight.device) - torch.cuda.memory_allocated(weight.device)
+    need = seen[0] * seen[1] * BYTES_A_PIXEL * weight.element_size() // 2
+    return max(1, min(LARGEST_BATCH, (free + cached) // need))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Devices without an error class of their own say it in a RuntimeError's text."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)

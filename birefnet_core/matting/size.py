@@ -1,0 +1,53 @@
+"""The size at which the network sees a picture. Sizes are (width, height), sides are multiples of STRIDE."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+STRIDE = 32
+DYNAMIC_SIDES = (256, 2304)  # the range the published dynamic models were trained on
+
+
+def network_size(
+    size: int | tuple[int, int] | None, spec_size: tuple[int, int] | None, picture_size: tuple[int, int]
+) -> tuple[int, int]:
+    """What the caller asked for, else the model's own size, else (dynamic models) the picture's own size.
+
+    size: a side of a square, (width, height), or None. spec_size: the model's (width, height), None for dynamic.
+    Returns (width, height), both rounded to multiples of 32. ValueError for sides that are not positive integers.
+    """
+    if size is not None:
+        return rounded(checked(size))
+    return rounded(spec_size) if spec_size is not None else dynamic_size(picture_size)
+
+
+def checked(size: int | tuple[int, int]) -> tuple[int, int]:
+    """An int (square) or a pair as (width, height); ValueError unless the sides are positive integers."""
+    sides = (size, size) if isinstance(size, Integral) else size
+    valid = isinstance(sides, (tuple, list)) and len(sides) == 2
+    if not valid or not all(isinstance(side, Integral) and not isinstance(side, bool) and side > 0 for side in sides):
+        raise ValueError(f"size must be a positive integer or a pair (width, height) of them, not {size!r}")
+    return int(sides[0]), int(sides[1])
+
+
+def rounded(size: tuple[float, float]) -> tuple[int, int]:
+    """Each side to the nearest multiple of 32, at least 32."""
+    width, height = (max(STRIDE, int(side / STRIDE + 0.5) * STRIDE) for side in size)
+    return width, height
+
+
+def dynamic_size(picture_size: tuple[int, int]) -> tuple[int, int]:
+    """The picture's own size, scaled so that its sides lie within 256-2304.
+
+    The aspect is kept unless it is more extreme than 9 : 1, where both limits cannot hold without a squeeze.
+    """
+    least, most = DYNAMIC_SIDES
+    scale = min(1.0, most / max(picture_size))
+    scale = max(scale, least / min(picture_size))
+    return rounded(tuple(min(most, side * scale) for side in picture_size))
+
+
+def fit_inside(picture_size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
+    """The largest size with the picture's aspect inside box, rounded to multiples of 32. All are (width, height)."""
+    scale = min(limit / side for limit, side in zip(box, picture_size, strict=True))
+    return rounded(tuple(side * scale for side in picture_size))
