@@ -1,0 +1,45 @@
+"""What varies between BiRefNet models: one frozen record, no global configuration."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The shape of one BiRefNet. The defaults are those of every published checkpoint but the backbone.
+
+    The switches are the rows of the paper's ablations: `reconstruction` (RM), `inward_reference` (InRef) and
+    `outward_reference` (OutRef) of table 2, `multi_stage_supervision` (MSS) of table 1, `context_fusion` (CFF) and
+    `image_pyramid` (IPT) of table 3. `classes` adds the auxiliary class head (219 for DIS5K-TR, 0 for none).
+
+    `block_channels`, `branch_channels` and `inward_channels` are the widths inside a reconstruction block, of each of
+    its deformable branches and inside an inward reference; narrow them for a small model.
+    `dropout` (after each reconstruction block's receptive fields) and `stochastic_depth` act in training only.
+    """
+
+    backbone: str = "swin_v1_l"
+    image_pyramid: bool = True
+    context_fusion: bool = True
+    reconstruction: bool = True
+    inward_reference: bool = True
+    outward_reference: bool = True
+    multi_stage_supervision: bool = True
+    classes: int = 0
+    block_channels: int = 64
+    branch_channels: int = 256
+    inward_channels: int = 64
+    dropout: float = 0.5
+    stochastic_depth: float = 0.0
+
+    def to_json(self) -> str:
+        """This architecture as one line of JSON, the form kept in a weight file's metadata."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Architecture":
+        """The architecture written by `to_json`. Raises ValueError that names fields this version does not know."""
+        values = json.loads(text)
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"architecture has fields this version does not know: {', '.join(sorted(unknown))}")
+        return cls(**values)

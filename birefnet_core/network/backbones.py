@@ -1,0 +1,149 @@
+"""The encoders: the eleven the paper's authors publish code for, DINOv3, and any four-level timm model.
+
+Every backbone maps [N,3,H,W] to four feature maps, shallow to deep.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import timm
+import torch
+import torch.nn as nn
+
+from .swin import Swin
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """How to build an encoder, and what it gives.
+
+    channels: of the four levels, shallow to deep, for one scale of the image.
+    build: stochastic depth rate -> module.
+    pyramid: True where the levels stand at strides 4, 8, 16, 32; False for a plain ViT (all at stride 16), which a neck
+        then turns into a pyramid.
+    """
+
+    channels: tuple[int, int, int, int]
+    build: Callable[[float], nn.Module]
+    pyramid: bool = True
+
+
+def find_backbone(name: str) -> Backbone:
+    """The registered backbone `name`, or the timm model of `timm:<model>`. ValueError lists what there is."""
+    if name in BACKBONES:
+        return BACKBONES[name]
+    if name.startswith("timm:"):
+        return _timm_backbone(name.removeprefix("timm:"))
+    raise ValueError(f"unknown backbone '{name}': use one of {', '.join(BACKBONES)}, or timm:<model name>")
+
+
+class Stages(nn.Module):
+    """A convolutional backbone as four stages run one after the other."""
+
+    def __init__(self, *stages: nn.Module):
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        levels = []
+        for stage in self.stages:
+            x = stage(x)
+            levels.append(x)
+        return levels
+
+
+class TimmFeatures(nn.Module):
+    """timm's `features_only` models, whatever their memory layout. `channels_last_output`: levels come as [N,H,W,C]."""
+
+    def __init__(self, model: nn.Module, channels: tuple[int, ...]):
+        super().__init__()
+        self.model = model
+        self.channels = channels
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [self._channels_first(level, c) for level, c in zip(self.model(x), self.channels, strict=True)]
+
+    @staticmethod
+    def _channels_first(level: torch.Tensor, channels: int) -> torch.Tensor:
+        nhwc = level.shape[1] != channels and level.shape[-1] == channels
+        return level.permute(0, 3, 1, 2) if nhwc else level
+
+
+def _swin(channels: int, depth: int, heads: int, window: int) -> Backbone:
+    return Backbone(
+        channels=tuple(channels << i for i in range(4)),
+        build=lambda rate: Swin(channels, (2, 2, depth, 2), tuple(heads << i for i in range(4)), window, rate),
+    )
+
+
+def _pvt(variant: str, channels: tuple[int, int, int, int]) -> Backbone:
+    def build(rate: float) -> nn.Module:
+        model = timm.create_model(f"pvt_v2_{variant}", num_classes=0, drop_path_rate=rate)
+        first, *rest = model.stages
+        return Stages(nn.Sequential(model.patch_embed, first), *rest)
+
+    return Backbone(channels, build)
+
+
+def _resnet50(rate: float) -> nn.Module:
+    model = timm.create_model("resnet50", num_classes=0, drop_path_rate=rate)
+    stem = nn.Sequential(model.conv1, model.bn1, model.act1, model.maxpool, model.layer1)
+    return Stages(stem, model.layer2, model.layer3, model.layer4)
+
+
+def _vgg(model_name: str, ends: tuple[int, int, int, int]) -> Callable[[float], nn.Module]:
+    """Cut after the pooling layers: strides 4, 8, 16, 32."""
+
+    def build(rate: float) -> nn.Module:
+        features = timm.create_model(model_name, num_classes=0).features
+        return Stages(*(features[start:end] for start, end in zip((0, *ends), ends)))
+
+    return build
+
+
+def _dinov3(variant: str, channels: int, levels: tuple[int, int, int, int]) -> Backbone:
+    def build(rate: float) -> nn.Module:
+        name = f"vit_{variant}_patch16_dinov3.lvd1689m"
+        return timm.create_model(name, features_only=True, out_indices=levels, dynamic_img_size=True, drop_path_rate=rate)
+
+    return Backbone((channels,) * 4, build, pyramid=False)
+
+
+def _timm_backbone(name: str) -> Backbone:
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name}*")[:5]
+        raise ValueError(f"timm has no model '{name}'" + (f"; did you mean {', '.join(close)}?" if close else ""))
+    with torch.device("meta"):
+        info = timm.create_model(name, features_only=True).feature_info
+    levels = {stride: i for i, stride in enumerate(info.reduction())}
+    if not {4, 8, 16, 32} <= set(levels):
+        raise ValueError(f"timm:{name} has levels at strides {info.reduction()}; BiRefNet needs 4, 8, 16 and 32")
+    indices = tuple(levels[stride] for stride in (4, 8, 16, 32))
+    channels = tuple(info.channels()[i] for i in indices)
+    return Backbone(
+        channels,
+        lambda rate: TimmFeatures(
+            timm.create_model(name, features_only=True, out_indices=indices, drop_path_rate=rate), channels
+        ),
+    )
+
+
+BACKBONES = {
+    "swin_v1_t": _swin(96, 6, 3, 7),
+    "swin_v1_s": _swin(96, 18, 3, 7),
+    "swin_v1_b": _swin(128, 18, 4, 12),
+    "swin_v1_l": _swin(192, 18, 6, 12),
+    "pvt_v2_b0": _pvt("b0", (32, 64, 160, 256)),
+    "pvt_v2_b1": _pvt("b1", (64, 128, 320, 512)),
+    "pvt_v2_b2": _pvt("b2", (64, 128, 320, 512)),
+    "pvt_v2_b5": _pvt("b5", (64, 128, 320, 512)),
+    "resnet50": Backbone((256, 512, 1024, 2048), _resnet50),
+    "vgg16": Backbone((128, 256, 512, 512), _vgg("vgg16", (10, 17, 24, 31))),
+    "vgg16bn": Backbone((128, 256, 512, 512), _vgg("vgg16_bn", (14, 24, 34, 44))),
+    "dino_v3_s": _dinov3("small", 384, (3, 5, 7, 11)),
+    "dino_v3_s_plus": _dinov3("small_plus", 384, (3, 5, 7, 11)),
+    "dino_v3_b": _dinov3("base", 768, (3, 5, 7, 11)),
+    "dino_v3_l": _dinov3("large", 1024, (5, 11, 17, 23)),
+    "dino_v3_h_plus": _dinov3("huge_plus", 1280, (7, 15, 23, 31)),
+    "dino_v3_7b": _dinov3("7b", 4096, (9, 19, 29, 39)),
+}

@@ -1,0 +1,126 @@
+"""The published key layout, both ways: upstream's names and patch order on disk, the paper's names in the network."""
+
+import re
+
+import torch
+
+from ..network.birefnet import BiRefNet
+from ..network.swin import WindowAttention
+from .patch_order import CANONICAL, reorder
+
+# Recomputed when absent; every other key is required.
+OPTIONAL = ("relative_position_index", "num_batches_tracked")
+
+# Our name -> published name, the first match of each group of rules. {n} in a published name is 4 - stage index.
+_BLOCK = r"^reconstruction\.blocks\.(\d)\."
+_RULES = [
+    (r"^localization\.backbone\.", "bb."),
+    (r"^localization\.class_head\.", "cls_head.0."),
+    (r"^localization\.neck\.(\d)\.", lambda m: f"decoder.pyramid_neck_x{int(m[1]) + 1}.conv."),
+    (r"^localization\.squeeze\.", "squeeze_module.0."),
+    (r"^reconstruction\.laterals\.(\d)\.", lambda m: f"decoder.lateral_block{4 - int(m[1])}.conv."),
+    (r"^reconstruction\.head\.conv\.", "decoder.conv_out1.0."),
+    (r"^reconstruction\.head\.inward\.", "decoder.ipt_blk1."),
+    (_BLOCK + r"reconstruction\.", lambda m: f"decoder.decoder_block{4 - int(m[1])}."),
+    (_BLOCK + r"inward\.", lambda m: f"decoder.ipt_blk{5 - int(m[1])}."),
+    (_BLOCK + r"side_output\.", lambda m: f"decoder.conv_ms_spvn_{4 - int(m[1])}."),
+    (_BLOCK + r"outward\.gradient\.conv\.", lambda m: f"decoder.gdt_convs_{4 - int(m[1])}.0."),
+    (_BLOCK + r"outward\.gradient\.norm\.", lambda m: f"decoder.gdt_convs_{4 - int(m[1])}.1."),
+    (_BLOCK + r"outward\.prediction\.", lambda m: f"decoder.gdt_convs_pred_{4 - int(m[1])}.0."),
+    (_BLOCK + r"outward\.attention\.", lambda m: f"decoder.gdt_convs_attn_{4 - int(m[1])}.0."),
+]
+_RECONSTRUCTION_RULES = [
+    (r"\.(conv_in|conv_out)\.conv\.", r".\1."),
+    (r"\.conv_(in|out)\.norm\.", r".bn_\1."),
+    (r"\.fields\.pooled\.conv\.", ".dec_att.global_avg_pool.1."),
+    (r"\.fields\.pooled\.norm\.", ".dec_att.global_avg_pool.2."),
+    (r"\.fields\.fuse\.conv\.", ".dec_att.conv1."),
+    (r"\.fields\.fuse\.norm\.", ".dec_att.bn1."),
+    (r"\.fields\.branches\.0\.", ".dec_att.aspp1."),
+    (r"\.fields\.branches\.(\d)\.", lambda m: f".dec_att.aspp_deforms.{int(m[1]) - 1}."),
+]
+_BRANCH_RULES = [
+    (r"(aspp\S*)\.norm\.", r"\1.bn."),
+    (r"(aspp\S*)\.conv\.(offset|modulator)\.", r"\1.atrous_conv.\2_conv."),
+    (r"(aspp\S*)\.conv\.weight$", r"\1.atrous_conv.regular_conv.weight"),
+]
+_INWARD_RULES = [(r"(ipt_blk\d)\.conv_in\.", r"\1.conv1.")]
+_BACKBONE_RULES = {
+    "resnet": [(r"^bb\.stages\.(\d)\.", lambda m: f"bb.conv{int(m[1]) + 1}.")],
+    "vgg": [(r"^bb\.stages\.(\d)\.", lambda m: f"bb.conv{int(m[1]) + 1}.")],
+    "pvt": [
+        (r"^bb\.stages\.0\.0\.", "bb.patch_embed1."),
+        (r"^bb\.stages\.0\.1\.", "bb.stages.0."),
+        (r"^bb\.stages\.(\d)\.downsample\.", lambda m: f"bb.patch_embed{int(m[1]) + 1}."),
+        (r"^bb\.stages\.(\d)\.blocks\.", lambda m: f"bb.block{int(m[1]) + 1}."),
+        (r"^bb\.stages\.(\d)\.norm\.", lambda m: f"bb.norm{int(m[1]) + 1}."),
+        (r"\.mlp\.dwconv\.", ".mlp.dwconv.dwconv."),
+    ],
+}
+
+
+def published_key(key: str, backbone: str) -> str:
+    """The published name of one of our state-dict keys. Parts the authors never published keep a name like ours."""
+    for pattern, replacement in _RULES:
+        key, found = re.subn(pattern, replacement, key)
+        if found:
+            break
+    rules = _INWARD_RULES + _RECONSTRUCTION_RULES + _BRANCH_RULES
+    if key.startswith("bb."):
+        rules = _BACKBONE_RULES.get(backbone.split("_")[0].rstrip("0123456789bn"), [])
+    for pattern, replacement in rules:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+def load_published(network: BiRefNet, state_dict: dict[str, torch.Tensor], patch_order: str = CANONICAL) -> None:
+    """Load weights in the published layout into `network`, in place.
+
+    patch_order: "2024" or "2025", the channel order of the decoder's image patches in `state_dict`.
+    Only `relative_position_index` and `num_batches_tracked` may be absent. Raises ValueError that names the keys that
+    are missing, unexpected or of another shape. `state_dict` is not changed; values are cast to the network's dtype.
+    """
+    own = network.state_dict()
+    names = {published_key(key, network.architecture.backbone): key for key in own}
+    given = {key: value for key, value in state_dict.items() if not key.endswith("relative_position_index")}
+    problems = [
+        _listing("missing", [k for k in names if k not in given and not k.endswith(OPTIONAL)]),
+        _listing("unexpected", [k for k in given if k not in names]),
+        _listing(
+            "of another shape",
+            [
+                f"{k} ({list(v.shape)}, the network has {list(own[names[k]].shape)})"
+                for k, v in given.items()
+                if k in names and v.shape != own[names[k]].shape
+            ],
+        ),
+    ]
+    if any(problems):
+        backbone = network.architecture.backbone
+        raise ValueError(f"weights do not fit a BiRefNet on {backbone}: " + "; ".join(filter(None, problems)))
+    given = reorder(given, patch_order, CANONICAL)
+    with torch.no_grad():
+        for key, value in given.items():
+            own[names[key]].copy_(value)
+
+
+def export_published(network: BiRefNet, patch_order: str = CANONICAL) -> dict[str, torch.Tensor]:
+    """The network's weights in the published layout and `patch_order` ("2024" or "2025"), every key included.
+
+    Raises ValueError for a network whose batch normalisation was folded away: that cannot be undone.
+    """
+    state = {published_key(k, network.architecture.backbone): v.detach().clone() for k, v in network.state_dict().items()}
+    if "squeeze_module.0.bn_in.weight" not in state:
+        raise ValueError("the network's batch normalisation is folded for inference: export the network it was made from")
+    for name, module in network.named_modules():
+        if isinstance(module, WindowAttention):
+            key = published_key(f"{name}.relative_position_index", network.architecture.backbone)
+            state[key] = module.relative_position_index.clone()
+    return reorder(state, CANONICAL, patch_order)
+
+
+def _listing(what: str, keys: list[str]) -> str:
+    if not keys:
+        return ""
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return f"{len(keys)} {what}: {', '.join(keys[:3])}{more}"
