@@ -1,0 +1,31 @@
+"""python -m train.evaluation_sets E1 --packages FOLDER --out FOLDER"""
+
+from __future__ import annotations
+
+import argparse
+
+import train.evaluation_sets
+from train.evaluation_sets import e1
+
+BUILDERS = {"E1": e1.build}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m train.evaluation_sets",
+        description=train.evaluation_sets.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("set", choices=BUILDERS, help="which set to build")
+    parser.add_argument("--packages", required=True, metavar="FOLDER", help="where the downloaded .deb files are")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="the new folder to build into")
+    options = parser.parse_args(arguments)
+    try:
+        fingerprint = BUILDERS[options.set](options.packages, options.out)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"{options.set} was not built: {error}") from None
+    print(f"{options.set} is in {options.out}; look at sheet.jpg there. Fingerprint of its pixels: {fingerprint}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Pictures of the evaluation: reading photographs and mattes, writing them whole, laying them out on one sheet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+def by_stem(folder: str | Path) -> dict[str, Path]:
+    """The picture files of a folder (not of its subfolders) by stem, sorted. ValueError when the folder is missing or
+    empty, or when two files share a stem."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+            continue
+        if path.stem in found:
+            both = f"both {found[path.stem].name} and {path.name}"
+            raise ValueError(f"{folder} has {both}: pairs are matched by stem, keep one")
+        found[path.stem] = path
+    if not found:
+        raise ValueError(f"{folder} has no pictures ({', '.join(sorted(SUFFIXES))})")
+    return found
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """An RGB photograph, EXIF orientation applied. ValueError naming the file when it cannot be read."""
+    return ImageOps.exif_transpose(_open(path)).convert("RGB")
+
+
+def read_matte(path: str | Path) -> np.ndarray:
+    """A matte as float64 [H, W] in 0..1, from 8 or 16 bits. Of a picture with transparency (a cut-out) its alpha
+    channel is the matte, otherwise the grey value. EXIF orientation is applied. ValueError naming the file when it
+    cannot be read."""
+    picture = ImageOps.exif_transpose(_open(path))
+    if picture.mode.startswith("I"):  # 16 bits arrive as I;16 or as I
+        return np.clip(np.asarray(picture, dtype=np.float64) / 65535, 0, 1)
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        alpha = picture.convert("RGBA").getchannel("A")
+        if alpha.getextrema() != (255, 255):
+            return np.asarray(alpha, dtype=np.float64) / 255
+    return np.asarray(picture.convert("L"), dtype=np.float64) / 255
+
+
+def to_grey(matte: np.ndarray) -> Image.Image:
+    """A matte [H, W] in 0..1 as an 8-bit picture, rounded to the nearest level."""
+    return Image.fromarray(np.rint(np.clip(matte, 0, 1) * 255).astype(np.uint8))
+
+
+def save_picture(picture: Image.Image, path: str | Path) -> None:
+    """Write a picture whole or not at all; the suffix of `path` names the format. Missing folders are made."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        picture.save(temporary, quality=92)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def contact_sheet(
+    rows: Sequence[tuple[str, Sequence[Image.Image]]], *, across: int = 1, cell: int = 192
+) -> Image.Image:
+    """Lay out labelled strips of pictures on one sheet to look at.
+
+    `rows`: (label, pictures side by side), each picture shrunk or enlarged to fit `cell` x `cell` pixels; `across`
+    strips stand beside each other. Returns an RGB picture. ValueError without rows.
+    """
+    if not rows:
+        raise ValueError("a contact sheet needs at least one picture")
+    caption, gap = 14, 4
+    wide = max(len(pictures) for _, pictures in rows) * cell + 3 * gap
+    high = cell + caption + gap
+    sheet = Image.new("RGB", (across * wide, -(-len(rows) // across) * high), (32, 32, 32))
+    draw = ImageDraw.Draw(sheet)
+    for index, (label, pictures) in enumerate(rows):
+        left, top = index % across * wide, index // across * high
+        draw.text((left + 2, top + 1), label, fill=(235, 235, 235))
+        for column, picture in enumerate(pictures):
+            sheet.paste(ImageOps.contain(picture.convert("RGB"), (cell, cell)), (left + column * cell, top + caption))
+    return sheet
+
+
+def _open(path: str | Path) -> Image.Image:
+    try:
+        picture = Image.open(path)
+        picture.load()
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{path} cannot be read as a picture: {error}") from None
+    return picture
