@@ -99,7 +99,13 @@ def _look_up(published: Published, endpoint: str, token: str | None) -> dict[str
     lfs = next((file.lfs for file in info.siblings or () if file.rfilename == filename), None)
     if lfs is None:
         raise DownloadError(f"{endpoint}/{repository} lists no {filename} with a SHA-256 in its commit {info.sha}.")
-    return {"repository": repository, "filename": filename, "commit": info.sha, "sha256": lfs["sha256"], "size": lfs["size"]}
+    return {
+        "repository": repository,
+        "filename": filename,
+        "commit": info.sha,
+        "sha256": lfs["sha256"],
+        "size": lfs["size"],
+    }
 
 
 def _fetch(record: dict[str, Any], part: Path, endpoint: str, token: str | None, report: Callable) -> None:
@@ -119,12 +125,12 @@ def _fetch(record: dict[str, Any], part: Path, endpoint: str, token: str | None,
         while (start := file.tell()) < size:
             cut = ConnectionError("the connection was closed early")
             try:
-                with _get(url, {**headers, "Range": f"bytes={start}-"}) as response:
+                with _get(url, {**headers, "Range": f"bytes={start}-"}) as (response, pieces):
                     hf_raise_for_status(response)
                     if response.status_code != 206:  # a server that sends the whole file again
                         file.seek(0)
                         file.truncate()
-                    for piece in _pieces(response):
+                    for piece in pieces:
                         file.write(piece)
                         if file.tell() - reported >= size // 200:
                             reported = file.tell()
@@ -137,23 +143,21 @@ def _fetch(record: dict[str, Any], part: Path, endpoint: str, token: str | None,
 
 
 @contextmanager
-def _get(url: str, headers: dict[str, str]) -> Iterator[Any]:
-    """A streamed GET by huggingface_hub's own client, for its proxies, certificates and offline switch: of requests
-    before version 1.0, which transformers 4 still asks for, and of httpx since. Both follow redirects to the storage
-    and keep the token from other hosts."""
+def _get(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[bytes]]]:
+    """The response to a GET and the pieces of its body as they arrive.
+
+    By huggingface_hub's own client, for its proxies, certificates and offline switch: of requests before version 1.0,
+    which transformers 4 still asks for, and of httpx since. Both follow redirects, and show other hosts no token.
+    """
     from huggingface_hub.utils import get_session
 
     session = get_session()
     if hasattr(session, "build_request"):
-        opened = session.stream("GET", url, headers=headers, timeout=_TIMEOUT_SECONDS, follow_redirects=True)
+        with session.stream("GET", url, headers=headers, timeout=_TIMEOUT_SECONDS, follow_redirects=True) as response:
+            yield response, response.iter_bytes()
     else:
-        opened = session.get(url, headers=headers, timeout=_TIMEOUT_SECONDS, stream=True)
-    with opened as response:
-        yield response
-
-
-def _pieces(response: Any) -> Iterator[bytes]:
-    return response.iter_bytes() if hasattr(response, "iter_bytes") else response.iter_content(1 << 16)
+        with session.get(url, headers=headers, timeout=_TIMEOUT_SECONDS, stream=True) as response:
+            yield response, response.iter_content(1 << 16)
 
 
 def _finish(record: dict[str, Any], part: Path, target: Path, endpoint: str) -> None:

@@ -43,7 +43,9 @@ class LocalHub:
     requests: list[Request] = field(default_factory=list)
 
     def __enter__(self):
-        self._servers = {name: ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, name)) for name in ("hub", "storage")}
+        self._servers = {
+            name: ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, name)) for name in ("hub", "storage")
+        }
         for server in self._servers.values():
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return self

@@ -17,6 +17,7 @@ from tests.weights.hub_server import LocalHub
 ROOT = Path(__file__).parents[2]
 BODY = random.Random(0).randbytes(3_000_000)
 PORTRAIT = ("ZhengPeng7/BiRefNet-portrait", "model.safetensors")
+CUT = 15 << 16  # whole pieces of requests, which huggingface_hub before 1.0 uses and which loses broken ones
 NAME, FILE = "BiRefNet-portrait", "BiRefNet-portrait.safetensors"
 CALL = "import sys; from birefnet_core.weights.download import download; print(download(*sys.argv[1:3], endpoint={}))"
 
@@ -101,24 +102,24 @@ def test_files_with_names_of_their_own(name, repository, filename, expected, tmp
 
 
 def test_a_cut_connection_is_taken_up_where_it_broke(hub, tmp_path):
-    hub.cut_after = [1_000_001, 500_000]
+    hub.cut_after = [CUT, 1 << 16]
     assert download(NAME, tmp_path, endpoint=hub.endpoint).read_bytes() == BODY
-    assert [request.range for request in hub.bodies] == ["bytes=0-", "bytes=1000001-", "bytes=1500001-"]
+    assert [request.range for request in hub.bodies] == ["bytes=0-", f"bytes={CUT}-", f"bytes={CUT + (1 << 16)}-"]
     assert sum(request.sent for request in hub.bodies) == len(BODY)
 
 
 def test_the_next_run_goes_on_where_the_last_one_broke(hub, tmp_path):
-    hub.cut_after, hub.body_status = [1_000_001], [200, 503]
+    hub.cut_after, hub.body_status = [CUT], [200, 503]
     with pytest.raises(DownloadError, match="HTTP 503.*what has arrived so far is kept"):
         download(NAME, tmp_path, endpoint=hub.endpoint)
     (part,) = tmp_path.iterdir()
-    assert part.name.endswith(".part") and part.read_bytes() == BODY[:1_000_001]
+    assert part.name.endswith(".part") and part.read_bytes() == BODY[:CUT]
 
     run = start(CALL.format("sys.argv[3]"), NAME, tmp_path, hub.endpoint)
     output, errors = run.communicate(timeout=120)
     assert output.strip() == str(tmp_path / FILE), errors
     assert (tmp_path / FILE).read_bytes() == BODY and names(tmp_path) == [FILE, FILE + ".json"]
-    assert hub.bodies[-1].range == "bytes=1000001-" and sum(request.sent for request in hub.bodies) == len(BODY)
+    assert hub.bodies[-1].range == f"bytes={CUT}-" and sum(request.sent for request in hub.bodies) == len(BODY)
 
 
 def test_a_server_that_cannot_resume_sends_everything_again(hub, tmp_path):
