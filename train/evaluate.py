@@ -121,8 +121,8 @@ def model_mattes(model, size: tuple[int, int] | None, keep: Path | None) -> Call
     import torch
 
     def matte(sample: Sample) -> np.ndarray:
-        pixels = torch.from_numpy(np.array(read_image(sample.image)))[None]
-        grey = to_grey(model.predict(pixels.float() / 255, size=size)[0].numpy())
+        pixels = torch.from_numpy(np.array(read_image(sample.image)))
+        grey = to_grey(model.predict(pixels[None], size=size)[0].numpy())
         if keep:
             save_picture(grey, keep / f"{sample.stem}.png")
         return np.asarray(grey, dtype=np.float64) / 255
@@ -165,7 +165,7 @@ def main(arguments: list[str] | None = None) -> list[Result]:
     options = _options(arguments)
     try:
         results = _run(options)
-    except (ValueError, OSError) as error:
+    except (ValueError, ArithmeticError, OSError) as error:  # ArithmeticError: the network gave NaN
         raise SystemExit(f"not evaluated: {error}") from None
     print(table(results))
     if options.out:

@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from birefnet_core.matting.model import MattingModel
+from birefnet_core.weights.catalog import ModelSpec
 from train import evaluate
 from train.metrics import METRICS, score
 from train.pictures import read_matte, save_picture, to_grey
@@ -95,15 +97,12 @@ def test_evaluate_says_which_prediction_is_wrong(data_set, spoil, complaint):
 
 
 def test_a_model_scores_as_its_saved_mattes_do(data_set):
-    class Inverted:
-        """Stands in for a MattingModel: what matters here is what evaluate hands over and makes of the answer."""
-
-        def predict(self, images, size=None):
-            assert images.shape == (1, 24, 32, 3) and images.dtype == torch.float32 and size == (64, 32)
-            return 1 - images.mean(3)
-
+    network = torch.nn.Conv2d(3, 1, kernel_size=1).eval()  # any network from picture to logits
+    with torch.no_grad():
+        network.weight.fill_(0.7)
+    model = MattingModel(network, ModelSpec(name="grey", backbone="none", size=(64, 32)))
     samples = evaluate.samples_of(gt=data_set / "set/gt", images=data_set / "set/im", pred=None)
-    by_model = evaluate.evaluate("set", samples, evaluate.model_mattes(Inverted(), (64, 32), data_set / "kept"))
+    by_model = evaluate.evaluate("set", samples, evaluate.model_mattes(model, None, data_set / "kept"))
     again = evaluate.main(["--pred", f"{data_set}/kept", "--gt", f"{data_set}/set/gt"])
     assert by_model.images == again[0].images
     assert len({figures["MAE"] for figures in by_model.images.values()}) == 3
