@@ -1,2 +1,30 @@
 """BiRefNet Suite: the network of "Bilateral Reference for High-Resolution Dichotomous Image Segmentation", its weights
-and matting, without ComfyUI. Everything heavy is imported on first use."""
+and matting, without ComfyUI.
+
+    import birefnet_core as bc
+    model = bc.load_model("bundled")
+    alpha = model.predict(images)      # [B,H,W,3] 0..1 -> [B,H,W] 0..1
+
+Names are imported on first use, so that `import birefnet_core` costs nothing.
+"""
+
+from importlib import import_module
+
+_HOMES = {
+    "Architecture": ".network",
+    "build_network": ".network",
+    "MattingModel": ".matting",
+    "ModelSpec": ".weights",
+    "export_published": ".weights",
+    "inspect": ".weights",
+    "load_model": ".weights",
+    "load_published": ".weights",
+    "save_model": ".weights",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name], __name__), name)

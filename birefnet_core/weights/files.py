@@ -1,0 +1,86 @@
+"""Weight files: reading safetensors and plain tensor pickles, writing safetensors whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import torch
+
+# What wraps the weights in a training checkpoint, and what wraps each key.
+_CONTAINERS = ("state_dict", "model", "model_state_dict", "net")
+_PREFIXES = ("module.", "_orig_mod.", "birefnet.", "model.")
+
+
+class WeightsError(ValueError):
+    """A weight file that cannot be used; the message names the file and says what it is and what to do."""
+
+
+def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors of a .safetensors or .pth file and the text metadata of the former, without wrapping prefixes.
+
+    Tensors stay memory-mapped where the format allows. Pickles are read with `weights_only=True`, which runs no code.
+
+    Raises:
+        WeightsError: missing, truncated, not a weight file, or a pickle that holds more than tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such file" if not path.exists() else f"{path}: this is a folder")
+    if path.suffix.lower() == ".safetensors":
+        state_dict, metadata = _read_safetensors(path)
+    else:
+        state_dict, metadata = _read_pickle(path), {}
+    return _strip_prefixes(state_dict), metadata
+
+
+def write_weights(path: str | os.PathLike[str], state_dict: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file under a temporary name, then rename it: it is there whole or not at all."""
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file({key: value.contiguous() for key, value in state_dict.items()}, partial, metadata)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(
+            f"{path}: not a whole safetensors file ({error}): the download or copy may have been cut, fetch it again"
+        ) from None
+
+
+def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise WeightsError(
+            f"{path}: this pickle holds more than tensors, and loading it could run any code in it, so it is refused: "
+            "ask its author for safetensors or a plain state dict"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise WeightsError(f"{path}: not a whole PyTorch file ({str(error).splitlines()[0]}): fetch it again") from None
+    for container in _CONTAINERS:
+        if isinstance(loaded, dict) and isinstance(loaded.get(container), dict):
+            loaded = loaded[container]
+    tensors = {k: v for k, v in loaded.items() if isinstance(v, torch.Tensor)} if isinstance(loaded, dict) else {}
+    if not tensors:
+        raise WeightsError(f"{path}: this PyTorch file holds no state dict")
+    return tensors
+
+
+def _strip_prefixes(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without what DataParallel, torch.compile or a wrapping module put before every key."""
+    while prefix := next((p for p in _PREFIXES if state_dict and all(k.startswith(p) for k in state_dict)), None):
+        state_dict = {key.removeprefix(prefix): value for key, value in state_dict.items()}
+    return state_dict

@@ -1,0 +1,260 @@
+"""From a name or a file to a model that mattes: `load_model`, `inspect`, `save_model`."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from ..matting.model import MattingModel
+from ..network import Architecture, BiRefNet, build_network
+from . import patch_order as patches
+from .catalog import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, published
+from .download import download
+from .files import WeightsError, read_weights, write_weights
+from .published import export_published, load_published
+from .recognise import recognise
+
+BUNDLED = Path(__file__).with_name("bundled.safetensors")
+MODELS_DIR = Path(__file__).parents[2] / "models"
+SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect` found. `problem` is empty for a file that loads; else one sentence, and only path and it are set."""
+
+    path: Path
+    spec: ModelSpec | None = None
+    architecture: Architecture | None = None
+    dtype: str = ""
+    parameters: int = 0
+    patch_order_reason: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+    def __str__(self) -> str:
+        if self.problem:
+            return f"{self.path}\n  problem      {self.problem}"
+        spec, size = self.spec, self.spec.size
+        rows = {
+            "name": spec.name,
+            "backbone": spec.backbone,
+            "size": f"{size[0]} x {size[1]}" if size else "dynamic, 256-2304 a side",
+            "task": spec.task,
+            "patch order": f"{spec.patch_order} ({self.patch_order_reason})",
+            "dtype": self.dtype,
+            "parameters": f"{self.parameters:,}",
+            "licence": spec.licence or "not stated",
+            "source": spec.source or "not stated",
+            "note": spec.note,
+        }
+        return "\n".join([str(self.path)] + [f"  {label:<12} {value}" for label, value in rows.items() if value])
+
+
+def load_model(
+    name: str | os.PathLike[str],
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    patch_order: str = "auto",
+    *,
+    models_dir: str | os.PathLike[str] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> MattingModel:
+    """A model ready to matte.
+
+    Args:
+        name: "bundled", a weight file, or a published name, which is downloaded into `models_dir` unless it is there.
+        device: "auto" (CUDA, XPU, MPS, else CPU) or a torch device.
+        dtype: "auto" (float16 on CUDA, float32 elsewhere), "float32", "float16", "bfloat16" or a torch.dtype.
+        patch_order: "auto", "2024" or "2025": the channel order of the file's image patches, see `patch_order.py`.
+        models_dir: `models/` in the pack by default.
+        on_progress: called with (bytes so far, bytes in all) of a download.
+
+    Raises:
+        WeightsError: a file that is not there, is broken or is something else; the message says what.
+        DownloadError: the model could not be fetched.
+        ValueError: no such model, device, dtype or patch order.
+    """
+    device = pick_device(device)
+    path = locate(name, models_dir, on_progress)
+    weights, metadata = read_weights(path)
+    found = _examine(path, weights, metadata, patch_order)
+    if found.problem:
+        raise WeightsError(f"{path}: {found.problem}")
+    if found.patch_order_reason.startswith("undecided"):
+        warnings.warn(f"{path.name}: patch order {found.patch_order_reason}", stacklevel=2)
+    network = build_network(found.architecture, dropout=0.0, stochastic_depth=0.0)
+    try:
+        load_published(network, weights, found.spec.patch_order)
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    network.eval().requires_grad_(False).fold_batch_norm_()
+    network.to(device=device, dtype=pick_dtype(dtype, device), memory_format=torch.channels_last)
+    return MattingModel(network, found.spec)
+
+
+def inspect(path: str | os.PathLike[str], patch_order: str = "auto") -> Inspection:
+    """What a weight file is: backbone, size, patch order and how that was decided, dtype, or what is wrong with it.
+
+    A file that cannot be used is no error here: the answer's `problem` says why.
+    """
+    path = Path(path)
+    try:
+        weights, metadata = read_weights(path)
+    except WeightsError as error:
+        return Inspection(path, problem=str(error).removeprefix(f"{path}: "))
+    return _examine(path, weights, metadata, patch_order)
+
+
+def save_model(
+    network: BiRefNet,
+    path: str | os.PathLike[str],
+    *,
+    spec: ModelSpec,
+    dtype: torch.dtype = torch.float16,
+    extra: dict[str, str] | None = None,
+) -> None:
+    """Write `network` as safetensors in the published layout, with what `load_model` needs to know as metadata.
+
+    spec.patch_order is the order written ("auto" means "2025"). `extra` adds lines of metadata, such as what it was
+    trained with. The file appears whole or not at all.
+    """
+    order = patches.CANONICAL if spec.patch_order == "auto" else spec.patch_order
+    weights = export_published(network, order)
+    metadata = {
+        "format": "pt",
+        "name": spec.name,
+        "architecture": network.architecture.to_json(),
+        "size": "dynamic" if spec.size is None else "x".join(map(str, spec.size)),
+        "mean": ",".join(map(str, spec.mean)),
+        "std": ",".join(map(str, spec.std)),
+        "task": spec.task,
+        "patch_order": order,
+        "licence": spec.licence,
+        "source": spec.source,
+        "note": spec.note,
+        **(extra or {}),
+    }
+    write_weights(path, {k: v.to(dtype) if v.is_floating_point() else v for k, v in weights.items()}, metadata)
+
+
+def locate(
+    name: str | os.PathLike[str],
+    models_dir: str | os.PathLike[str] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """The file of "bundled", a path, or a published name (downloaded if it is not in `models_dir`)."""
+    if name == "bundled":
+        if not BUNDLED.is_file():
+            raise WeightsError(f"{BUNDLED}: the bundled model is missing: fetch the repository again, whole")
+        return BUNDLED
+    path = Path(name)
+    if path.exists() or path.suffix.lower() in SUFFIXES:
+        return path
+    return download(str(name), models_dir or MODELS_DIR, on_progress=on_progress)
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """The torch device for a name; "auto" takes the first accelerator there is. ValueError for one torch cannot use."""
+    if device == "auto":
+        for kind in ("cuda", "xpu", "mps"):
+            backend = getattr(torch, kind, None)
+            if backend is not None and backend.is_available():
+                return torch.device(kind)
+        return torch.device("cpu")
+    try:
+        picked = torch.device(device)
+        torch.empty(0, device=picked)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device '{device}' cannot be used here: {str(error).splitlines()[0]}") from None
+    return picked
+
+
+def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """float16 on CUDA and float32 elsewhere for "auto"; else what was asked for. ValueError for anything else."""
+    if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
+        return dtype
+    if dtype == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be auto, {', '.join(DTYPES)}, got '{dtype}'")
+    return DTYPES[dtype]
+
+
+def _examine(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, str], asked: str) -> Inspection:
+    if asked not in ("auto", *patches.ORDERS):
+        raise ValueError(f"patch order must be one of auto, {', '.join(patches.ORDERS)}, got '{asked}'")
+    try:
+        architecture = _architecture(weights, metadata)
+    except ValueError as error:
+        return Inspection(path, problem=str(error))
+    spec = _spec(path, architecture, metadata)
+    order, reason = _decide_patch_order(weights, metadata, spec, asked)
+    dtypes = sorted({str(v.dtype).removeprefix("torch.") for v in weights.values() if v.is_floating_point()})
+    return Inspection(
+        path=path,
+        spec=replace(spec, patch_order=order, backbone=architecture.backbone),
+        architecture=architecture,
+        dtype=", ".join(dtypes),
+        parameters=sum(v.numel() for v in weights.values() if v.is_floating_point()),
+        patch_order_reason=reason,
+        metadata=metadata,
+    )
+
+
+def _architecture(weights: dict[str, torch.Tensor], metadata: dict[str, str]) -> Architecture:
+    if "architecture" in metadata:
+        return Architecture.from_json(metadata["architecture"])
+    return recognise(weights)
+
+
+def _spec(path: Path, architecture: Architecture, metadata: dict[str, str]) -> ModelSpec:
+    """From our own metadata, else from the table by file name, else what most published models have."""
+    if "architecture" in metadata:
+        return ModelSpec(
+            name=metadata.get("name") or path.stem,
+            backbone=architecture.backbone,
+            size=_parse_size(metadata.get("size", "1024x1024")),
+            mean=_parse_numbers(metadata.get("mean"), IMAGENET_MEAN),
+            std=_parse_numbers(metadata.get("std"), IMAGENET_STD),
+            task=metadata.get("task", "general"),
+            patch_order=metadata.get("patch_order", "auto"),
+            licence=metadata.get("licence", ""),
+            source=metadata.get("source", ""),
+            note=metadata.get("note", ""),
+        )
+    known = next((row.spec for row in published() if row.file_name.casefold() == path.name.casefold()), None)
+    if known is not None and known.backbone == architecture.backbone:
+        return known
+    return ModelSpec(path.stem, architecture.backbone, (1024, 1024))
+
+
+def _decide_patch_order(weights, metadata, spec: ModelSpec, asked: str) -> tuple[str, str]:
+    """The order and, in words, how it was decided."""
+    if asked != "auto":
+        return asked, "as asked"
+    if metadata.get("patch_order") in patches.ORDERS:
+        return metadata["patch_order"], "the file's own metadata"
+    if spec.patch_order != "auto":
+        return spec.patch_order, f"table of published models, {spec.name}"
+    order, score = patches.detect(weights)
+    if order is not None:
+        return order, f"the weights themselves, {abs(score):.0f} standard errors"
+    return patches.CANONICAL, f"undecided: the weights do not tell ({score:+.1f} standard errors); give it if edges look torn"
+
+
+def _parse_size(text: str) -> tuple[int, int] | None:
+    if text == "dynamic":
+        return None
+    width, height = (int(side) for side in text.split("x"))
+    return width, height
+
+
+def _parse_numbers(text: str | None, default: tuple[float, float, float]) -> tuple[float, float, float]:
+    return tuple(float(number) for number in text.split(",")) if text else default
