@@ -32,8 +32,8 @@ from PIL import Image
 if not __package__:  # run as a script: the repository on the path in place of train/
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from train.metrics import LOWER_IS_BETTER, METRICS, score  # noqa: E402
-from train.pictures import by_stem, contact_sheet, read_image, read_matte, save_picture, to_grey  # noqa: E402
+from train.metrics import LOWER_IS_BETTER, METRICS, score
+from train.pictures import by_stem, contact_sheet, read_image, read_matte, save_picture, to_grey
 
 SHOWN = 5  # names listed in a message
 

@@ -187,7 +187,7 @@ def test_e1_does_not_build_into_a_used_folder(packages, tmp_path):
 
 
 def test_the_command_says_which_package_to_download(tmp_path):
-    with pytest.raises(SystemExit, match="E1 was not built: .*apt-get download tuxpaint-stamps-default"):
+    with pytest.raises(SystemExit, match=r"E1 was not built: .*apt-get download tuxpaint-stamps-default"):
         command.main(["E1", "--packages", str(tmp_path), "--out", str(tmp_path / "E1")])
 
 

@@ -75,5 +75,5 @@ def test_metrics_refuse_what_is_no_pair_of_mattes(metric):
     good = np.full((4, 5), 0.5)
     shapes = [(good, good.T), (good[None], good[None]), (good[:0], good[:0])]
     for alpha, truth in [*shapes, (good * 255, good), (good, good * np.nan), (good - 1, good)]:
-        with pytest.raises(ValueError, match="alpha|truth"):
+        with pytest.raises(ValueError, match=r"alpha|truth"):
             metric(alpha, truth)
