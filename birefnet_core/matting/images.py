@@ -132,8 +132,14 @@ def _upright(image: Image.Image) -> Image.Image:
 def _srgb_from_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:
     if profile is not None:
         with contextlib.suppress(ImageCms.PyCMSError, OSError):  # a damaged or foreign profile: as if there were none
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            return ImageCms.profileToProfile(
+                image,
+                ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+                ImageCms.createProfile("sRGB"),
+                renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+                outputMode="RGB",
+                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            )
     return image.convert("RGB")
 
 

@@ -1,0 +1,393 @@
+import struct
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, PngImagePlugin
+
+from birefnet_core.matting import images
+from birefnet_core.matting.images import ImageError, read
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (5, 7), dtype=np.uint8)
+RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+RGBA = RNG.integers(0, 256, (5, 7, 4), dtype=np.uint8)
+DEEP = np.array([[0, 1, 255, 256], [257, 32768, 65534, 65535]], dtype=np.uint16)
+
+
+def saved(image, path, **options):
+    image.save(path, **options)
+    return path
+
+
+def levels(pixels):
+    """float 0..1 -> exact levels of 0..255."""
+    scaled = pixels * 255
+    torch.testing.assert_close(scaled, scaled.round(), atol=1e-3, rtol=0)
+    return scaled.round().numpy().astype(np.uint8)
+
+
+def cmyk_profile():
+    """A small CMYK profile of our own: the coloured inks do nothing, black ink goes from mid grey (L 50) to black."""
+    grid = bytes([127, 128, 128, 0, 128, 128]) * 8  # Lab in 8 bits at the 2^4 corners, black ink runs fastest
+    ramp = bytes(range(256))
+    identity = b"".join(struct.pack(">i", 65536 * value) for value in (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + identity + ramp * 4 + grid + ramp * 3
+    description = b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78)
+    white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)
+    tags = [(b"desc", description), (b"wtpt", white), (b"A2B0", table)]
+    offset, directory, body = 128 + 4 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for name, data in tags:
+        data += bytes(-len(data) % 4)
+        directory += name + struct.pack(">II", offset + len(body), len(data))
+        body += data
+    size = offset + len(body)
+    header = struct.pack(">I4sI4s4s4s", size, b"lcms", 0x02400000, b"prtr", b"CMYK", b"Lab ")
+    header += struct.pack(">6H", 2024, 1, 1, 0, 0, 0) + b"acsp" + bytes(28)
+    header += struct.pack(">3i", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + directory + body
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".webp", ".ppm"])
+def test_rgb(tmp_path, suffix):
+    picture = read(
+        saved(Image.fromarray(RGB), tmp_path / f"a{suffix}", **({"lossless": True} if suffix == ".webp" else {}))
+    )
+    assert picture.name == f"a{suffix}"
+    assert picture.pixels.dtype == torch.float32
+    assert np.array_equal(levels(picture.pixels), RGB)
+    assert picture.alpha is None
+    assert picture.icc_profile is None
+
+
+def test_jpeg(tmp_path):
+    picture = read(saved(Image.new("RGB", (16, 8), (250, 120, 10)), tmp_path / "a.jpg", quality=100))
+    assert picture.pixels.shape == (8, 16, 3)
+    torch.testing.assert_close(picture.pixels[4, 8] * 255, torch.tensor([250.0, 120.0, 10.0]), atol=3, rtol=0)
+
+
+def test_rgba_keeps_the_colours_under_transparency(tmp_path):
+    picture = read(saved(Image.fromarray(RGBA), tmp_path / "a.png"))
+    assert np.array_equal(levels(picture.pixels), RGBA[..., :3])
+    assert np.array_equal(levels(picture.alpha), RGBA[..., 3])
+
+
+def test_grey_and_grey_with_alpha(tmp_path):
+    grey = read(saved(Image.fromarray(GREY), tmp_path / "l.png"))
+    assert np.array_equal(levels(grey.pixels), np.dstack([GREY] * 3))
+    assert grey.alpha is None
+    both = read(saved(Image.fromarray(RGBA[..., :2].copy(), "LA"), tmp_path / "la.png"))
+    assert np.array_equal(levels(both.pixels), np.dstack([RGBA[..., 0]] * 3))
+    assert np.array_equal(levels(both.alpha), RGBA[..., 1])
+
+
+def test_black_and_white(tmp_path):
+    bits = Image.fromarray(GREY).convert("1")
+    picture = read(saved(bits, tmp_path / "a.png"))
+    assert np.array_equal(levels(picture.pixels)[..., 0], np.array(bits) * np.uint8(255))
+    assert set(picture.pixels.unique().tolist()) == {0.0, 1.0}
+
+
+def palette_picture():
+    image = Image.fromarray(np.array([[0, 1, 2], [2, 1, 0]], dtype=np.uint8), "P")
+    image.putpalette([255, 0, 0, 0, 128, 0, 10, 20, 30])
+    return image
+
+
+PALETTE_COLOURS = np.array([[255, 0, 0], [0, 128, 0], [10, 20, 30]], dtype=np.uint8)[[[0, 1, 2], [2, 1, 0]]]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.gif", "a.bmp", "a.tif"])
+def test_palette(tmp_path, name):
+    picture = read(saved(palette_picture(), tmp_path / name))
+    assert np.array_equal(levels(picture.pixels), PALETTE_COLOURS)
+    assert picture.alpha is None
+
+
+@pytest.mark.parametrize(
+    ("name", "transparency", "expected"),
+    [
+        ("a.png", 1, [[255, 0, 255], [255, 0, 255]]),
+        ("a.gif", 1, [[255, 0, 255], [255, 0, 255]]),
+        ("a.png", bytes([10, 128, 255]), [[10, 128, 255], [255, 128, 10]]),
+    ],
+)
+def test_palette_with_transparency(tmp_path, name, transparency, expected):
+    picture = read(saved(palette_picture(), tmp_path / name, transparency=transparency))
+    assert np.array_equal(levels(picture.alpha), expected)
+    opaque = np.array(expected) > 0
+    assert np.array_equal(levels(picture.pixels)[opaque], PALETTE_COLOURS[opaque])
+
+
+def test_a_transparent_colour(tmp_path):
+    colours = np.array([[[1, 2, 3], [4, 5, 6]]], dtype=np.uint8)
+    picture = read(saved(Image.fromarray(colours), tmp_path / "a.png", transparency=(4, 5, 6)))
+    assert np.array_equal(levels(picture.alpha), [[255, 0]])
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path, name):
+    picture = read(saved(Image.fromarray(DEEP), tmp_path / name))
+    assert picture.pixels.shape == (2, 4, 3)
+    for channel in picture.pixels.unbind(-1):
+        assert np.array_equal((channel.double() * 65535).round().numpy(), DEEP)
+
+
+def test_big_endian_sixteen_bits(tmp_path):
+    picture = read(saved(Image.fromarray(DEEP.astype(">u2")), tmp_path / "a.tif"))
+    with Image.open(tmp_path / "a.tif") as image:
+        assert image.mode == "I;16B"
+    assert np.array_equal((picture.pixels[..., 0].double() * 65535).round().numpy(), DEEP)
+
+
+def test_sixteen_bits_with_a_transparent_level(tmp_path):
+    picture = read(saved(Image.fromarray(DEEP), tmp_path / "a.png", transparency=256))
+    assert picture.alpha.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+
+
+def test_integers_of_32_bits_and_floating_point(tmp_path):
+    integers = read(saved(Image.fromarray(DEEP.astype(np.int32)), tmp_path / "i.tif"))
+    assert np.array_equal((integers.pixels[..., 1].double() * 65535).round().numpy(), DEEP)
+    floats = read(saved(Image.fromarray(np.array([[-0.25, 0.5, 1.25]], dtype=np.float32)), tmp_path / "f.tif"))
+    assert floats.pixels[0, :, 2].tolist() == [0, 0.5, 1]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([[0, 2**30]], dtype=np.int32),
+        np.array([[-5, 3]], dtype=np.int32),
+        np.array([[0, 255.0]], dtype=np.float32),
+        np.array([[0, np.nan]], dtype=np.float32),
+    ],
+)
+def test_grey_of_unknown_range_is_refused(tmp_path, values):
+    with pytest.raises(ImageError, match="deep.tif cannot be read: its grey values are neither"):
+        read(saved(Image.fromarray(values), tmp_path / "deep.tif"))
+
+
+def test_cmyk_without_profile(tmp_path):
+    picture = read(saved(Image.new("CMYK", (4, 4), (0, 255, 255, 0)), tmp_path / "a.tif"))
+    assert levels(picture.pixels)[0, 0].tolist() == [255, 0, 0]
+    jpeg = read(saved(Image.new("CMYK", (16, 16), (255, 0, 0, 0)), tmp_path / "a.jpg", quality=100))
+    torch.testing.assert_close(jpeg.pixels[8, 8], torch.tensor([0.0, 1.0, 1.0]), atol=0.02, rtol=0)
+
+
+def test_cmyk_goes_through_its_profile(tmp_path):
+    red = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    picture = read(saved(red, tmp_path / "a.jpg", icc_profile=cmyk_profile(), quality=100))
+    torch.testing.assert_close(picture.pixels[8, 8] * 255, torch.full((3,), 119.0), atol=3, rtol=0)  # L 50 is 119
+    assert picture.icc_profile is None
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_cmyk_with_a_wrong_profile_is_as_without(tmp_path, srgb_profile, foreign):
+    profile = srgb_profile if foreign else b"no profile at all" * 20
+    picture = read(saved(Image.new("CMYK", (4, 4), (0, 255, 255, 0)), tmp_path / "a.tif", icc_profile=profile))
+    assert levels(picture.pixels)[0, 0].tolist() == [255, 0, 0]
+    assert picture.icc_profile is None
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp"])
+def test_rgb_profile_is_kept(tmp_path, name, srgb_profile):
+    picture = read(saved(Image.fromarray(RGB), tmp_path / name, icc_profile=srgb_profile))
+    assert picture.icc_profile == srgb_profile
+
+
+def test_a_profile_that_does_not_fit_rgb_is_dropped(tmp_path, srgb_profile):
+    grey_profile = srgb_profile[:16] + b"GRAY" + srgb_profile[20:]
+    assert read(saved(Image.fromarray(GREY), tmp_path / "a.png", icc_profile=grey_profile)).icc_profile is None
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(tmp_path, orientation, suffix):
+    upright = np.kron(np.arange(6).reshape(2, 3) * 40, np.ones((16, 16))).astype(np.uint8)
+    # What a camera stores so that this orientation shows `upright`: row and column 0 lie where EXIF 2.3 says.
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.T,
+        6: upright.T[::-1],
+        7: upright[::-1, ::-1].T,
+        8: upright.T[:, ::-1],
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(np.dstack([stored] * 3)).save(
+        path, exif=exif, **({} if suffix in (".png", ".tif") else {"quality": 95})
+    )
+    picture = read(path)
+    assert picture.pixels.shape == (32, 48, 3)
+    found = picture.pixels[8::16, 8::16, 0] * 255
+    torch.testing.assert_close(found, torch.arange(6.0).view(2, 3) * 40, atol=4, rtol=0)
+
+
+def test_exif_orientation_of_sixteen_bits(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = read(saved(Image.fromarray(DEEP), tmp_path / "a.png", exif=exif))
+    assert np.array_equal((picture.pixels[..., 0].double() * 65535).round().numpy(), np.rot90(DEEP, -1))
+
+
+def test_damaged_exif_does_not_spoil_the_picture(tmp_path):
+    path = saved(Image.new("RGB", (16, 8), "red"), tmp_path / "a.jpg", exif=b"Exif\0\0MM not really")
+    assert read(path).pixels.shape == (8, 16, 3)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.tif"])
+def test_first_frame_of_an_animation(tmp_path, name):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    options = {"lossless": True} if name == "a.webp" else {}
+    picture = read(saved(frames[0], tmp_path / name, save_all=True, append_images=frames[1:], **options))
+    assert levels(picture.pixels)[0, 0].tolist() == [255, 0, 0]
+
+
+def test_files_that_are_no_pictures(tmp_path):
+    (tmp_path / "notes.png").write_text("these are words")
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "vector.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
+    for name, message in {
+        "missing.png": "missing.png does not exist",
+        ".": "is a folder",
+        "notes.png": "notes.png is not a picture we can read",
+        "empty.png": "empty.png is not a picture we can read",
+        "vector.eps": "vector.eps is not a picture we can read",
+    }.items():
+        with pytest.raises(ImageError, match=message) as raised:
+            read(tmp_path / name)
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".bmp", ".gif"])
+def test_truncated_files(tmp_path, suffix):
+    noise = Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    whole = saved(noise, tmp_path / f"whole{suffix}").read_bytes()
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ImageError, match=f"cut{suffix} "):
+        read(cut)
+
+
+def test_a_decompression_bomb(tmp_path, monkeypatch):
+    path = saved(Image.fromarray(RGB), tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(ImageError, match="bomb.png cannot be read: .*decompression bomb"):
+        read(path)
+
+
+def test_broken_text_chunks_are_an_image_error(tmp_path):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("comment", "x" * (PngImagePlugin.MAX_TEXT_CHUNK + 1), zip=True)
+    with pytest.raises(ImageError, match="a.png cannot be read"):
+        read(saved(Image.fromarray(RGB), tmp_path / "a.png", pnginfo=text))
+
+
+# Writing
+
+
+ALPHA = torch.linspace(0, 1, 35).view(5, 7)
+PIXELS = torch.from_numpy(RGB).float() / 255
+
+
+def test_alpha_of_8_and_16_bits(tmp_path):
+    images.write_alpha(tmp_path / "8.png", ALPHA)
+    images.write_alpha(tmp_path / "16.png", ALPHA, depth=16)
+    with Image.open(tmp_path / "8.png") as image:
+        assert image.mode == "L"
+        assert np.array_equal(np.array(image), (ALPHA * 255).round().numpy())
+    with Image.open(tmp_path / "16.png") as image:
+        assert image.mode == "I;16"
+        assert np.array_equal(np.array(image), (ALPHA * 65535).round().numpy())
+    torch.testing.assert_close(read(tmp_path / "16.png").pixels[..., 0], ALPHA, atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="depth must be 8 or 16, not 12"):
+        images.write_alpha(tmp_path / "12.png", ALPHA, depth=12)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".PNG"])
+def test_cutout_keeps_colours_and_profile(tmp_path, suffix, srgb_profile):
+    path = tmp_path / f"a{suffix}"
+    images.write_cutout(path, PIXELS, ALPHA, icc_profile=srgb_profile)
+    picture = read(path)
+    assert np.array_equal(levels(picture.pixels), RGB)  # also where alpha is 0
+    assert np.array_equal(levels(picture.alpha), (ALPHA * 255).round().numpy())
+    assert picture.icc_profile == srgb_profile
+
+
+@pytest.mark.parametrize("colour", ["#00ff00", "lime", "#0f0"])
+def test_composite_on_a_colour(tmp_path, colour, srgb_profile):
+    images.write_composite(tmp_path / "a.png", PIXELS, ALPHA, colour, icc_profile=srgb_profile)
+    picture = read(tmp_path / "a.png")
+    green = torch.tensor([0.0, 1.0, 0.0])
+    expected = PIXELS * ALPHA[..., None] + green * (1 - ALPHA[..., None])
+    torch.testing.assert_close(picture.pixels, expected, atol=0.51 / 255, rtol=0)
+    assert picture.alpha is None
+    assert picture.icc_profile == srgb_profile
+
+
+@pytest.mark.parametrize(
+    ("suffix", "format"), [(".jpg", "JPEG"), (".jpeg", "JPEG"), (".webp", "WEBP"), (".png", "PNG")]
+)
+def test_composite_format_by_suffix(tmp_path, suffix, format):
+    path = tmp_path / f"a{suffix}"
+    images.write_composite(path, torch.full((16, 16, 3), 0.5), torch.zeros(16, 16), "#204060")
+    with Image.open(path) as image:
+        assert image.format == format
+        assert np.abs(np.array(image).astype(int) - (0x20, 0x40, 0x60)).max() <= 3
+
+
+def test_unknown_colour_and_unknown_suffix(tmp_path):
+    with pytest.raises(ValueError, match="greenish"):
+        images.write_composite(tmp_path / "a.png", PIXELS, ALPHA, "greenish")
+    with pytest.raises(ValueError, match="a.jpg: a cutout is written as .png or .webp"):
+        images.write_cutout(tmp_path / "a.jpg", PIXELS, ALPHA)
+    with pytest.raises(ValueError, match="a: an alpha is written as .png"):
+        images.write_alpha(tmp_path / "a", ALPHA)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten_unless_asked(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"precious")
+    with pytest.raises(FileExistsError, match="a.png exists"):
+        images.write_alpha(path, ALPHA)
+    assert path.read_bytes() == b"precious"
+    images.write_alpha(path, ALPHA, overwrite=True)
+    assert read(path).pixels.shape == (5, 7, 3)
+    (tmp_path / "b.png").mkdir()
+    with pytest.raises(IsADirectoryError, match="b.png is a folder"):
+        images.write_alpha(tmp_path / "b.png", ALPHA, overwrite=True)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
+def test_a_write_that_fails_midway_leaves_nothing(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"precious")
+    seen = []
+    with pytest.raises(KeyboardInterrupt), images.whole_file(path, overwrite=True) as file:
+        file.write(b"half a pict")
+        file.flush()
+        seen = sorted(entry.name for entry in tmp_path.iterdir())
+        raise KeyboardInterrupt
+    assert len(seen) == 2  # the temporary was beside it, in the same folder
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
+    assert path.read_bytes() == b"precious"
+
+
+def test_an_encoder_that_fails_leaves_nothing(tmp_path):
+    too_wide = torch.zeros(1, 20000, 3)  # WebP ends at 16383 pixels a side
+    with pytest.raises((ValueError, OSError)):
+        images.write_composite(tmp_path / "a.webp", too_wide, too_wide[..., 0], "white")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path):
+    path = tmp_path / "a.png"
+    with pytest.raises(FileExistsError), images.whole_file(path, overwrite=False) as file:
+        file.write(b"ours")
+        path.write_bytes(b"theirs")
+    assert path.read_bytes() == b"theirs"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]

@@ -1,0 +1,266 @@
+import argparse
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from birefnet_core.matting import MattingModel, command
+from birefnet_core.matting.images import read
+
+
+@pytest.fixture
+def matte(model, monkeypatch):
+    """`matte ARGUMENTS...` with the narrow network in place of what load_model would load; gives the exit code."""
+    loaded = []
+
+    def load_model(name, **options):
+        loaded.append((name, options))
+        return model
+
+    monkeypatch.setattr("birefnet_core.weights.load_model", load_model, raising=False)
+
+    def matte(*arguments):
+        return command.run(parsed(*arguments))
+
+    matte.loaded = loaded
+    return matte
+
+
+def parsed(*arguments):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args([str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def folder(tmp_path, photograph):
+    """in/: a.jpg, b.png with transparency, c.png which is damaged, d.webp, notes.txt, and sub/e.png."""
+    inside = tmp_path / "in"
+    (inside / "sub").mkdir(parents=True)
+    crops = [Image.fromarray(photograph[60 * i : 60 * i + 60, 80 * i : 80 * i + 90]) for i in range(4)]
+    crops[0].save(inside / "a.jpg", quality=95)
+    transparent = crops[1].copy()
+    transparent.putalpha(Image.fromarray(np.repeat(np.uint8([[0, 255]]), 45, axis=1).repeat(60, axis=0)))
+    transparent.save(inside / "b.png")
+    crops[2].save(inside / "c.png")
+    (inside / "c.png").write_bytes((inside / "c.png").read_bytes()[:2000])
+    crops[2].save(inside / "d.webp")
+    (inside / "notes.txt").write_text("not a picture")
+    crops[3].save(inside / "sub" / "e.png")
+    return inside
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder).as_posix()) for path in folder.rglob("*") if path.is_file())
+
+
+def test_one_file_to_one_file(matte, model, folder, tmp_path):
+    assert matte(folder / "a.jpg", "-o", tmp_path / "deep" / "x.png") == 0
+    source, cutout = read(folder / "a.jpg"), read(tmp_path / "deep" / "x.png")
+    assert torch.equal(cutout.pixels, source.pixels)
+    torch.testing.assert_close(cutout.alpha, model.predict(source.pixels[None])[0], atol=0.51 / 255, rtol=0)
+    assert files(tmp_path / "deep") == ["x.png"]
+    assert matte.loaded == [
+        ("bundled", {"device": "auto", "dtype": "auto", "patch_order": "auto", "models_dir": None}),
+    ]
+
+
+def test_one_bad_file_is_reported_and_the_rest_go_on(matte, folder, tmp_path, capsys):
+    assert matte(folder, "-o", tmp_path / "out") == 1
+    assert files(tmp_path / "out") == ["a.png", "b.png", "d.png"]
+    captured = capsys.readouterr()
+    assert captured.err.count("c.png") == 1
+    assert "c.png cannot be read" in captured.err
+    assert "Traceback" not in captured.err
+    assert "4/4" in captured.err  # the progress bar
+    assert "3 of 4 pictures" in captured.out
+
+
+def test_transparency_of_the_file_stays(matte, folder, tmp_path):
+    assert matte(folder / "b.png", "-o", tmp_path / "out") == 0
+    alpha = read(tmp_path / "out" / "b.png").alpha
+    assert alpha[:, :45].max() == 0
+    assert alpha[:, 45:].max() > 0
+
+
+def test_missing_file_among_others(matte, folder, tmp_path, capsys):
+    assert matte(folder / "a.jpg", folder / "nowhere.jpg", folder / "d.webp", "-o", tmp_path / "out") == 1
+    assert files(tmp_path / "out") == ["a.png", "d.png"]
+    assert "nowhere.jpg does not exist" in capsys.readouterr().err
+
+
+def test_patterns_are_expanded_and_sorted(matte, folder, tmp_path):
+    assert (
+        matte(folder / "[ad].*", folder / "a.jpg", folder / "not*", "-o", tmp_path / "out") == 1
+    )  # notes.txt: no picture
+    assert files(tmp_path / "out") == ["a.png", "d.png"]
+    sources, unmatched = command.find([str(folder / "*")])
+    assert [source.name for source, _ in sources] == ["a.jpg", "b.png", "c.png", "d.webp"]
+    assert unmatched == []
+    (folder / "c.png").unlink()
+    assert matte(folder / "**" / "*.png", "-o", tmp_path / "deep") == 0
+    assert files(tmp_path / "deep") == ["b.png", "e.png"]
+
+
+def test_a_name_with_brackets_is_a_name(matte, folder, tmp_path):
+    (folder / "d.webp").rename(folder / "d [1].webp")
+    assert matte(folder / "d [1].webp", "-o", tmp_path / "out") == 0
+    assert files(tmp_path / "out") == ["d [1].png"]
+
+
+def test_folders_go_deeper_when_asked(matte, folder, tmp_path):
+    (folder / "c.png").unlink()
+    assert matte(folder, "-o", tmp_path / "out", "--recursive") == 0
+    assert files(tmp_path / "out") == ["a.png", "b.png", "d.png", "sub/e.png"]
+
+
+def test_several_kinds_of_output(matte, model, folder, tmp_path):
+    out = tmp_path / "out"
+    kinds = ["--output", "alpha", "--output", "cutout", "--depth", "16", "--background", "#00ff00"]
+    assert matte(folder / "a.jpg", "-o", out, *kinds) == 0
+    assert files(out) == ["a_alpha.png", "a_composite.png", "a_cutout.png"]
+    source = read(folder / "a.jpg").pixels
+    alpha = model.predict(source[None])[0]
+    torch.testing.assert_close(read(out / "a_alpha.png").pixels[..., 0], alpha, atol=1e-5, rtol=0)
+    composite = source * alpha[..., None] + torch.tensor([0.0, 1.0, 0.0]) * (1 - alpha[..., None])
+    torch.testing.assert_close(read(out / "a_composite.png").pixels, composite, atol=0.51 / 255, rtol=0)
+
+
+def test_what_an_option_implies(matte, folder, tmp_path):
+    assert matte(folder / "a.jpg", "-o", tmp_path / "on.jpg", "--background", "navy") == 0
+    assert matte(folder / "a.jpg", "-o", tmp_path / "deep.png", "--depth", "16") == 0
+    with Image.open(tmp_path / "on.jpg") as composite, Image.open(tmp_path / "deep.png") as alpha:
+        assert (composite.format, composite.mode) == ("JPEG", "RGB")
+        assert alpha.mode == "I;16"
+
+
+def test_the_suffix_of_a_file_serves_the_kinds_it_can(matte, folder, tmp_path):
+    kinds = ["--output", "alpha", "--output", "composite"]
+    assert matte(folder / "a.jpg", "-o", tmp_path / "out" / "x.jpg", *kinds) == 0
+    assert files(tmp_path / "out") == ["x_alpha.png", "x_composite.jpg"]
+
+
+def test_profile_travels_and_orientation_is_applied(matte, folder, tmp_path, srgb_profile):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (60, 40), "teal").save(folder / "turned.jpg", exif=exif, icc_profile=srgb_profile)
+    assert matte(folder / "turned.jpg", "-o", tmp_path / "x.png") == 0
+    with Image.open(tmp_path / "x.png") as image:
+        assert image.size == (40, 60)
+        assert image.info["icc_profile"] == srgb_profile
+        assert image.getexif().get(0x0112) is None
+
+
+def test_invert(matte, folder, tmp_path):
+    assert matte(folder / "a.jpg", "-o", tmp_path / "x.png", "--output", "alpha") == 0
+    assert matte(folder / "a.jpg", "-o", tmp_path / "y.png", "--output", "alpha", "--invert") == 0
+    total = read(tmp_path / "x.png").pixels + read(tmp_path / "y.png").pixels
+    torch.testing.assert_close(total, torch.ones_like(total), atol=1.01 / 255, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], (96, 128)),
+        (["--size", "64"], (64, 64)),
+        (["--size", "160x64"], (64, 160)),
+        (["--size", "192", "--keep-aspect"], (128, 192)),
+        (["--keep-aspect"], (96, 128)),
+    ],
+)
+def test_sizes(matte, model, folder, tmp_path, options, expected):
+    seen = []
+    hook = model.network.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[2:])))
+    try:
+        assert matte(folder / "a.jpg", "-o", tmp_path / "x.png", *options) == 0
+    finally:
+        hook.remove()
+    assert seen == [expected]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--size", "0"], ["--size", "12x"], ["--size", "1x2x3"], ["--background", "greenish"], ["--depth", "12"]],
+)
+def test_wrong_options_are_refused_by_the_parser(arguments, capsys):
+    with pytest.raises(SystemExit):
+        parsed("a.png", "-o", "b", *arguments)
+    assert arguments[1] in capsys.readouterr().err
+
+
+def test_nothing_is_overwritten_without_the_option(matte, folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.png").write_bytes(b"precious")
+    assert matte(folder / "a.jpg", folder / "d.webp", "-o", out) == 1
+    assert (out / "a.png").read_bytes() == b"precious"
+    assert files(out) == ["a.png", "d.png"]
+    assert "a.png exists" in capsys.readouterr().err
+    assert matte(folder / "a.jpg", "-o", out, "--overwrite") == 0
+    assert read(out / "a.png").alpha is not None
+
+
+def refused(matte, capsys, message, *arguments):
+    assert matte(*arguments) == 2
+    assert matte.loaded == []  # before any work
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_an_input_is_never_overwritten(matte, folder, tmp_path, capsys):
+    before = (folder / "b.png").read_bytes()
+    refused(matte, capsys, "would replace the input", folder / "b.png", "-o", folder, "--overwrite")
+    refused(matte, capsys, "would replace the input", folder / "b.png", "-o", folder / "b.png", "--overwrite")
+    # nor another picture of the same call
+    refused(matte, capsys, "b.png", folder / "a.jpg", folder / "b.png", "-o", f"{folder}/sub/..", "--overwrite")
+    assert (folder / "b.png").read_bytes() == before
+
+
+def test_two_pictures_of_one_name_are_refused(matte, folder, tmp_path, capsys):
+    (folder / "d.webp").rename(folder / "a.webp")
+    refused(matte, capsys, "would both become", folder, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_matched(matte, tmp_path, capsys):
+    refused(matte, capsys, "no pictures in", tmp_path / "*.png", "-o", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    refused(matte, capsys, "no pictures in", tmp_path / "empty", "-o", tmp_path / "out")
+
+
+def test_a_suffix_the_kind_is_not_written_as(matte, folder, tmp_path, capsys):
+    refused(
+        matte, capsys, "an alpha is written as .png", folder / "a.jpg", "-o", tmp_path / "x.jpg", "--output", "alpha"
+    )
+    refused(matte, capsys, "a cutout is written as .png or .webp", folder / "a.jpg", "-o", tmp_path / "x.jpg")
+
+
+def test_a_model_that_cannot_be_loaded(folder, tmp_path, capsys, monkeypatch):
+    def load_model(name, **options):
+        raise ValueError(f"{name} is not known")
+
+    monkeypatch.setattr("birefnet_core.weights.load_model", load_model, raising=False)
+    assert command.run(parsed(folder / "a.jpg", "-o", tmp_path / "x.png", "--model", "BiRefNot")) == 2
+    assert capsys.readouterr().err == "matte: BiRefNot is not known\n"
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_out_of_memory_on_one_picture_does_not_stop_the_others(model, folder, tmp_path, capsys):
+    def full(_, inputs):
+        if inputs[0].shape[3] > 512:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    Image.new("RGB", (600, 100)).save(folder / "b.png")
+    dynamic = MattingModel(model.network, replace(model.spec, size=None))
+    sources, _ = command.find([str(folder / name) for name in ("a.jpg", "b.png", "d.webp")])
+    hook = model.network.register_forward_pre_hook(full)
+    try:
+        assert command.matte_files(dynamic, command.plan(sources, str(tmp_path / "out"), ["alpha"])) == 1
+    finally:
+        hook.remove()
+    assert files(tmp_path / "out") == ["a.png", "d.png"]
+    error = capsys.readouterr().err
+    assert "b.png: not enough memory on cpu for one 600 x 100 picture at the model size 1536 x 256" in error
