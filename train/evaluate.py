@@ -169,7 +169,7 @@ def main(arguments: list[str] | None = None) -> list[Result]:
         raise SystemExit(f"not evaluated: {error}") from None
     print(table(results))
     if options.out:
-        print(f"Figures and the {options.worst} worst cases of each set are in {options.out}")
+        print(f"Figures and sheets of the worst cases are in {options.out}")
     return results
 
 
