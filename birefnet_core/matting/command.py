@@ -78,26 +78,20 @@ def parse_size(text: str) -> int | tuple[int, int]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code: 0 when every picture was written, 1 when some were not, 2 when nothing was begun."""
-    try:
-        sources, unmatched = find(args.inputs, recursive=args.recursive)
-        jobs = plan(sources, args.out, kinds(args))
-    except ValueError as error:
-        return refuse(error)
-    for pattern in unmatched:
-        print(f"{pattern}: no pictures there", file=sys.stderr)
+    """Exit code: 0 when every picture was written, 1 when some were not.
+
+    Raises ValueError or OSError, in one sentence, when nothing can be begun: no pictures, two that would share an
+    output, an output that would replace an input, a model that does not load.
+    """
     from ..weights import load_model
 
-    try:
-        model = load_model(
-            args.model,
-            device=args.device,
-            dtype=args.dtype,
-            patch_order=args.patch_order,
-            models_dir=args.models_dir,
-        )
-    except (ValueError, OSError, RuntimeError) as error:
-        return refuse(error)
+    sources, unmatched = find(args.inputs, recursive=args.recursive)
+    jobs = plan(sources, args.out, kinds(args))
+    for pattern in unmatched:
+        print(f"{pattern}: no pictures there", file=sys.stderr)
+    model = load_model(
+        args.model, device=args.device, dtype=args.dtype, patch_order=args.patch_order, models_dir=args.models_dir
+    )
     failed = matte_files(
         model,
         jobs,
@@ -110,11 +104,6 @@ def run(args: argparse.Namespace) -> int:
     )
     print(f"{len(jobs) - failed} of {len(jobs)} pictures matted into {args.out}")
     return 1 if failed or unmatched else 0
-
-
-def refuse(error: Exception) -> int:
-    print(f"matte: {error}", file=sys.stderr)
-    return 2
 
 
 def kinds(args: argparse.Namespace) -> list[str]:

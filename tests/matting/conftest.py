@@ -28,9 +28,17 @@ class Spread(nn.Module):
         return (self.network(x) + 0.11) * 40
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """On maps this small, two threads on busy cores took 50 times as long as one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def network():
-    torch.set_num_threads(1)  # on maps this small two threads on busy cores took 50 times as long as one
     return Spread()
 
 

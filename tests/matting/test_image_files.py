@@ -162,7 +162,7 @@ def test_integers_of_32_bits_and_floating_point(tmp_path):
     ],
 )
 def test_grey_of_unknown_range_is_refused(tmp_path, values):
-    with pytest.raises(ImageError, match="deep.tif cannot be read: its grey values are neither"):
+    with pytest.raises(ImageError, match=r"deep\.tif cannot be read: its grey values are neither"):
         read(saved(Image.fromarray(values), tmp_path / "deep.tif"))
 
 
@@ -275,14 +275,14 @@ def test_truncated_files(tmp_path, suffix):
 def test_a_decompression_bomb(tmp_path, monkeypatch):
     path = saved(Image.fromarray(RGB), tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(ImageError, match="bomb.png cannot be read: .*decompression bomb"):
+    with pytest.raises(ImageError, match=r"bomb\.png cannot be read: .*decompression bomb"):
         read(path)
 
 
 def test_broken_text_chunks_are_an_image_error(tmp_path):
     text = PngImagePlugin.PngInfo()
     text.add_text("comment", "x" * (PngImagePlugin.MAX_TEXT_CHUNK + 1), zip=True)
-    with pytest.raises(ImageError, match="a.png cannot be read"):
+    with pytest.raises(ImageError, match=r"a\.png cannot be read"):
         read(saved(Image.fromarray(RGB), tmp_path / "a.png", pnginfo=text))
 
 
@@ -342,9 +342,9 @@ def test_composite_format_by_suffix(tmp_path, suffix, format):
 def test_unknown_colour_and_unknown_suffix(tmp_path):
     with pytest.raises(ValueError, match="greenish"):
         images.write_composite(tmp_path / "a.png", PIXELS, ALPHA, "greenish")
-    with pytest.raises(ValueError, match="a.jpg: a cutout is written as .png or .webp"):
+    with pytest.raises(ValueError, match=r"a\.jpg: a cutout is written as \.png or \.webp"):
         images.write_cutout(tmp_path / "a.jpg", PIXELS, ALPHA)
-    with pytest.raises(ValueError, match="a: an alpha is written as .png"):
+    with pytest.raises(ValueError, match=r"a: an alpha is written as \.png"):
         images.write_alpha(tmp_path / "a", ALPHA)
     assert list(tmp_path.iterdir()) == []
 
@@ -352,13 +352,13 @@ def test_unknown_colour_and_unknown_suffix(tmp_path):
 def test_nothing_is_overwritten_unless_asked(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"precious")
-    with pytest.raises(FileExistsError, match="a.png exists"):
+    with pytest.raises(FileExistsError, match=r"a\.png exists"):
         images.write_alpha(path, ALPHA)
     assert path.read_bytes() == b"precious"
     images.write_alpha(path, ALPHA, overwrite=True)
     assert read(path).pixels.shape == (5, 7, 3)
     (tmp_path / "b.png").mkdir()
-    with pytest.raises(IsADirectoryError, match="b.png is a folder"):
+    with pytest.raises(IsADirectoryError, match=r"b\.png is a folder"):
         images.write_alpha(tmp_path / "b.png", ALPHA, overwrite=True)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.png", "b.png"]
 

@@ -337,7 +337,7 @@ def test_wrong_arguments(model, arguments, message):
 
 def test_a_network_in_training_mode_is_refused(model):
     network = copy.deepcopy(model.network).train()
-    with pytest.raises(ValueError, match="training mode: call network.eval"):
+    with pytest.raises(ValueError, match=r"training mode: call network\.eval"):
         MattingModel(network, model.spec).predict(torch.zeros(1, 4, 4, 3))
     assert network.training
 
