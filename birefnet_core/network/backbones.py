@@ -21,11 +21,13 @@ class Backbone:
     build: stochastic depth rate -> module.
     pyramid: True where the levels stand at strides 4, 8, 16, 32; False for a plain ViT (all at stride 16), which a neck
         then turns into a pyramid.
+    smallest: side in pixels below which some level of the half-size copy would vanish.
     """
 
     channels: tuple[int, int, int, int]
     build: Callable[[float], nn.Module]
     pyramid: bool = True
+    smallest: int = 32
 
 
 def find_backbone(name: str) -> Backbone:
@@ -82,7 +84,7 @@ def _pvt(variant: str, channels: tuple[int, int, int, int]) -> Backbone:
         first, *rest = model.stages
         return Stages(nn.Sequential(model.patch_embed, first), *rest)
 
-    return Backbone(channels, build)
+    return Backbone(channels, build, smallest=64)  # the first attention pools 8 x 8
 
 
 def _resnet50(rate: float) -> nn.Module:
@@ -138,8 +140,8 @@ BACKBONES = {
     "pvt_v2_b2": _pvt("b2", (64, 128, 320, 512)),
     "pvt_v2_b5": _pvt("b5", (64, 128, 320, 512)),
     "resnet50": Backbone((256, 512, 1024, 2048), _resnet50),
-    "vgg16": Backbone((128, 256, 512, 512), _vgg("vgg16", (10, 17, 24, 31))),
-    "vgg16bn": Backbone((128, 256, 512, 512), _vgg("vgg16_bn", (14, 24, 34, 44))),
+    "vgg16": Backbone((128, 256, 512, 512), _vgg("vgg16", (10, 17, 24, 31)), smallest=64),
+    "vgg16bn": Backbone((128, 256, 512, 512), _vgg("vgg16_bn", (14, 24, 34, 44)), smallest=64),
     "dino_v3_s": _dinov3("small", 384, (3, 5, 7, 11)),
     "dino_v3_s_plus": _dinov3("small_plus", 384, (3, 5, 7, 11)),
     "dino_v3_b": _dinov3("base", 768, (3, 5, 7, 11)),

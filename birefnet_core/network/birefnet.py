@@ -40,7 +40,7 @@ class BiRefNet(nn.Module):
         self.reconstruction = ReconstructionModule(self.localization.channels, inward, architecture)
 
     def forward(self, image: torch.Tensor) -> "torch.Tensor | TrainingOutput":
-        check_input(image)
+        check_input(image, self.localization.smallest)
         image = image.contiguous(memory_format=torch.channels_last)
         (*laterals, squeezed), class_logits = self.localization(image)
         logits, stages = self.reconstruction(squeezed, laterals[::-1], image, training=self.training)
@@ -72,14 +72,15 @@ def build_network(architecture: "str | Architecture" = "swin_v1_l", **changes) -
     return BiRefNet(replace(architecture, **changes))
 
 
-def check_input(image: torch.Tensor) -> None:
-    """Raise ValueError, saying what to pad to, unless `image` is [N,3,H,W] with sides that are multiples of 32."""
+def check_input(image: torch.Tensor, smallest: int = STRIDE) -> None:
+    """Raise ValueError, saying what to pad to, unless `image` is [N,3,H,W] with sides that are multiples of 32 and at
+    least `smallest`."""
     if image.ndim != 4 or image.shape[1] != 3:
         raise ValueError(f"expected a batch of RGB images [N,3,H,W], got {list(image.shape)}")
     height, width = image.shape[-2:]
-    padded = [max(STRIDE, -(-side // STRIDE) * STRIDE) for side in (height, width)]
+    padded = [max(smallest, -(-side // STRIDE) * STRIDE) for side in (height, width)]
     if [height, width] != padded:
         raise ValueError(
-            f"image sides must be multiples of {STRIDE}, got {height} x {width} (height x width): "
-            f"pad or resize to {padded[0]} x {padded[1]}"
+            f"image sides must be multiples of {STRIDE} (for this backbone at least {smallest}), got {height} x {width} "
+            f"(height x width): pad or resize to {padded[0]} x {padded[1]}"
         )

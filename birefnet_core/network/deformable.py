@@ -74,7 +74,9 @@ def deformable_conv2d(
 
 def _convolve_chunk(table, offset, modulator, matrix, start, size):
     """Output positions start .. start+P. offset [P,K,2], modulator [P,K] -> [P,O]."""
-    index, weight = _corners(offset.float(), modulator.float(), start, size)
+    # Positions in half precision would be off by whole pixels; double stays double, for gradient checks.
+    exact = torch.promote_types(offset.dtype, torch.float32)
+    index, weight = _corners(offset.to(exact), modulator.to(exact), start, size)
     columns = _gather(table, index, weight.to(table.dtype))
     return columns.view(offset.shape[0], -1) @ matrix
 

@@ -21,6 +21,7 @@ class LocalizationModule(nn.Module):
         scales = 2 if arch.image_pyramid else 1
         self.image_pyramid, self.context_fusion = arch.image_pyramid, arch.context_fusion
         self.backbone = backbone.build(arch.stochastic_depth)
+        self.smallest = backbone.smallest
         self.encoder_channels = tuple(scales * c for c in backbone.channels)
         *shallow, deep = self.encoder_channels
         self.class_head = nn.Linear(deep, arch.classes) if arch.classes else None

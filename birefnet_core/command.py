@@ -1,0 +1,102 @@
+"""The command line: one subcommand a function."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one subcommand and return its exit code. Errors a user can mend are one sentence, without a stack trace."""
+    parser, args = _parse(arguments)
+    if not hasattr(args, "run"):
+        parser.print_help()
+        return 2
+    try:
+        return args.run(args)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"birefnet_core {args.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def _parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    from . import bench, demo
+    from .matting import command as matte
+
+    parser = argparse.ArgumentParser(prog="python -m birefnet_core", description="Cut subjects out of images.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def add(name: str, run, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    matte.add_arguments(add("matte", matte.run, "Matte picture files."))
+    command = add("models", _models, "List the models: bundled, on disk and published.")
+    _add_models_dir(command)
+    command = add("download", _download, "Fetch a published model.")
+    command.add_argument("name", metavar="NAME")
+    command.add_argument("--endpoint", help="address of the hub or of a mirror")
+    command.add_argument("--token", help="for gated repositories")
+    _add_models_dir(command)
+    command = add("inspect", _inspect, "Say what a weight file is, or what is wrong with it.")
+    command.add_argument("files", nargs="+", metavar="FILE")
+    command.add_argument("--patch-order", default="auto", choices=("auto", "2024", "2025"))
+    bench.add_arguments(add("bench", bench.run, "Measure the network, beside a checkout of the reference."))
+    demo.add_arguments(add("demo", demo.run, "Matte the photograph of the README with the bundled model."))
+    return parser, parser.parse_args(arguments)
+
+
+def _add_models_dir(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--models-dir", type=Path, help="where downloaded models are (default: models/ in the pack)")
+
+
+def _models(args: argparse.Namespace) -> int:
+    from .weights.catalog import published
+    from .weights.load import BUNDLED, MODELS_DIR, inspect
+
+    folder = args.models_dir or MODELS_DIR
+    bundled = inspect(BUNDLED).spec
+    rows = [("bundled", bundled, "here")]
+    rows += [(row.spec.name, row.spec, "here" if (folder / row.file_name).is_file() else "") for row in published()]
+    print(f"{'name':<26}{'backbone':<14}{'size':<12}{'task':<10}{'patches':<9}{'licence':<16}{'':<6}note")
+    for name, spec, here in rows:
+        if spec is None:
+            continue
+        size = f"{spec.size[0]}x{spec.size[1]}" if spec.size else "dynamic"
+        backbone = "lite0" if spec.backbone.startswith("timm:") else spec.backbone
+        print(
+            f"{name:<26}{backbone:<14}{size:<12}{spec.task:<10}{spec.patch_order:<9}{spec.licence:<16}{here:<6}{spec.note}"
+        )
+    return 0
+
+
+def _download(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from .weights.download import download
+    from .weights.load import MODELS_DIR
+
+    with tqdm(unit="B", unit_scale=True, desc=args.name) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        path = download(
+            args.name, args.models_dir or MODELS_DIR, endpoint=args.endpoint, token=args.token, on_progress=progress
+        )
+    print(path)
+    return 0
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from .weights.load import inspect
+
+    found = [inspect(path, args.patch_order) for path in args.files]
+    print("\n".join(str(inspection) for inspection in found))
+    return 1 if any(inspection.problem for inspection in found) else 0

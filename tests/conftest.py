@@ -1,0 +1,44 @@
+"""Shared by all tests: two threads at most, and the reference's weights and numbers."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+DATA = Path(__file__).parent / "data" / "parity"
+
+
+class Reference:
+    """Keys, weights and outputs of one backbone's published layout (tests/data/parity)."""
+
+    def __init__(self, backbone: str):
+        spec = importlib.util.spec_from_file_location("fill", DATA / "fill.py")
+        self._fill = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(self._fill)
+        self.manifest = json.loads((DATA / f"{backbone}.keys.json").read_text())
+        self.arrays = np.load(DATA / f"{backbone}.npz")
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        return {key: torch.from_numpy(value) for key, value in self._fill.fill(self.manifest).items()}
+
+    def image(self, case: int) -> torch.Tensor:
+        return torch.from_numpy(self._fill.image(list(self.arrays[f"eval{case}_shape"]), case))
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return torch.from_numpy(self.arrays[name])
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.arrays
+
+
+@pytest.fixture
+def reference():
+    return Reference
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _threads():
+    torch.set_num_threads(min(2, torch.get_num_threads()))
