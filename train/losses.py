@@ -64,11 +64,18 @@ def _window_means(maps: Tensor) -> Tensor:
     return F.conv2d(means, columns, padding=(pad, 0), groups=channels).transpose(0, 1)
 
 
-def structural_dissimilarity(logits: Tensor, target: Tensor) -> Tensor:
-    """(1 - SSIM) / 2, mean over pixels (equation 4), local statistics under an 11 x 11 Gaussian window."""
+def _target_means(target: Tensor) -> tuple[Tensor, Tensor]:
+    return tuple(_window_means(torch.cat([target, target * target])).chunk(2))
+
+
+def structural_dissimilarity(logits: Tensor, target: Tensor, target_means: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """(1 - SSIM) / 2, mean over pixels (equation 4), local statistics under an 11 x 11 Gaussian window.
+
+    `target_means` are those of the target and of its square, which all side outputs of a step share.
+    """
     alpha = logits.sigmoid()
-    stacked = torch.cat([alpha, target, alpha * alpha, target * target, alpha * target])
-    mean_a, mean_t, mean_aa, mean_tt, mean_at = _window_means(stacked).chunk(5)
+    mean_t, mean_tt = _target_means(target) if target_means is None else target_means
+    mean_a, mean_aa, mean_at = _window_means(torch.cat([alpha, alpha * alpha, alpha * target])).chunk(3)
     variances = (mean_aa - mean_a**2) + (mean_tt - mean_t**2)
     covariance = mean_at - mean_a * mean_t
     similarity = (2 * mean_a * mean_t + SSIM_C1) * (2 * covariance + SSIM_C2)
@@ -127,13 +134,14 @@ def map_loss(side_outputs: list[Tensor], target: Tensor, weights: LossWeights) -
     """
     target = target.float()
     total = target.new_zeros(())
+    shared = {"ssim": {"target_means": _target_means(target)}} if weights.ssim else {}
     terms: dict[str, Tensor] = {}
     for logits in side_outputs:
         logits = resize_to(logits, target)
         for name, term in MAP_TERMS.items():
             weight = getattr(weights, name)
             if weight:
-                terms[name] = term(logits, target)
+                terms[name] = term(logits, target, **shared.get(name, {}))
                 total = total + weight * terms[name]
     return total, {name: value.detach() for name, value in terms.items()}
 
