@@ -76,20 +76,12 @@ def _models(args: argparse.Namespace) -> int:
 
 
 def _download(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
+    from .progress import byte_bar
     from .weights.download import download
     from .weights.load import MODELS_DIR
 
-    with tqdm(unit="B", unit_scale=True, desc=args.name) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        path = download(
-            args.name, args.models_dir or MODELS_DIR, endpoint=args.endpoint, token=args.token, on_progress=progress
-        )
+    folder = args.models_dir or MODELS_DIR
+    path = download(args.name, folder, endpoint=args.endpoint, token=args.token, on_progress=byte_bar(args.name))
     print(path)
     return 0
 

@@ -83,14 +83,20 @@ def run(args: argparse.Namespace) -> int:
     Raises ValueError or OSError, in one sentence, when nothing can be begun: no pictures, two that would share an
     output, an output that would replace an input, a model that does not load.
     """
-    from ..weights import load_model
+    from ..progress import byte_bar
+    from ..weights.load import load_model
 
     sources, unmatched = find(args.inputs, recursive=args.recursive)
     jobs = plan(sources, args.out, kinds(args))
     for pattern in unmatched:
         print(f"{pattern}: no pictures there", file=sys.stderr)
     model = load_model(
-        args.model, device=args.device, dtype=args.dtype, patch_order=args.patch_order, models_dir=args.models_dir
+        args.model,
+        device=args.device,
+        dtype=args.dtype,
+        patch_order=args.patch_order,
+        models_dir=args.models_dir,
+        on_progress=byte_bar(str(args.model)),
     )
     failed = matte_files(
         model,

@@ -1,0 +1,236 @@
+"""Loading, recognising, saving: real files of every kind a user may pick."""
+
+import json
+import re
+import threading
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import birefnet_core as bc
+from birefnet_core.weights.catalog import ModelSpec
+from birefnet_core.weights.files import WeightsError, read_weights
+from birefnet_core.weights.load import locate, pick_device, pick_dtype
+from birefnet_core.weights.recognise import recognise
+
+SMALL = bc.Architecture("pvt_v2_b0", block_channels=16, branch_channels=16, inward_channels=8)
+SPEC = ModelSpec("small", "pvt_v2_b0", (96, 64), task="matting", licence="MIT", source="a test", note="small")
+BACKBONES = (
+    "swin_v1_l swin_v1_b swin_v1_s swin_v1_t pvt_v2_b0 pvt_v2_b1 pvt_v2_b2 pvt_v2_b5 resnet50 vgg16bn dino_v3_s".split()
+)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return bc.build_network(SMALL).eval()
+
+
+@pytest.fixture
+def saved(network, tmp_path):
+    path = tmp_path / "small.safetensors"
+    bc.save_model(network, path, spec=SPEC, dtype=torch.float32, extra={"trained_with": "nothing"})
+    return path
+
+
+def probe(model):
+    with torch.no_grad():
+        return model.network(torch.linspace(-2, 2, 3 * 64 * 96).view(1, 3, 64, 96))
+
+
+def test_what_is_saved_loads_and_gives_the_same_logits(network, saved):
+    model = bc.load_model(saved, device="cpu", dtype="float32")
+    assert model.spec == replace(SPEC, patch_order="2025")
+    with torch.no_grad():
+        expected = network(torch.linspace(-2, 2, 3 * 64 * 96).view(1, 3, 64, 96))
+    torch.testing.assert_close(probe(model), expected, atol=1e-5, rtol=1e-4)
+    assert not any(p.requires_grad for p in model.network.parameters())
+    assert model.predict(torch.rand(1, 20, 30, 3)).shape == (1, 20, 30)
+
+
+@pytest.mark.parametrize("order", ["2024", "2025"])
+def test_either_patch_order_on_disk_gives_the_same_model(network, tmp_path, order):
+    path = tmp_path / f"{order}.safetensors"
+    bc.save_model(network, path, spec=replace(SPEC, patch_order=order), dtype=torch.float32)
+    found = bc.inspect(path)
+    assert (found.spec.patch_order, found.patch_order_reason) == (order, "the file's own metadata")
+    bc.save_model(network, tmp_path / "canonical.safetensors", spec=SPEC, dtype=torch.float32)
+    torch.testing.assert_close(
+        probe(bc.load_model(path)), probe(bc.load_model(tmp_path / "canonical.safetensors")), atol=1e-6, rtol=1e-6
+    )
+    disk, canonical = load_file(path), load_file(tmp_path / "canonical.safetensors")
+    key = "decoder.ipt_blk4.conv1.weight"
+    assert torch.equal(disk[key], canonical[key]) == (order == "2025")
+
+
+def test_an_argument_overrules_metadata_and_the_answer_says_so(saved):
+    found = bc.inspect(saved, patch_order="2024")
+    assert (found.spec.patch_order, found.patch_order_reason) == ("2024", "as asked")
+    assert not torch.allclose(probe(bc.load_model(saved, patch_order="2024")), probe(bc.load_model(saved)))
+
+
+def test_the_table_decides_for_a_published_file(reference, tmp_path):
+    keys = reference("swin_v1_t").manifest
+    path = tmp_path / "BiRefNet_lite.safetensors"
+    save_file({k: torch.zeros(s, dtype=torch.float16) for k, (s, d) in keys.items() if d == "float32"}, path)
+    found = bc.inspect(path)
+    assert found.spec.name == "BiRefNet_lite"
+    assert found.spec.patch_order == "2024"
+    assert found.patch_order_reason == "table of published models, BiRefNet_lite"
+    assert found.dtype == "float16"
+    assert "table of published models" in str(found)
+
+
+def test_undecided_weights_mean_2025_with_a_warning(network, tmp_path):
+    path = tmp_path / "someone.safetensors"
+    save_file(bc.export_published(network), path)
+    with pytest.warns(UserWarning, match="undecided"):
+        model = bc.load_model(path)
+    assert model.spec.patch_order == "2025"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bc.load_model(path, patch_order="2025")
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_published_layout_is_recognised_from_its_keys(backbone, reference):
+    keys = reference(backbone).manifest
+    weights = {key: torch.empty(shape, device="meta") for key, (shape, _) in keys.items()}
+    assert recognise(weights) == bc.Architecture(backbone)
+    weights["cls_head.0.weight"] = torch.empty(219, 1, device="meta")
+    assert recognise(weights).classes == 219
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"image_pyramid": False}, {"context_fusion": False}, {"outward_reference": False}, {"multi_stage_supervision": False},
+     {"inward_reference": False}],
+)
+def test_ablations_are_recognised_from_their_keys(changes):
+    architecture = replace(SMALL, **changes)
+    found = recognise(bc.export_published(bc.build_network(architecture)))
+    assert replace(found, inward_channels=architecture.inward_channels) == architecture
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("container", [None, "state_dict", "model"])
+def test_training_checkpoints_load_whatever_wraps_their_keys(network, tmp_path, prefix, container):
+    weights = {prefix + key: value for key, value in bc.export_published(network).items()}
+    path = tmp_path / "wrapped.pth"
+    torch.save({container: weights, "epoch": 3} if container else weights, path)
+    model = bc.load_model(path, patch_order="2025")
+    torch.testing.assert_close(probe(model), network(torch.linspace(-2, 2, 3 * 64 * 96).view(1, 3, 64, 96)), atol=1e-5, rtol=1e-4)
+
+
+def test_recomputed_buffers_may_be_absent_but_nothing_else(network):
+    weights = {k: v for k, v in bc.export_published(network).items() if not k.endswith("num_batches_tracked")}
+    fresh = bc.build_network(SMALL)
+    bc.load_published(fresh, weights)
+    weights["extra.weight"] = torch.zeros(1)
+    del weights["decoder.conv_out1.0.bias"]
+    weights["decoder.ipt_blk1.conv1.bias"] = torch.zeros(3)
+    with pytest.raises(ValueError) as error:
+        bc.load_published(fresh, weights)
+    for part in ("pvt_v2_b0", "1 missing: decoder.conv_out1.0.bias", "1 unexpected: extra.weight", "decoder.ipt_blk1.conv1.bias ([3]"):
+        assert part in str(error.value)
+
+
+def test_a_folded_network_is_not_exported(saved):
+    with pytest.raises(ValueError, match="folded"):
+        bc.export_published(bc.load_model(saved).network)
+
+
+def sentence(path):
+    """What inspect says of a file that load_model refuses; both must name the same problem, in one line."""
+    problem = bc.inspect(path).problem
+    assert problem and "\n" not in problem
+    with pytest.raises(WeightsError, match=re.escape(problem)) as error:
+        bc.load_model(path)
+    assert str(path) in str(error.value)
+    return problem
+
+
+def test_files_that_are_no_model_are_refused_in_one_sentence(network, saved, tmp_path):
+    def tensors(name, weights):
+        path = tmp_path / name
+        save_file(weights, path)
+        return path
+
+    half = tmp_path / "half.safetensors"
+    half.write_bytes(saved.read_bytes()[: saved.stat().st_size // 2])
+    assert "not a whole safetensors file" in sentence(half)
+    (tmp_path / "empty.safetensors").write_bytes(b"")
+    assert "not a whole safetensors file" in sentence(tmp_path / "empty.safetensors")
+    (tmp_path / "text.pth").write_text("<html>404</html>")
+    assert "fetch it again" in sentence(tmp_path / "text.pth") or "refused" in sentence(tmp_path / "text.pth")
+    torch.save(bc.export_published(network), tmp_path / "cut.pth")
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "cut.pth").read_bytes()[:10_000])
+    assert "not a whole PyTorch file" in sentence(tmp_path / "cut.pth")
+    torch.save({"model": threading.Lock}, tmp_path / "code.pth")
+    assert "could run any code in it" in sentence(tmp_path / "code.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    assert "holds no state dict" in sentence(tmp_path / "list.pth")
+
+    backbone = {"patch_embed.proj.weight": torch.zeros(96, 3, 4, 4), "layers.0.blocks.0.attn.relative_position_bias_table": torch.zeros(1)}
+    assert "only a backbone" in sentence(tensors("swin.safetensors", backbone))
+    older = bc.export_published(network)
+    older = {key: value for key, value in older.items() if "ipt_blk5" not in key and "gdt_convs_4" not in key}
+    assert "older BiRefNet architecture" in sentence(tensors("ep480.safetensors", older))
+    u2net = {"stage1.rebnconvin.conv_s1.weight": torch.zeros(1)}
+    assert "U2Net" in sentence(tensors("u2net.safetensors", u2net))
+    assert "not a BiRefNet in the published layout" in sentence(tensors("other.safetensors", {"a.b": torch.zeros(1)}))
+    lost = bc.export_published(network)
+    del lost["decoder.conv_out1.0.bias"]
+    save_file(lost, tmp_path / "lost.safetensors")
+    with pytest.raises(WeightsError, match=r"lost.safetensors: weights do not fit .* 1 missing: decoder.conv_out1.0.bias"):
+        bc.load_model(tmp_path / "lost.safetensors", patch_order="2025")
+    with pytest.raises(WeightsError, match="there is no such file"):
+        bc.load_model(tmp_path / "absent.safetensors")
+    with pytest.raises(WeightsError, match="this is a folder"):
+        read_weights(tmp_path)
+
+
+def test_writing_is_all_or_nothing(network, tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"the old one")
+
+    def fails(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("os.replace", fails)
+    with pytest.raises(OSError, match="no space left"):
+        bc.save_model(network, path, spec=SPEC)
+    assert path.read_bytes() == b"the old one"
+    assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_published_name_is_looked_for_on_disk_first(tmp_path):
+    there = tmp_path / "BiRefNet-portrait.safetensors"
+    there.write_bytes(b"")
+    assert locate("BiRefNet-portrait", tmp_path) == there
+    with pytest.raises(ValueError, match="Did you mean"):
+        locate("BiRefNet-portrayt", tmp_path)
+
+
+def test_devices_and_precisions():
+    assert pick_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match="device 'toaster' cannot be used here"):
+        pick_device("toaster")
+    assert pick_dtype("auto", torch.device("cpu")) == torch.float32
+    assert pick_dtype("auto", torch.device("cuda")) == torch.float16
+    assert pick_dtype(torch.bfloat16, torch.device("cpu")) == torch.bfloat16
+    with pytest.raises(ValueError, match="dtype must be auto, float32, float16, bfloat16, got 'int8'"):
+        pick_dtype("int8", torch.device("cpu"))
+
+
+def test_metadata_is_what_other_tools_can_read(saved):
+    from safetensors import safe_open
+
+    with safe_open(saved, "pt") as file:
+        metadata = file.metadata()
+    assert json.loads(metadata["architecture"])["backbone"] == "pvt_v2_b0"
+    assert metadata["size"] == "96x64"
+    assert metadata["trained_with"] == "nothing"

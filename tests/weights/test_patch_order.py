@@ -1,0 +1,46 @@
+"""The patch order: the permutation of the design, and the statistic that tells it from trained weights."""
+
+import pytest
+import torch
+
+from birefnet_core.weights.patch_order import GRIDS, detect, reorder
+
+
+def patch_weights(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        f"decoder.ipt_blk{level}.conv1.weight": torch.randn(4, 3 * g * g, 3, 3, generator=generator)
+        for level, g in GRIDS.items()
+    }
+
+
+def test_the_permutation_is_the_published_one():
+    old = patch_weights()
+    new = reorder(old, "2024", "2025")
+    for level, g in GRIDS.items():
+        key = f"decoder.ipt_blk{level}.conv1.weight"
+        for column, row, colour in [(0, 0, 0), (1, 0, 2), (0, 1, 1), (g - 1, g - 2, 2)]:
+            expected = old[key][:, (column * g + row) * 3 + colour]
+            assert torch.equal(new[key][:, colour * g * g + row * g + column], expected)
+    back = reorder(new, "2025", "2024")
+    assert all(torch.equal(back[key], old[key]) for key in old)
+
+
+def test_other_weights_and_the_input_are_left_alone():
+    state = {**patch_weights(), "decoder.conv_out1.0.bias": torch.ones(1)}
+    before = {key: value.clone() for key, value in state.items()}
+    moved = reorder(state, "2024", "2025")
+    assert moved["decoder.conv_out1.0.bias"] is state["decoder.conv_out1.0.bias"]
+    assert all(torch.equal(state[key], before[key]) for key in state)
+    with pytest.raises(ValueError, match="must be one of 2024, 2025, got '2023'"):
+        reorder(state, "2023", "2025")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_weights_are_undecided(seed):
+    order, score = detect(patch_weights(seed))
+    assert order is None, score
+
+
+def test_no_patches_are_undecided():
+    assert detect({}) == (None, 0.0)
