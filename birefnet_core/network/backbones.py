@@ -106,7 +106,9 @@ def _vgg(model_name: str, ends: tuple[int, int, int, int]) -> Callable[[float], 
 def _dinov3(variant: str, channels: int, levels: tuple[int, int, int, int]) -> Backbone:
     def build(rate: float) -> nn.Module:
         name = f"vit_{variant}_patch16_dinov3.lvd1689m"
-        return timm.create_model(name, features_only=True, out_indices=levels, dynamic_img_size=True, drop_path_rate=rate)
+        return timm.create_model(
+            name, features_only=True, out_indices=levels, dynamic_img_size=True, drop_path_rate=rate
+        )
 
     return Backbone((channels,) * 4, build, pyramid=False)
 

@@ -43,7 +43,7 @@ class BiRefNet(nn.Module):
         check_input(image, self.localization.smallest)
         image = image.contiguous(memory_format=torch.channels_last)
         (*laterals, squeezed), class_logits = self.localization(image)
-        logits, stages = self.reconstruction(squeezed, laterals[::-1], image, training=self.training)
+        logits, stages = self.reconstruction(squeezed, laterals, image, training=self.training)
         if not self.training:
             return logits
         return TrainingOutput(

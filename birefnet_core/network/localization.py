@@ -52,4 +52,6 @@ class LocalizationModule(nn.Module):
         if not self.image_pyramid:
             return levels
         half = self.backbone(resize(image, (image.shape[-2] // 2, image.shape[-1] // 2)))
-        return [torch.cat((full, resize(small, full.shape[-2:])), dim=1) for full, small in zip(levels, half, strict=True)]
+        return [
+            torch.cat((full, resize(small, full.shape[-2:])), dim=1) for full, small in zip(levels, half, strict=True)
+        ]

@@ -36,8 +36,17 @@ class ReceptiveFields(nn.Module):
         *slices, pooled_slice = fuse.weight.chunk(len(self.branches) + 1, dim=1)
         fused = F.conv2d(F.relu(self.pooled(x.mean(dim=(2, 3), keepdim=True))), pooled_slice, fuse.bias)
         for branch, weight in zip(self.branches, slices):
-            fused = fused + F.conv2d(F.relu(branch(x)), weight)
+            fused = fused + self.fused_branch(branch, weight, x)
         return self.dropout(F.relu(self.fuse.norm(fused)))
+
+    def fused_branch(self, branch: ConvNorm, weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """conv(relu(branch(x)), weight): [N,C,h,w] -> [N,C,h,w]."""
+        if self.training or not isinstance(branch.conv, DeformableConv2d):
+            return F.conv2d(F.relu(branch(x)), weight)
+        # Without batch statistics all of it is pixel by pixel, so it follows each chunk of the deformable convolution
+        # while that is in the cache: a block at 256 x 256 takes 1.35 s instead of 2.0 s, and 134 MB less.
+        fuse = weight.flatten(1).t()
+        return branch.conv(x, then=lambda rows: branch.norm(rows[:, :, None, None]).flatten(1).relu_() @ fuse)
 
 
 class ReconstructionBlock(nn.Module):
@@ -172,13 +181,18 @@ class ReconstructionModule(nn.Module):
         self.head = Head(c1 // 2, i1, arch)
 
     def forward(self, x: torch.Tensor, laterals: list[torch.Tensor], image: torch.Tensor, training: bool):
-        """x = F^d [N,c4,H/32,W/32], laterals F_3, F_2, F_1 -> (logits [N,1,H,W], one Supervision a stage)."""
+        """x = F^d [N,c4,H/32,W/32], laterals F_1, F_2, F_3 -> (logits [N,1,H,W], one Supervision a stage).
+
+        Empties `laterals`: the largest, 100 MB at 1024 x 1024 with swin_v1_l, is gone before the last, hungriest stage.
+        """
         gradient = image_gradient(image) if training else None
         supervisions = []
-        for block, lateral, feature in zip(self.blocks, self.laterals, laterals):
+        for block, lateral in zip(self.blocks, self.laterals):
             x, supervision = block(x, image, gradient)
-            x = resize(x, feature.shape[-2:]) + lateral(feature)
+            feature = lateral(laterals.pop())
+            x = resize(x, feature.shape[-2:]) + feature
             supervisions.append(supervision)
+        del feature
         x, _ = self.blocks[-1](x, image)
         return self.head(x, image), supervisions
 
