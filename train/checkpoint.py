@@ -26,7 +26,9 @@ def write_whole(path: Path, write) -> None:
         write(temporary)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
-        raise OSError(f"{path} could not be written ({error}); free some disk space and start the same command again.") from error
+        raise OSError(
+            f"{path} could not be written ({error}); free some disk space and start the same command again."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -63,7 +65,7 @@ def load_latest(folder: Path, recipe: Recipe, *, reschedule: bool = False) -> di
         changed = [line for line in changed if not line.startswith("steps:")]
     if changed:
         raise ValueError(
-            f"{folder} was trained with another recipe; use another --out, or the same recipe. Differences (there -> now):\n  "
-            + "\n  ".join(changed)
+            f"{folder} was trained with another recipe; use another --out, or the same recipe. "
+            + "\n  ".join(["Differences (there -> now):", *changed])
         )
     return state

@@ -42,7 +42,9 @@ def homography(
     width, height = half_size[0] * (-1 if flip else 1), half_size[1]
     move = torch.tensor([[1.0, 0.0, -centre[0]], [0.0, 1.0, -centre[1]], [0.0, 0.0, 1.0]], dtype=torch.float32)
     turn = torch.tensor([[cosine, sine, 0.0], [-sine + shear, cosine, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float32)
-    scale = torch.tensor([[1 / width, 0.0, 0.0], [0.0, 1 / height, 0.0], [perspective[0], perspective[1], 1.0]], dtype=torch.float32)
+    scale = torch.tensor(
+        [[1 / width, 0.0, 0.0], [0.0, 1 / height, 0.0], [perspective[0], perspective[1], 1.0]], dtype=torch.float32
+    )
     return scale @ turn @ move
 
 

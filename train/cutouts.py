@@ -1,10 +1,11 @@
-"""The cut-out pack in memory: RGBA foregrounds and background photographs, split into training and validation by name."""
+"""The cut-out pack in memory: RGBA foregrounds and background photographs, split by name for validation."""
 
 from __future__ import annotations
 
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -83,9 +84,11 @@ def read_pack(root: str | Path, *, threads: int = 4) -> tuple[Pack, Pack]:
     for kind, channels in (("foregrounds", "RGBA"), ("backgrounds", "RGB")):
         paths = _files(root / kind)
         if not paths:
-            raise ValueError(f"No pictures under {root / kind}; --data needs foregrounds/<source>/*.webp and backgrounds/<source>/*.webp.")
+            raise ValueError(
+                f"No pictures under {root / kind}; --data needs foregrounds/<source>/*.webp and backgrounds/<source>/*."
+            )
         with ThreadPoolExecutor(threads) as pool:
-            pixels = list(pool.map(lambda path: read_picture(path, channels), paths))
+            pixels = list(pool.map(partial(read_picture, channels=channels), paths))
         training, validation = [], []
         for path, decoded in zip(paths, pixels):
             picture = Picture(path.parent.name, model_name(path), decoded)

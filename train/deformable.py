@@ -1,4 +1,4 @@
-"""Deformable convolution for training on CPU: the same values as `birefnet_core.network.deformable`, a cheaper backward.
+"""Deformable convolution for training on CPU: the values of `birefnet_core.network.deformable`, a cheaper backward.
 
 The network's own gather is built for inference and little memory; its backward sorts every index (1.13 s of CPU time
 forward and backward for 8 x 16 channels x 64 x 64, 7 x 7 kernel, bf16). `grid_sample` has a vectorised backward and
@@ -27,7 +27,9 @@ class _Deformable(torch.autograd.Function):
         for picture, rows, places, shares in _pieces(x, grid, modulator):
             sampled = _sample(x[picture], places).to(matrix.dtype)
             kept.append(sampled)
-            output[picture, :, rows] = (matrix @ (sampled * shares).flatten(0, 1).flatten(1)).view(output[picture, :, rows].shape)
+            output[picture, :, rows] = (matrix @ (sampled * shares).flatten(0, 1).flatten(1)).view(
+                output[picture, :, rows].shape
+            )
         ctx.save_for_backward(x, grid, modulator, matrix, *kept)
         return output
 
@@ -75,7 +77,9 @@ def _sample(picture: Tensor, places: Tensor) -> Tensor:
     return sampled.view(-1, taps, height, width)
 
 
-def deformable_conv2d(x: Tensor, offset: Tensor, modulator: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def deformable_conv2d(
+    x: Tensor, offset: Tensor, modulator: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
     """Arguments and result as `birefnet_core.network.deformable.deformable_conv2d`."""
     count, _, height, width = x.shape
     kernel = weight.shape[-1]

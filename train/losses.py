@@ -68,7 +68,9 @@ def _target_means(target: Tensor) -> tuple[Tensor, Tensor]:
     return tuple(_window_means(torch.cat([target, target * target])).chunk(2))
 
 
-def structural_dissimilarity(logits: Tensor, target: Tensor, target_means: tuple[Tensor, Tensor] | None = None) -> Tensor:
+def structural_dissimilarity(
+    logits: Tensor, target: Tensor, target_means: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
     """(1 - SSIM) / 2, mean over pixels (equation 4), local statistics under an 11 x 11 Gaussian window.
 
     `target_means` are those of the target and of its square, which all side outputs of a step share.

@@ -106,11 +106,17 @@ def read_recipe(path: str | Path, *, overrides: dict[str, Any] | None = None) ->
     for phase in values.pop("phases", []):
         weights = _build(LossWeights, phase.pop("losses", {}), f"{path}, losses")
         phases.append(_build(Phase, {**phase, **for_phases, "losses": weights}, f"{path}, phases"))
-    if not phases or [phase.until for phase in phases] != sorted({phase.until for phase in phases}) or phases[-1].until != 1:
+    if (
+        not phases
+        or [phase.until for phase in phases] != sorted({phase.until for phase in phases})
+        or phases[-1].until != 1
+    ):
         raise ValueError(f"{path}: [[phases]] need a rising `until` that ends at 1.0.")
     for phase in phases:
         if phase.size % 32 or phase.size <= 0 or phase.batch_size < 2:
-            raise ValueError(f"{path}: phases need a size that is a multiple of 32 and a batch_size of 2 or more (BatchNorm).")
+            raise ValueError(
+                f"{path}: phases need a size that is a multiple of 32 and a batch_size of 2 or more (BatchNorm)."
+            )
     values["architecture"] = _build(Architecture, values.get("architecture", {}), f"{path}, architecture")
     values["scenes"] = _build(SceneStyle, values.get("scenes", {}), f"{path}, scenes")
     return _build(Recipe, {**values, **overrides, "phases": tuple(phases)}, str(path))

@@ -65,7 +65,10 @@ def draw_probabilities(foregrounds: list[Picture], style: SceneStyle) -> np.ndar
         sources = np.array([picture.source for picture in foregrounds])
         missing = sorted(set(style.sources) - set(sources))
         if missing:
-            raise ValueError(f"The recipe draws from {', '.join(missing)}, which --data does not have; it has {', '.join(sorted(set(sources)))}.")
+            raise ValueError(
+                f"The recipe draws from {', '.join(missing)}, which --data does not have; "
+                f"it has {', '.join(sorted(set(sources)))}."
+            )
         shares = np.zeros(len(foregrounds))
         for source, share in style.sources.items():
             chosen = sources == source
@@ -81,7 +84,9 @@ def _maybe(rng: np.random.Generator, chance: float) -> bool:
 def _place(picture: Tensor, count: int, rng: np.random.Generator) -> Tensor:
     """Where one of `count` objects stands -> frame-to-object matrix. Biased to 40-100 % of the frame."""
     if count == 1:
-        extent = rng.choice([rng.uniform(0.15, 0.4), rng.uniform(0.4, 1.0), rng.uniform(1.0, 1.5)], p=[0.14, 0.74, 0.12])
+        extent = rng.choice(
+            [rng.uniform(0.15, 0.4), rng.uniform(0.4, 1.0), rng.uniform(1.0, 1.5)], p=[0.14, 0.74, 0.12]
+        )
     else:
         extent = rng.uniform(0.2, 0.7)
     height, width = picture.shape[-2:]
@@ -127,7 +132,9 @@ class Scenes:
             ValueError: `size` is no multiple of 32.
         """
         if size % SIDE_MULTIPLE:
-            raise ValueError(f"size {size} is not a multiple of {SIDE_MULTIPLE}; use {size // SIDE_MULTIPLE * SIDE_MULTIPLE or SIDE_MULTIPLE}.")
+            raise ValueError(
+                f"size {size} is not a multiple of {SIDE_MULTIPLE}; use {-(-size // SIDE_MULTIPLE) * SIDE_MULTIPLE}."
+            )
         rngs = [np.random.default_rng((self.seed, index)) for index in indices]
         layers = torch.stack([self._objects(rng, size) for rng in rngs])
         backgrounds = torch.stack([self._background(rng, size) for rng in rngs])
@@ -152,7 +159,7 @@ class Scenes:
         return premultiply(torch.cat([colour, rgba[3:]]))
 
     def _objects(self, rng: np.random.Generator, size: int) -> Tensor:
-        """All objects of a picture over each other -> premultiplied [4,S,S]; nothing when the draw is an empty frame."""
+        """All objects of a picture over each other -> premultiplied [4,S,S]; an empty frame is all zeros."""
         counts = np.array(self.style.object_counts)
         count = int(rng.choice(len(counts), p=counts / counts.sum()))
         layer = torch.zeros(4, size, size, device=self.pack.foregrounds[0].pixels.device)
@@ -195,7 +202,9 @@ class Scenes:
         size, device = layers.shape[-1], layers.device
 
         def draw(chance: float, low: float, high: float) -> Tensor:
-            return torch.tensor([rng.uniform(low, high) if _maybe(rng, chance) else 0.0 for rng in rngs], device=device).float()
+            return torch.tensor(
+                [rng.uniform(low, high) if _maybe(rng, chance) else 0.0 for rng in rngs], device=device
+            ).float()
 
         wide = draw(0.35, 0.008, 0.03) * size
         chosen = wide > 0
@@ -207,7 +216,11 @@ class Scenes:
         chosen = strength > 0
         if chosen.any():
             backgrounds[chosen] = cast_shadow(
-                backgrounds[chosen], layers[chosen, 3:], shift=shift[chosen], sigma=sigma[chosen], strength=strength[chosen]
+                backgrounds[chosen],
+                layers[chosen, 3:],
+                shift=shift[chosen],
+                sigma=sigma[chosen],
+                strength=strength[chosen],
             )
         layers = match_colours(layers, backgrounds, draw(0.5, 0.1, 0.6))
         soft = draw(0.35, 0.3, 1.5)
@@ -228,7 +241,9 @@ class Scenes:
                 image.copy_(image.mean(dim=0, keepdim=True).expand_as(image))
             if _maybe(rng, 0.2):
                 side = int(image.shape[-1] * rng.uniform(0.5, 0.9))
-                small = F.interpolate(image[None], size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+                small = F.interpolate(
+                    image[None], size=(side, side), mode="bilinear", align_corners=False, antialias=True
+                )
                 image.copy_(F.interpolate(small, size=image.shape[-2:], mode="bilinear", align_corners=False)[0])
             if _maybe(rng, 0.4):
                 generator = torch.Generator(image.device).manual_seed(int(rng.integers(2**31)))

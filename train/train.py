@@ -19,10 +19,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="train/train.py",
-        description="Train a BiRefNet from a recipe. The same --out goes on where it stopped; the result is OUT/model.safetensors.",
+        description="Train a BiRefNet from a recipe. The same --out goes on where it stopped; "
+        "the result is OUT/model.safetensors.",
     )
     parser.add_argument("--recipe", required=True, type=Path, help="a TOML file, such as train/recipes/bundled.toml")
-    parser.add_argument("--data", required=True, type=Path, help="folder with foregrounds/<source>/* and backgrounds/<source>/*")
+    parser.add_argument(
+        "--data", required=True, type=Path, help="folder with foregrounds/<source>/* and backgrounds/<source>/*"
+    )
     parser.add_argument("--out", required=True, type=Path, help="folder of this run")
     parser.add_argument("--steps", type=int, help="replace the recipe's number of steps")
     parser.add_argument("--batch-size", type=int, help="replace the batch size of every phase")

@@ -37,7 +37,9 @@ def test_term_matches_reference(vectors, term, name):
 def test_total_over_side_outputs_matches_reference(vectors):
     outputs = [vectors[f"logits{i}"] for i in range(4)]
     total, terms = losses.map_loss(outputs, vectors["gt"], losses.LossWeights())
-    assert abs(total.item() - vectors["pixel_loss_total_dis5k"].item()) < 1e-4 * vectors["pixel_loss_total_dis5k"].item()
+    assert (
+        abs(total.item() - vectors["pixel_loss_total_dis5k"].item()) < 1e-4 * vectors["pixel_loss_total_dis5k"].item()
+    )
     assert set(terms) == {"bce", "iou", "ssim"}
 
 

@@ -1,0 +1,110 @@
+"""Drawn pictures: reproducible, in range, split by name, right where nothing was degraded."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from train import cutouts, scenes
+from train.backgrounds import KINDS, procedural
+
+STYLE = scenes.SceneStyle(object_counts=(0.1, 0.5, 0.4))
+
+
+@pytest.fixture(scope="module")
+def packs(pack_folder):
+    return cutouts.read_pack(pack_folder)
+
+
+def test_split_has_no_name_on_both_sides_and_keeps_views_together(packs):
+    training, validation = packs
+    for ours, theirs in (
+        (training.foregrounds, validation.foregrounds),
+        (training.backgrounds, validation.backgrounds),
+    ):
+        assert ours and theirs
+        assert not {picture.name for picture in ours} & {picture.name for picture in theirs}
+    for pack in packs:
+        views = [picture.name for picture in pack.foregrounds]
+        assert all(views.count(name) == 2 for name in views)
+    assert len(training.foregrounds) + len(validation.foregrounds) == 80
+
+
+def test_about_six_percent_of_names_are_held_out():
+    held = sum(cutouts.is_held_out(f"object{index}") for index in range(5000))
+    assert 200 < held < 400
+
+
+def test_unreadable_file_is_named(pack_folder, tmp_path):
+    broken = tmp_path / "broken.webp"
+    broken.write_bytes(b"not a picture")
+    with pytest.raises(ValueError, match=r"broken\.webp"):
+        cutouts.read_picture(broken, "RGBA")
+    with pytest.raises(ValueError, match="foregrounds"):
+        cutouts.read_pack(tmp_path)
+
+
+def test_same_seed_and_index_give_the_same_picture_in_any_batch(packs):
+    drawn = scenes.Scenes(packs[0], STYLE, seed=7)
+    images, alpha = drawn.batch(range(20, 26), 64)
+    again, alpha_again = scenes.Scenes(packs[0], STYLE, seed=7).batch(range(20, 26), 64)
+    assert torch.equal(images, again) and torch.equal(alpha, alpha_again)
+    single, single_alpha = drawn.batch([23], 64)
+    torch.testing.assert_close(single[0], images[3], atol=0.02, rtol=0)  # rounding before JPEG's quantiser may differ
+    torch.testing.assert_close(single_alpha[0], alpha[3], atol=1e-4, rtol=0)
+    other, _ = scenes.Scenes(packs[0], STYLE, seed=8).batch(range(20, 26), 64)
+    assert (other - images).abs().mean() > 0.05
+
+
+def test_pictures_are_in_range_and_vary(packs):
+    images, alpha = scenes.Scenes(packs[0], STYLE, seed=0).batch(range(24), 64)
+    assert images.shape == (24, 3, 64, 64) and alpha.shape == (24, 1, 64, 64)
+    for values in (images, alpha):
+        assert values.dtype == torch.float32
+        assert values.min() >= 0 and values.max() <= 1 and torch.isfinite(values).all()
+    areas = alpha.mean(dim=(1, 2, 3))
+    assert areas.min() < 0.1 < 0.3 < areas.max()
+
+
+def test_empty_frames_have_background_and_no_alpha(packs):
+    images, alpha = scenes.Scenes(packs[0], replace(STYLE, object_counts=(1.0,)), seed=0).batch(range(4), 64)
+    assert alpha.abs().max() == 0
+    assert images.std() > 0.01
+
+
+def test_opaque_foreground_hides_the_background_completely(packs):
+    """Blending depends on the background only where alpha is below one."""
+    rngs = [np.random.default_rng((3, index)) for index in range(8)]
+    drawn = scenes.Scenes(packs[0], replace(STYLE, object_counts=(0.0, 1.0)), seed=3)
+    layers = torch.stack([drawn._objects(rng, 64) for rng in rngs])
+    alpha = layers[:, 3:]
+    solid = (alpha == 1).expand(-1, 3, -1, -1)
+    assert solid.any()
+    composite = scenes.over(layers, torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(composite[solid], layers[:, :3][solid])
+    outside = (alpha == 0).expand(-1, 3, -1, -1)
+    assert (layers[:, :3][outside] == 0).all()
+
+
+def test_sources_and_emphasis_set_the_chances(packs):
+    foregrounds = packs[0].foregrounds
+    name = foregrounds[0].name
+    chances = scenes.draw_probabilities(foregrounds, scenes.SceneStyle(emphasised=(name,), emphasis=3.0))
+    assert chances.sum() == pytest.approx(1)
+    assert chances[0] == pytest.approx(3 * chances[-1])
+    with pytest.raises(ValueError, match="missing"):
+        scenes.draw_probabilities(foregrounds, scenes.SceneStyle(sources={"missing": 1.0}))
+
+
+def test_size_must_fit_the_network(packs):
+    with pytest.raises(ValueError, match="multiple of 32"):
+        scenes.Scenes(packs[0], STYLE, seed=0).batch([0], 100)
+
+
+def test_procedural_backgrounds_of_every_kind_are_in_range():
+    for kind in KINDS:
+        assert kind(64, np.random.default_rng(1)).shape == (3, 64, 64)
+    drawn = torch.stack([procedural(64, np.random.default_rng(seed)) for seed in range(24)])
+    assert drawn.min() >= 0 and drawn.max() <= 1
+    assert drawn.mean(dim=(1, 2, 3)).std() > 0.05

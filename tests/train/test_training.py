@@ -1,0 +1,159 @@
+"""`train/train.py` from an empty folder to a model file: resume, refusal, a signal, learning."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import birefnet_core
+from train import checkpoint, loop
+from train.cutouts import read_pack
+from train.recipe import as_dictionary, differences, read_recipe
+from train.train import main
+
+ROOT = Path(__file__).parents[2]
+FP32 = ("--precision", "fp32", "--threads", "1", "--device", "cpu")
+
+
+def _run(recipe: Path, data: Path, out: Path, *extra: str) -> int:
+    return main(["--recipe", str(recipe), "--data", str(data), "--out", str(out), *FP32, *extra])
+
+
+def test_two_steps_write_a_model_that_loads_and_a_finished_run_does_nothing(recipe_file, pack_folder, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert _run(recipe_file(2), pack_folder, out) == 0
+    model = birefnet_core.load_model(str(out / "model.safetensors"), device="cpu", dtype="float32")
+    assert model.spec.size == (64, 64) and model.spec.patch_order == "2025"
+    alpha = model.predict(torch.rand(1, 50, 70, 3))
+    assert alpha.shape == (1, 50, 70) and 0 <= alpha.min() <= alpha.max() <= 1
+    assert (out / "sheet_0000002.jpg").stat().st_size > 1000
+    assert (out / "log.csv").read_text().startswith("step,")
+    written = (out / "model.safetensors").stat().st_mtime_ns
+    assert _run(recipe_file(2), pack_folder, out) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert (out / "model.safetensors").stat().st_mtime_ns == written
+
+
+def test_resumed_run_is_bit_identical(recipe_file, pack_folder, tmp_path, monkeypatch):
+    recipe = recipe_file(4)
+    assert _run(recipe, pack_folder, tmp_path / "whole") == 0
+    step, housekeeping = 0, loop.Training._housekeeping
+
+    def stop_after_two(training):
+        nonlocal step
+        step += 1
+        housekeeping(training)
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop.Training, "_housekeeping", stop_after_two)
+    assert _run(recipe, pack_folder, tmp_path / "parts") == 130
+    assert [path.name for path in checkpoint.checkpoints(tmp_path / "parts")][-1] == "step_0000002.pt"
+    assert not (tmp_path / "parts" / "model.safetensors").exists()
+    assert _run(recipe, pack_folder, tmp_path / "parts") == 0
+    whole, parts = (torch.load(tmp_path / name / "step_0000004.pt", weights_only=True) for name in ("whole", "parts"))
+    for kind in ("network", "average"):
+        assert all(torch.equal(value, parts[kind][name]) for name, value in whole[kind].items())
+    whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+    assert len(checkpoint.checkpoints(tmp_path / "whole")) == checkpoint.KEPT
+
+
+def test_other_recipe_is_refused_with_the_difference(recipe_file, pack_folder, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert _run(recipe_file(2), pack_folder, out) == 0
+    assert _run(recipe_file(2), pack_folder, out, "--seed", "5", "--steps", "3") == 2
+    message = capsys.readouterr().err
+    assert "seed: 0 -> 5" in message and "steps: 2 -> 3" in message
+    assert _run(recipe_file(2), pack_folder, out, "--steps", "3", "--reschedule") == 0
+    assert checkpoint.checkpoints(out)[-1].name == "step_0000003.pt"
+
+
+def test_command_line_runs_from_any_folder(tmp_path):
+    help_text = subprocess.run(
+        [sys.executable, str(ROOT / "train" / "train.py"), "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "--recipe" in help_text and "--reschedule" in help_text
+
+
+def test_bad_recipes_are_explained(tmp_path, recipe_file):
+    text = recipe_file(2).read_text()
+    for change, expected in (
+        (("steps = 2", "stepz = 2"), "stepz"),
+        (("size = 64\nbatch_size", "size = 60\nbatch_size"), "multiple of 32"),
+        (("until = 1.0", "until = 0.9"), "until"),
+        (("dropout = 0.0", "droput = 0.0"), "droput"),
+        (("steps = 2", "steps = "), "TOML"),
+    ):
+        path = tmp_path / "bad.toml"
+        path.write_text(text.replace(*change))
+        with pytest.raises(ValueError, match=expected):
+            read_recipe(path)
+
+
+def test_shipped_recipes_load():
+    recipes = sorted((ROOT / "train" / "recipes").glob("*.toml"))
+    assert recipes
+    for path in recipes:
+        recipe = read_recipe(path)
+        assert recipe.first_picture(recipe.steps) > 0
+        assert not differences(as_dictionary(recipe), as_dictionary(read_recipe(path)))
+
+
+def test_schedule_warms_up_then_falls(recipe_file):
+    recipe = read_recipe(recipe_file(100), overrides={"steps": 100})
+    shares = [loop.learning_rate_share(step, recipe) for step in range(100)]
+    assert shares[0] == 1 and shares == sorted(shares, reverse=True)
+    assert shares[-1] == pytest.approx(recipe.final_rate, abs=0.01)
+    assert recipe.first_picture(60) == 120 and recipe.phase_at(49).size == 64 and recipe.phase_at(50).size == 96
+
+
+def test_steps_that_are_not_finite_are_skipped_then_stop_the_run(recipe_file, pack_folder, tmp_path, monkeypatch):
+    recipe = read_recipe(recipe_file(4))
+    training = loop.Training(
+        recipe, *read_pack(pack_folder), loop.Options(tmp_path / "run", torch.device("cpu"), "fp32")
+    )
+    before = {name: value.clone() for name, value in training.network.named_parameters()}
+    images, alpha = training._draw(0)
+    training._train_step(images * float("nan"), alpha)
+    assert training.skipped == 1
+    assert all(torch.equal(value, before[name]) for name, value in training.network.named_parameters())
+    training.skipped = recipe.skip_limit
+    with pytest.raises(loop.TrainingError, match="learning_rate"):
+        training._train_step(images * float("nan"), alpha)
+
+
+def test_full_disk_leaves_the_previous_checkpoint(tmp_path):
+    path = tmp_path / "file.pt"
+    path.write_bytes(b"good")
+
+    def fail(temporary):
+        temporary.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="free some disk space"):
+        checkpoint.write_whole(path, fail)
+    assert path.read_bytes() == b"good" and list(tmp_path.iterdir()) == [path]
+
+
+def test_one_batch_can_be_learnt(recipe_file, pack_folder, tmp_path):
+    """Twenty-five steps on the same four pictures bring the loss down by far more than chance."""
+    recipe = read_recipe(recipe_file(100), overrides={"size": 64, "steps": 100000})
+    training = loop.Training(
+        recipe, *read_pack(pack_folder), loop.Options(tmp_path / "run", torch.device("cpu"), "fp32")
+    )
+    images, alpha = training.scenes.batch(range(4), 64)
+    for _ in range(25):
+        training._train_step(images, alpha)
+    with torch.no_grad():
+        predicted = training.network(loop.normalise(images)).side_outputs[-1].sigmoid()
+    assert (predicted - alpha).abs().mean() < 0.5 * alpha.std()
