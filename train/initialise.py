@@ -46,7 +46,7 @@ def load_lite0_(backbone: nn.Module) -> int:
         for (our_name, value), (their_name, weights) in zip(ours, theirs):
             if value.shape != weights.shape:
                 raise ValueError(
-                    f"{our_name} {list(value.shape)} does not fit the ImageNet file's {their_name} {list(weights.shape)}."
+                    f"{our_name} {list(value.shape)} does not fit the file's {their_name} {list(weights.shape)}."
                 )
             value.copy_(weights)
     return len(ours)
