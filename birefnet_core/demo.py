@@ -1,4 +1,4 @@
-"""`python -m birefnet_core demo`: the bundled model on the repository's photograph, to see in a minute that all works."""
+"""`python -m birefnet_core demo`: the bundled model on the repository's photograph, to see that all works."""
 
 from __future__ import annotations
 

@@ -81,6 +81,6 @@ def check_input(image: torch.Tensor, smallest: int = STRIDE) -> None:
     padded = [max(smallest, -(-side // STRIDE) * STRIDE) for side in (height, width)]
     if [height, width] != padded:
         raise ValueError(
-            f"image sides must be multiples of {STRIDE} (for this backbone at least {smallest}), got {height} x {width} "
-            f"(height x width): pad or resize to {padded[0]} x {padded[1]}"
+            f"image sides must be multiples of {STRIDE} (for this backbone at least {smallest}), got "
+            f"{height} x {width} (height x width): pad or resize to {padded[0]} x {padded[1]}"
         )

@@ -127,7 +127,7 @@ _TABLE = (
         "model.safetensors",
         "2024",
         licence="bria-rmbg-2.0",
-        note="Non-commercial use only. Gated: accept the licence on its page and give a token. Hard edges, no transparency.",
+        note="Non-commercial use only. Gated: accept its licence and give a token. Hard edges, no transparency.",
     ),
     _derived("ToonOut", "joelseytre/toonout", "birefnet_finetuned_toonout.pth", "auto", note="For anime characters."),
     _derived(

@@ -40,10 +40,10 @@ def download(
 ) -> Path:
     """Fetches a published model into ``folder`` unless it is there, and returns the path of its file.
 
-    The file is ``<published name>.safetensors`` (``.pth`` where the hub has only that); ``<file>.json`` beside it records
-    repository, commit, SHA-256 and size. A file that is there is returned as it is, without any network. What a broken
-    or stopped download has fetched stays as ``<file>.<hash>.part``, and the next call goes on from there. While another
-    process downloads the same file, this one waits for it.
+    The file is ``<published name>.safetensors`` (``.pth`` where the hub has only that); ``<file>.json`` beside it
+    records repository, commit, SHA-256 and size. A file that is there is returned as it is, without any network. What a
+    broken or stopped download has fetched stays as ``<file>.<hash>.part``, and the next call goes on from there. While
+    another process downloads the same file, this one waits for it.
 
     Args:
         name: as ``catalog.find`` takes it.
@@ -79,7 +79,7 @@ def download(
                 _fetch(record, part, endpoint, token, report)
                 _finish(record, part, target, endpoint)
     except _Stopped as stopped:
-        raise stopped.__cause__
+        raise stopped.__cause__ from None
     except _network_errors() as error:
         raise DownloadError(_sentence(error, published, endpoint, target)) from error
     return target
@@ -167,8 +167,8 @@ def _finish(record: dict[str, Any], part: Path, target: Path, endpoint: str) -> 
         part.unlink()
         raise DownloadError(
             f"What {endpoint} sent as {record['repository']}/{record['filename']} is not the file that it announces:"
-            f" SHA-256 {found} instead of {record['sha256']}. Nothing was kept. Try again; if it happens again, a mirror"
-            " or a proxy on the way changes the file."
+            f" SHA-256 {found} instead of {record['sha256']}. Nothing was kept. Try again; if it happens again, a"
+            " mirror or a proxy on the way changes the file."
         )
     note = target.with_name(target.name + ".json")
     temporary = note.with_name(note.name + ".part")

@@ -27,7 +27,8 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect` found. `problem` is empty for a file that loads; else one sentence, and only path and it are set."""
+    """What `inspect` found. `problem` is empty for a file that loads; else it is one sentence, and only the path is set
+    beside it."""
 
     path: Path
     spec: ModelSpec | None = None
@@ -246,7 +247,10 @@ def _decide_patch_order(weights, metadata, spec: ModelSpec, asked: str) -> tuple
     order, score = patches.detect(weights)
     if order is not None:
         return order, f"the weights themselves, {abs(score):.0f} standard errors"
-    return patches.CANONICAL, f"undecided: the weights do not tell ({score:+.1f} standard errors); give it if edges look torn"
+    return (
+        patches.CANONICAL,
+        f"undecided: the weights do not tell ({score:+.1f} standard errors); give it if edges look torn",
+    )
 
 
 def _parse_size(text: str) -> tuple[int, int] | None:

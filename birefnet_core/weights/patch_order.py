@@ -27,7 +27,9 @@ def reorder(state_dict: dict[str, torch.Tensor], source: str, target: str) -> di
     for level, grid in GRIDS.items():
         key = f"decoder.ipt_blk{level}.conv1.weight"
         if key in moved:
-            moved[key] = rearrange(moved[key], f"{patterns[source]} -> {patterns[target]}", i=grid, j=grid, c=3).contiguous()
+            moved[key] = rearrange(
+                moved[key], f"{patterns[source]} -> {patterns[target]}", i=grid, j=grid, c=3
+            ).contiguous()
     return moved
 
 

@@ -109,9 +109,13 @@ def export_published(network: BiRefNet, patch_order: str = CANONICAL) -> dict[st
 
     Raises ValueError for a network whose batch normalisation was folded away: that cannot be undone.
     """
-    state = {published_key(k, network.architecture.backbone): v.detach().clone() for k, v in network.state_dict().items()}
+    state = {
+        published_key(k, network.architecture.backbone): v.detach().clone() for k, v in network.state_dict().items()
+    }
     if "squeeze_module.0.bn_in.weight" not in state:
-        raise ValueError("the network's batch normalisation is folded for inference: export the network it was made from")
+        raise ValueError(
+            "the network's batch normalisation is folded for inference: export the network it was made from"
+        )
     for name, module in network.named_modules():
         if isinstance(module, WindowAttention):
             key = published_key(f"{name}.relative_position_index", network.architecture.backbone)

@@ -21,7 +21,7 @@ Weights = Mapping[str, torch.Tensor]
 
 
 def recognise(weights: Weights) -> Architecture:
-    """The architecture of a published-layout state dict. Raises ValueError with one sentence that says what it is not."""
+    """The architecture of a published-layout state dict. ValueError says in one sentence what else it is."""
     if _DEEPEST_BLOCK not in weights or "decoder.decoder_block1.conv_in.weight" not in weights:
         raise ValueError(_describe_other(weights))
     if "decoder.ipt_blk4.conv1.weight" in weights and "decoder.ipt_blk5.conv1.weight" not in weights:
@@ -74,7 +74,13 @@ def _recognise_backbone(weights: Weights) -> str:
     found = (
         swin.get((channels("bb.patch_embed.proj.weight"), count("bb.layers.2.blocks.")))
         or pvt.get((channels("bb.patch_embed1.proj.weight"), count("bb.block4.")))
-        or dino.get((channels("bb.model.cls_token") and weights["bb.model.cls_token"].shape[-1], count("bb.model.blocks."), gated))
+        or dino.get(
+            (
+                channels("bb.model.cls_token") and weights["bb.model.cls_token"].shape[-1],
+                count("bb.model.blocks."),
+                gated,
+            )
+        )
     )
     if found == "pvt_v2_b2" and count("bb.block3.") > 6:
         found = "pvt_v2_b5"
@@ -86,7 +92,8 @@ def _recognise_backbone(weights: Weights) -> str:
         found = "vgg16"
     if not found:
         raise ValueError(
-            "this is a BiRefNet on a backbone that its keys do not tell: files saved by this suite say it in their metadata"
+            "this is a BiRefNet on a backbone that its keys do not tell: files saved by this suite name it in their "
+            "metadata"
         )
     return found
 
@@ -98,11 +105,13 @@ def _deepest_channels(backbone: str) -> int:
 
 
 def _describe_other(weights: Weights) -> str:
-    swin_only = any(key.endswith("relative_position_bias_table") for key in weights) and "patch_embed.proj.weight" in weights
+    swin_only = (
+        any(key.endswith("relative_position_bias_table") for key in weights) and "patch_embed.proj.weight" in weights
+    )
     if swin_only or "patch_embed1.proj.weight" in weights:
         return (
-            "this file holds only a backbone (for training), not a whole BiRefNet: give it to train.py, and load a whole "
-            "BiRefNet here"
+            "this file holds only a backbone (for training), not a whole BiRefNet: give it to train.py, and load a "
+            "whole BiRefNet here"
         )
     for key, what in _PARTS_OF_OTHERS.items():
         if key in weights:

@@ -50,7 +50,14 @@ def test_pixels_that_are_no_numbers_do_not_crash(value, backbone):
 
 @pytest.mark.parametrize(
     "switch",
-    ["image_pyramid", "context_fusion", "reconstruction", "inward_reference", "outward_reference", "multi_stage_supervision"],
+    [
+        "image_pyramid",
+        "context_fusion",
+        "reconstruction",
+        "inward_reference",
+        "outward_reference",
+        "multi_stage_supervision",
+    ],
 )
 def test_every_part_of_the_paper_can_be_switched_off_and_still_learns(switch):
     network = small(**{switch: False})
@@ -58,8 +65,12 @@ def test_every_part_of_the_paper_can_be_switched_off_and_still_learns(switch):
     assert sum(p.numel() for p in network.parameters()) != sum(p.numel() for p in whole.parameters())
     output = network(torch.randn(2, 3, 64, 64))
     assert len(output.side_outputs) == (1 if switch == "multi_stage_supervision" else 4)
-    assert len(output.gradient_predictions) == len(output.gradient_labels) == (0 if switch == "outward_reference" else 3)
-    loss = sum(map(torch.mean, itertools.chain(output.side_outputs, output.gradient_predictions, output.gradient_labels)))
+    assert (
+        len(output.gradient_predictions) == len(output.gradient_labels) == (0 if switch == "outward_reference" else 3)
+    )
+    loss = sum(
+        map(torch.mean, itertools.chain(output.side_outputs, output.gradient_predictions, output.gradient_labels))
+    )
     loss.backward()
     silent = [name for name, p in network.named_parameters() if p.grad is None]
     assert not silent, f"parameters that nothing trains: {silent}"
@@ -93,7 +104,9 @@ def test_half_precision_stays_near_float32(dtype):
     assert (actual.float().sigmoid() - expected).abs().mean() < 0.01
 
 
-@pytest.mark.parametrize("name", ["timm:resnet18", "timm:mobilenetv3_small_050", "timm:convnext_atto", "timm:swin_s3_tiny_224"])
+@pytest.mark.parametrize(
+    "name", ["timm:resnet18", "timm:mobilenetv3_small_050", "timm:convnext_atto", "timm:swin_s3_tiny_224"]
+)
 @torch.no_grad()
 def test_four_level_timm_models_are_backbones(name):
     network = small(backbone=name).eval()

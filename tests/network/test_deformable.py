@@ -26,7 +26,9 @@ def by_definition(x, offset, modulator, weight):
                         for j in (math.floor(z), math.floor(z) + 1):
                             if 0 <= i < height and 0 <= j < width:
                                 sample += (1 - abs(y - i)) * (1 - abs(z - j)) * x[b, :, i, j]
-                    out[b, :, row, column] += weight[:, :, tap // kernel, tap % kernel] @ sample * modulator[b, tap, row, column]
+                    out[b, :, row, column] += (
+                        weight[:, :, tap // kernel, tap % kernel] @ sample * modulator[b, tap, row, column]
+                    )
     return out.float()
 
 

@@ -61,12 +61,12 @@ def test_aliases(name, expected):
 
 
 def test_an_unknown_name_lists_close_ones():
-    with pytest.raises(ValueError, match="'BiRefNet-potrait'.*Did you mean BiRefNet-portrait"):
+    with pytest.raises(ValueError, match=r"'BiRefNet-potrait'.*Did you mean BiRefNet-portrait"):
         find("BiRefNet-potrait")
 
 
 def test_a_far_off_name_lists_all():
-    with pytest.raises(ValueError, match="zzz.*BiRefNet, BiRefNet_lite,.*RMBG-2.0"):
+    with pytest.raises(ValueError, match=r"zzz.*BiRefNet, BiRefNet_lite,.*RMBG-2.0"):
         find("zzz")
 
 

@@ -78,7 +78,7 @@ def test_a_file_that_is_there_needs_no_network(hub, tmp_path):
 
 
 def test_an_unknown_name(hub, tmp_path):
-    with pytest.raises(ValueError, match="Did you mean BiRefNet-portrait"):
+    with pytest.raises(ValueError, match=r"Did you mean BiRefNet-portrait"):
         download("BiRefNet-potrait", tmp_path, endpoint=hub.endpoint)
     assert names(tmp_path) == []
 
@@ -110,7 +110,7 @@ def test_a_cut_connection_is_taken_up_where_it_broke(hub, tmp_path):
 
 def test_the_next_run_goes_on_where_the_last_one_broke(hub, tmp_path):
     hub.cut_after, hub.body_status = [CUT], [200, 503]
-    with pytest.raises(DownloadError, match="HTTP 503.*what has arrived so far is kept"):
+    with pytest.raises(DownloadError, match=r"HTTP 503.*what has arrived so far is kept"):
         download(NAME, tmp_path, endpoint=hub.endpoint)
     (part,) = tmp_path.iterdir()
     assert part.name.endswith(".part") and part.read_bytes() == BODY[:CUT]
@@ -130,7 +130,7 @@ def test_a_server_that_cannot_resume_sends_everything_again(hub, tmp_path):
 
 def test_a_server_that_never_sends_anything_is_given_up(hub, tmp_path):
     hub.cut_after = [0] * 100
-    with pytest.raises(DownloadError, match="Could not download BiRefNet-portrait"):
+    with pytest.raises(DownloadError, match=r"Could not download BiRefNet-portrait"):
         download(NAME, tmp_path, endpoint=hub.endpoint)
     assert len(hub.cut_after) == 99
 
@@ -167,7 +167,7 @@ def test_a_wrong_hash_is_refused_and_nothing_left(hub, tmp_path):
 
 def test_a_part_that_is_too_long_is_refused(hub, tmp_path):
     (tmp_path / f"{FILE}.{hashlib.sha256(BODY).hexdigest()[:16]}.part").write_bytes(BODY + b"more")
-    with pytest.raises(DownloadError, match="SHA-256"):
+    with pytest.raises(DownloadError, match=r"SHA-256"):
         download(NAME, tmp_path, endpoint=hub.endpoint)
     assert names(tmp_path) == []
 
@@ -211,10 +211,10 @@ def test_a_gated_repository_opens_to_its_token(tmp_path, redirects):
 
 
 def test_a_repository_or_file_that_is_not_there(hub, tmp_path):
-    with pytest.raises(DownloadError, match="has no repository egeorcun/lucida, or no file model.safetensors"):
+    with pytest.raises(DownloadError, match=r"has no repository egeorcun/lucida, or no file model.safetensors"):
         download("Lucida", tmp_path, endpoint=hub.endpoint)
     hub.files[PORTRAIT[0], "other.safetensors"] = hub.files.pop(PORTRAIT)
-    with pytest.raises(DownloadError, match="lists no model.safetensors with a SHA-256"):
+    with pytest.raises(DownloadError, match=r"lists no model.safetensors with a SHA-256"):
         download(NAME, tmp_path, endpoint=hub.endpoint)
     assert names(tmp_path) == []
 
@@ -222,15 +222,15 @@ def test_a_repository_or_file_that_is_not_there(hub, tmp_path):
 def test_an_address_that_is_no_hub(tmp_path):
     with LocalHub() as hub:
         hub.status = 200  # an empty page for every question
-        with pytest.raises(DownloadError, match="does not answer as a Hugging Face hub does"):
+        with pytest.raises(DownloadError, match=r"does not answer as a Hugging Face hub does"):
             download(NAME, tmp_path, endpoint=hub.endpoint)
-    with pytest.raises(DownloadError, match="Could not download"):
+    with pytest.raises(DownloadError, match=r"Could not download"):
         download(NAME, tmp_path, endpoint="no-address")
 
 
 def test_a_full_disk_is_known_beforehand(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1))
-    with pytest.raises(DownloadError, match="Cannot write .*3,000,000 bytes, and 1 are free.*Make room"):
+    with pytest.raises(DownloadError, match=r"Cannot write .*3,000,000 bytes, and 1 are free.*Make room"):
         download(NAME, tmp_path, endpoint=hub.endpoint)
     assert hub.bodies == []
 
@@ -250,7 +250,7 @@ def test_a_disk_that_fills_up_keeps_what_it_has(hub, tmp_path):
 
 def test_a_folder_that_cannot_be_made(hub, tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(DownloadError, match="Cannot write .*BiRefNet-portrait.safetensors.*another folder"):
+    with pytest.raises(DownloadError, match=r"Cannot write .*BiRefNet-portrait.safetensors.*another folder"):
         download(NAME, tmp_path / "file", endpoint=hub.endpoint)
 
 
@@ -277,7 +277,7 @@ def test_one_that_waits_reports_and_can_be_stopped(hub, tmp_path):
         seen.append((done, total))
         raise KeyError("stop")
 
-    with FileLock(tmp_path / (FILE + ".lock")), pytest.raises(KeyError, match="stop"):
+    with FileLock(tmp_path / (FILE + ".lock")), pytest.raises(KeyError, match=r"stop"):
         download(NAME, tmp_path, endpoint=hub.endpoint, on_progress=on_progress)
     assert seen == [(0, len(BODY))] and hub.bodies == []
 

@@ -18,9 +18,10 @@ from birefnet_core.weights.recognise import recognise
 
 SMALL = bc.Architecture("pvt_v2_b0", block_channels=16, branch_channels=16, inward_channels=8)
 SPEC = ModelSpec("small", "pvt_v2_b0", (96, 64), task="matting", licence="MIT", source="a test", note="small")
-BACKBONES = (
-    "swin_v1_l swin_v1_b swin_v1_s swin_v1_t pvt_v2_b0 pvt_v2_b1 pvt_v2_b2 pvt_v2_b5 resnet50 vgg16bn dino_v3_s".split()
-)
+BACKBONES = [
+    *("swin_v1_l", "swin_v1_b", "swin_v1_s", "swin_v1_t", "pvt_v2_b0", "pvt_v2_b1", "pvt_v2_b2", "pvt_v2_b5"),
+    *("resnet50", "vgg16bn", "dino_v3_s"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +107,13 @@ def test_every_published_layout_is_recognised_from_its_keys(backbone, reference)
 
 @pytest.mark.parametrize(
     "changes",
-    [{"image_pyramid": False}, {"context_fusion": False}, {"outward_reference": False}, {"multi_stage_supervision": False},
-     {"inward_reference": False}],
+    [
+        {"image_pyramid": False},
+        {"context_fusion": False},
+        {"outward_reference": False},
+        {"multi_stage_supervision": False},
+        {"inward_reference": False},
+    ],
 )
 def test_ablations_are_recognised_from_their_keys(changes):
     architecture = replace(SMALL, **changes)
@@ -122,7 +128,9 @@ def test_training_checkpoints_load_whatever_wraps_their_keys(network, tmp_path, 
     path = tmp_path / "wrapped.pth"
     torch.save({container: weights, "epoch": 3} if container else weights, path)
     model = bc.load_model(path, patch_order="2025")
-    torch.testing.assert_close(probe(model), network(torch.linspace(-2, 2, 3 * 64 * 96).view(1, 3, 64, 96)), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        probe(model), network(torch.linspace(-2, 2, 3 * 64 * 96).view(1, 3, 64, 96)), atol=1e-5, rtol=1e-4
+    )
 
 
 def test_recomputed_buffers_may_be_absent_but_nothing_else(network):
@@ -134,7 +142,12 @@ def test_recomputed_buffers_may_be_absent_but_nothing_else(network):
     weights["decoder.ipt_blk1.conv1.bias"] = torch.zeros(3)
     with pytest.raises(ValueError) as error:
         bc.load_published(fresh, weights)
-    for part in ("pvt_v2_b0", "1 missing: decoder.conv_out1.0.bias", "1 unexpected: extra.weight", "decoder.ipt_blk1.conv1.bias ([3]"):
+    for part in (
+        "pvt_v2_b0",
+        "1 missing: decoder.conv_out1.0.bias",
+        "1 unexpected: extra.weight",
+        "decoder.ipt_blk1.conv1.bias ([3]",
+    ):
         assert part in str(error.value)
 
 
@@ -174,7 +187,10 @@ def test_files_that_are_no_model_are_refused_in_one_sentence(network, saved, tmp
     torch.save([1, 2], tmp_path / "list.pth")
     assert "holds no state dict" in sentence(tmp_path / "list.pth")
 
-    backbone = {"patch_embed.proj.weight": torch.zeros(96, 3, 4, 4), "layers.0.blocks.0.attn.relative_position_bias_table": torch.zeros(1)}
+    backbone = {
+        "patch_embed.proj.weight": torch.zeros(96, 3, 4, 4),
+        "layers.0.blocks.0.attn.relative_position_bias_table": torch.zeros(1),
+    }
     assert "only a backbone" in sentence(tensors("swin.safetensors", backbone))
     older = bc.export_published(network)
     older = {key: value for key, value in older.items() if "ipt_blk5" not in key and "gdt_convs_4" not in key}
@@ -185,7 +201,9 @@ def test_files_that_are_no_model_are_refused_in_one_sentence(network, saved, tmp
     lost = bc.export_published(network)
     del lost["decoder.conv_out1.0.bias"]
     save_file(lost, tmp_path / "lost.safetensors")
-    with pytest.raises(WeightsError, match=r"lost.safetensors: weights do not fit .* 1 missing: decoder.conv_out1.0.bias"):
+    with pytest.raises(
+        WeightsError, match=r"lost.safetensors: weights do not fit .* 1 missing: decoder.conv_out1.0.bias"
+    ):
         bc.load_model(tmp_path / "lost.safetensors", patch_order="2025")
     with pytest.raises(WeightsError, match="there is no such file"):
         bc.load_model(tmp_path / "absent.safetensors")
