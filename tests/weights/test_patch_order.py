@@ -2,7 +2,10 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from birefnet_core.weights.files import read_weights
+from birefnet_core.weights.load import BUNDLED
 from birefnet_core.weights.patch_order import GRIDS, detect, reorder
 
 
@@ -44,3 +47,11 @@ def test_random_weights_are_undecided(seed):
 
 def test_no_patches_are_undecided():
     assert detect({}) == (None, 0.0)
+
+
+@pytest.mark.parametrize("order", ["2024", "2025"])
+def test_trained_weights_show_their_order_without_metadata(order, tmp_path):
+    weights, _ = read_weights(BUNDLED)
+    path = tmp_path / "no-metadata.safetensors"
+    save_file(reorder(weights, "2025", order), path)
+    assert detect(read_weights(path)[0])[0] == order
