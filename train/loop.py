@@ -19,7 +19,6 @@ from birefnet_core.network import build_network
 from birefnet_core.weights import ModelSpec, save_model
 
 from . import checkpoint, depthwise
-from . import deformable as training_deformable
 from .cutouts import Pack
 from .initialise import initialise_backbone_
 from .losses import training_loss
@@ -101,8 +100,7 @@ class Training:
             initialise_backbone_(network, recipe.init)
         self.network = network.to(options.device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).eval()
-        if options.device.type == "cpu":  # the network's own gather is made for inference
-            training_deformable.use_for_training()
+        if options.device.type == "cpu":
             depthwise.speed_up_depthwise_(self.network)
         self.optimiser = make_optimiser(self.network, recipe)
         self.scenes = Scenes(training.to(options.device), recipe.scenes, seed=recipe.seed)

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from torch.utils.checkpoint import checkpoint
+
+from .deformable_training import deformable_conv2d_with_gradient
 
 # Sampling points a chunk, of 2k to 128k the fastest on two CPU cores at 256 x 256 with what follows in the chunk: 1x1
 # 60 ms (128k: 80), 3x3 154 ms (176), 7x7 0.95 s (0.99).
@@ -62,6 +63,9 @@ def deformable_conv2d(
     weight [O,C,k,k] with odd k. Returns [N,O,H,W] in channels-last memory. Same values as
     torchvision.ops.deform_conv2d with padding k // 2, without its column buffer.
     """
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (x, offset, modulator, weight)):
+        out = deformable_conv2d_with_gradient(x, offset, modulator, weight)
+        return out if bias is None else out + bias.to(out.dtype)[:, None, None]
     return _chunk_by_chunk(x, offset, modulator, weight, bias, lambda rows: rows)
 
 
@@ -74,18 +78,11 @@ def _chunk_by_chunk(x, offset, modulator, weight, bias, then):
     modulator = modulator.permute(0, 2, 3, 1).reshape(-1, kernel * kernel)
     matrix = weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0])
     step = max(1, POINTS_PER_CHUNK // (kernel * kernel))
-    training = torch.is_grad_enabled() and any(t.requires_grad for t in (x, offset, modulator, weight))
     rows = []
     for start in range(0, offset.shape[0], step):
-        chunk = (table, offset[start : start + step], modulator[start : start + step], matrix, start, (height, width))
-        # In training the columns are computed again in the backward pass instead of being kept.
-        part = (
-            checkpoint(_convolve_chunk, *chunk, use_reentrant=False, preserve_rng_state=False)
-            if training
-            else (_convolve_chunk(*chunk))
-        )
-        part = part if bias is None else part + bias.to(part.dtype)
-        rows.append(then(part))
+        chunk = slice(start, start + step)
+        part = _convolve_chunk(table, offset[chunk], modulator[chunk], matrix, start, (height, width))
+        rows.append(then(part if bias is None else part + bias.to(part.dtype)))
     return torch.cat(rows).view(n, height, width, -1).permute(0, 3, 1, 2)
 
 

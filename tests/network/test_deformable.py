@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from birefnet_core.network import deformable
+from birefnet_core.network import deformable, deformable_training
 from birefnet_core.network.deformable import DeformableConv2d, deformable_conv2d
 
 
@@ -66,6 +66,15 @@ def test_zero_offsets_and_unit_modulators_are_a_plain_convolution():
     conv = DeformableConv2d(3, 5, 3)
     x = torch.randn(1, 3, 8, 8)
     torch.testing.assert_close(conv(x), torch.nn.functional.conv2d(x, conv.weight, padding=1), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 7])
+def test_training_gives_the_values_of_inference(kernel, monkeypatch):
+    monkeypatch.setattr(deformable_training, "VALUES_PER_PIECE", 100)  # several pieces a picture
+    arguments = draw(kernel)
+    expected = deformable_conv2d(*arguments)
+    arguments[0].requires_grad_()
+    torch.testing.assert_close(deformable_conv2d(*arguments), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_gradients_are_right():
