@@ -14,12 +14,12 @@ _HOMES = {
     "Architecture": ".network",
     "build_network": ".network",
     "MattingModel": ".matting",
-    "ModelSpec": ".weights",
-    "export_published": ".weights",
-    "inspect": ".weights",
-    "load_model": ".weights",
-    "load_published": ".weights",
-    "save_model": ".weights",
+    "ModelSpec": ".weights.catalog",
+    "inspect": ".weights.load",
+    "load_model": ".weights.load",
+    "save_model": ".weights.load",
+    "export_published": ".weights.published",
+    "load_published": ".weights.published",
 }
 __all__ = sorted(_HOMES)
 

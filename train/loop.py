@@ -16,7 +16,8 @@ import torch.nn as nn
 from torch import Tensor
 
 from birefnet_core.network import build_network
-from birefnet_core.weights import ModelSpec, save_model
+from birefnet_core.weights.catalog import ModelSpec
+from birefnet_core.weights.load import save_model
 
 from . import checkpoint, depthwise
 from .cutouts import Pack

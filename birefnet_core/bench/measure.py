@@ -19,8 +19,9 @@ import torch.nn as nn
 from ..network import Architecture, build_network
 from ..network.backbones import find_backbone
 from ..network.deformable import DeformableConv2d
-from ..weights import export_published, load_model
 from ..weights.files import write_weights
+from ..weights.load import load_model
+from ..weights.published import export_published
 from . import reference
 
 # Stage -> the modules whose time it is, in our network and in the reference's. What no module covers (resizing,

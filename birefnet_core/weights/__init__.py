@@ -1,19 +1,4 @@
-"""Weights: reading, recognising, writing and fetching checkpoints. The bundled model lies here."""
+"""Weights: reading, recognising, writing and fetching checkpoints. The bundled model lies here.
 
-from .catalog import ModelSpec
-from .download import DownloadError, download
-from .files import WeightsError
-from .load import inspect, load_model, save_model
-from .published import export_published, load_published
-
-__all__ = [
-    "DownloadError",
-    "ModelSpec",
-    "WeightsError",
-    "download",
-    "export_published",
-    "inspect",
-    "load_model",
-    "load_published",
-    "save_model",
-]
+`catalog` and `download` import neither torch nor timm, so that a host can list and fetch models at no cost.
+"""
