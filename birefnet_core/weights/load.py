@@ -39,6 +39,19 @@ class Inspection:
     metadata: dict[str, str] = field(default_factory=dict)
     problem: str = ""
 
+    @property
+    def backbone(self) -> str:
+        return self.spec.backbone if self.spec else ""
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(width, height), None for a dynamic model or a file that is none."""
+        return self.spec.size if self.spec else None
+
+    @property
+    def patch_order(self) -> str:
+        return self.spec.patch_order if self.spec else ""
+
     def __str__(self) -> str:
         if self.problem:
             return f"{self.path}\n  problem      {self.problem}"

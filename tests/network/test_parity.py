@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from birefnet_core.network import build_network
-from birefnet_core.weights.published import export_published, load_published
+from birefnet_core.weights.published import export_published, load_published, published_key
 
 PARAMETERS = {
     "swin_v1_l": 220_176_498,
@@ -20,6 +20,11 @@ PARAMETERS = {
     "vgg16bn": 32_003_838,
     "dino_v3_s": 47_361_534,
 }
+
+
+def names(network):
+    """Our key and the published one of every tensor."""
+    return [(key, published_key(key, network.architecture.backbone)) for key in network.state_dict()]
 
 
 def close(actual, expected):
@@ -37,6 +42,9 @@ def test_backbone_equals_the_reference(backbone, reference):
     exported = export_published(network)
     assert {k: [list(v.shape), str(v.dtype).removeprefix("torch.")] for k, v in exported.items()} == reference.manifest
     assert all(torch.equal(exported[key], weights[key]) for key in weights)
+    load_published(network, export_published(network, patch_order="2024"), patch_order="2024")
+    again = network.state_dict()
+    assert all(torch.equal(again[ours], weights[theirs]) for ours, theirs in names(network) if theirs in weights)
 
     network.train()
     for module in network.modules():

@@ -1,0 +1,37 @@
+"""Networks trained with either patch order show it in their weights: the old order is trained as upstream had it."""
+
+import pytest
+import torch
+from einops import rearrange
+
+import birefnet_core as bc
+from birefnet_core.network.reference import InwardReference
+from birefnet_core.weights.patch_order import detect
+from train.cutouts import read_pack
+from train.loop import normalise
+from train.losses import LossWeights, training_loss
+from train.scenes import Scenes, SceneStyle
+
+
+def stack_as_2024(self, image):
+    patches = rearrange(image, "n c (i h) (j w) -> n (j i c) h w", i=self.grid, j=self.grid)
+    return self.conv_out(self.conv_in(patches))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["2024", "2025"])
+def test_the_order_a_network_was_trained_in_shows(order, pack_folder, monkeypatch):
+    if order == "2024":
+        monkeypatch.setattr(InwardReference, "forward", stack_as_2024)
+    torch.manual_seed(1)
+    network = bc.build_network("pvt_v2_b0", block_channels=16, branch_channels=16, inward_channels=8, dropout=0.0)
+    optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
+    scenes = Scenes(read_pack(pack_folder)[0], SceneStyle(), seed=3)
+    for step in range(60):
+        images, alpha = scenes.batch(range(4 * step, 4 * step + 4), 96)
+        loss, _ = training_loss(network(normalise(images)), alpha, LossWeights())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    found, score = detect(bc.export_published(network))
+    assert found == order, score
