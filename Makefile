@@ -24,7 +24,7 @@ clean:
 # uv fetches torch and torchvision, one matching pair, in half a minute where pip takes several.
 $(VENV)/runtime: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.11")'
-	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check uv
 	$(RUN) -m uv pip install --quiet --python $(RUN) -r requirements.txt
 	touch $@

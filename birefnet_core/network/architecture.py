@@ -37,8 +37,10 @@ class Architecture:
 
     @classmethod
     def from_json(cls, text: str) -> "Architecture":
-        """The architecture written by `to_json`. Raises ValueError that names fields this version does not know."""
+        """The architecture written by `to_json`. Raises ValueError for other text and for fields unknown here."""
         values = json.loads(text)
+        if not isinstance(values, dict) or not isinstance(values.get("backbone"), str):
+            raise ValueError(f"'{text}' is no architecture")
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"architecture has fields this version does not know: {', '.join(sorted(unknown))}")

@@ -55,20 +55,17 @@ class Stages(nn.Module):
 
 
 class TimmFeatures(nn.Module):
-    """timm's `features_only` models, whatever their memory layout. `channels_last_output`: levels come as [N,H,W,C]."""
+    """One of timm's `features_only` models, whatever its memory layout."""
 
-    def __init__(self, model: nn.Module, channels: tuple[int, ...]):
+    def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
-        self.channels = channels
+        # timm's Swin, MambaOut and others give [N,H,W,C] and say so.
+        self.channels_last = str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC")
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        return [self._channels_first(level, c) for level, c in zip(self.model(x), self.channels, strict=True)]
-
-    @staticmethod
-    def _channels_first(level: torch.Tensor, channels: int) -> torch.Tensor:
-        nhwc = level.shape[1] != channels and level.shape[-1] == channels
-        return level.permute(0, 3, 1, 2) if nhwc else level
+        levels = self.model(x)
+        return [level.permute(0, 3, 1, 2) for level in levels] if self.channels_last else levels
 
 
 def _swin(channels: int, depth: int, heads: int, window: int) -> Backbone:
@@ -118,18 +115,42 @@ def _timm_backbone(name: str) -> Backbone:
         close = timm.list_models(f"*{name}*")[:5]
         raise ValueError(f"timm has no model '{name}'" + (f"; did you mean {', '.join(close)}?" if close else ""))
     with torch.device("meta"):
-        info = timm.create_model(name, features_only=True).feature_info
+        model = _features(name)
+        smallest = 32 if _takes(model, torch.zeros(1, 3, 16, 16)) else 64
+    info = model.feature_info
     levels = {stride: i for i, stride in enumerate(info.reduction())}
     if not {4, 8, 16, 32} <= set(levels):
         raise ValueError(f"timm:{name} has levels at strides {info.reduction()}; BiRefNet needs 4, 8, 16 and 32")
     indices = tuple(levels[stride] for stride in (4, 8, 16, 32))
     channels = tuple(info.channels()[i] for i in indices)
-    return Backbone(
-        channels,
-        lambda rate: TimmFeatures(
-            timm.create_model(name, features_only=True, out_indices=indices, drop_path_rate=rate), channels
-        ),
-    )
+
+    def build(rate: float) -> nn.Module:
+        options = {"drop_path_rate": rate} if rate else {}  # not every model knows it
+        return TimmFeatures(_features(name, out_indices=indices, **options))
+
+    return Backbone(channels, build, smallest=smallest)
+
+
+def _takes(model: nn.Module, image: torch.Tensor) -> bool:
+    """Whether the model has something left at its deepest level for an image of this size."""
+    try:
+        return all(level.numel() for level in model.eval()(image))
+    except (RuntimeError, ValueError, AssertionError):
+        return False
+
+
+def _features(name: str, **options) -> nn.Module:
+    """timm's feature extractor for any input size. ValueError for a model that has none, or wants one size only."""
+    try:
+        return timm.create_model(name, features_only=True, strict_img_size=False, **options)
+    except TypeError:
+        pass  # convolutional models take any size and do not know the option
+    except (RuntimeError, AttributeError, AssertionError) as error:
+        raise ValueError(f"timm:{name} gives no feature levels: {error}") from None
+    try:
+        return timm.create_model(name, features_only=True, **options)
+    except (RuntimeError, AttributeError, AssertionError, TypeError) as error:
+        raise ValueError(f"timm:{name} gives no feature levels: {error}") from None
 
 
 BACKBONES = {

@@ -110,7 +110,7 @@ class Swin(nn.Module):
         self.patch_embed = PatchEmbed(
             img_size=None, embed_dim=channels, patch_size=4, norm_layer=nn.LayerNorm, flatten=False, output_fmt="NHWC"
         )
-        rates = torch.linspace(0, drop_path, sum(depths)).tolist()
+        rates = [drop_path * i / (sum(depths) - 1) for i in range(sum(depths))]
         self.layers = nn.ModuleList()
         for i, depth in enumerate(depths):
             stage_rates, rates = rates[:depth], rates[depth:]

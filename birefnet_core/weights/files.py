@@ -28,11 +28,15 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor],
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file" if not path.exists() else f"{path}: this is a folder")
-    if path.suffix.lower() == ".safetensors":
+    with open(path, "rb") as file:
+        start = file.read(9)
+    if path.suffix.lower() == ".safetensors" or start[8:9] == b"{":
         state_dict, metadata = _read_safetensors(path)
-    else:
+    elif start.startswith((b"PK", b"\x80")):  # a zip archive, or a bare pickle of torch before 1.6
         state_dict, metadata = _read_pickle(path), {}
-    return _strip_prefixes(state_dict), metadata
+    else:
+        raise WeightsError(f"{path}: neither safetensors nor a PyTorch file, perhaps a saved web page: fetch it again")
+    return strip_prefixes(state_dict), metadata
 
 
 def write_weights(path: str | os.PathLike[str], state_dict: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
@@ -63,23 +67,26 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, st
 def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise WeightsError(
-            f"{path}: this pickle holds more than tensors, and loading it could run any code in it, so it is refused: "
-            "ask its author for safetensors or a plain state dict"
-        ) from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise WeightsError(f"{path}: not a whole PyTorch file ({str(error).splitlines()[0]}): fetch it again") from None
+    except Exception as error:  # a damaged pickle can raise anything
+        if isinstance(error, pickle.UnpicklingError) and "nsupported" in str(error):
+            raise WeightsError(
+                f"{path}: this pickle holds more than tensors, and loading it could run any code in it, so it is "
+                "refused: ask its author for safetensors or a plain state dict"
+            ) from None
+        if "TorchScript" in str(error):
+            raise WeightsError(f"{path}: a TorchScript program, not weights: ask its author for safetensors") from None
+        raise WeightsError(f"{path}: not a whole PyTorch file: fetch it again") from None
     for container in _CONTAINERS:
         if isinstance(loaded, dict) and isinstance(loaded.get(container), dict):
             loaded = loaded[container]
-    tensors = {k: v for k, v in loaded.items() if isinstance(v, torch.Tensor)} if isinstance(loaded, dict) else {}
+    items = loaded.items() if isinstance(loaded, dict) else ()
+    tensors = {k: v for k, v in items if isinstance(k, str) and isinstance(v, torch.Tensor)}
     if not tensors:
         raise WeightsError(f"{path}: this PyTorch file holds no state dict")
     return tensors
 
 
-def _strip_prefixes(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def strip_prefixes(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Without what DataParallel, torch.compile or a wrapping module put before every key."""
     while prefix := next((p for p in _PREFIXES if state_dict and all(k.startswith(p) for k in state_dict)), None):
         state_dict = {key.removeprefix(prefix): value for key, value in state_dict.items()}

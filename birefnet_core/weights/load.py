@@ -16,7 +16,7 @@ from . import patch_order as patches
 from .catalog import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, published
 from .download import download
 from .files import WeightsError, read_weights, write_weights
-from .published import export_published, load_published
+from .published import export_published, load_published, misfits
 from .recognise import recognise
 
 BUNDLED = Path(__file__).with_name("bundled.safetensors")
@@ -78,6 +78,7 @@ def load_model(
     patch_order: str = "auto",
     *,
     models_dir: str | os.PathLike[str] | None = None,
+    fold: bool = True,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> MattingModel:
     """A model ready to matte.
@@ -88,6 +89,7 @@ def load_model(
         dtype: "auto" (float16 on CUDA, float32 elsewhere), "float32", "float16", "bfloat16" or a torch.dtype.
         patch_order: "auto", "2024" or "2025": the channel order of the file's image patches, see `patch_order.py`.
         models_dir: `models/` in the pack by default.
+        fold: fold batch normalisation into the convolutions; False keeps a network that can be exported again.
         on_progress: called with (bytes so far, bytes in all) of a download.
 
     Raises:
@@ -96,6 +98,8 @@ def load_model(
         ValueError: no such model, device, dtype or patch order.
     """
     device = pick_device(device)
+    dtype = pick_dtype(dtype, device)
+    _check_patch_order(patch_order)
     path = locate(name, models_dir, on_progress)
     weights, metadata = read_weights(path)
     found = _examine(path, weights, metadata, patch_order)
@@ -104,12 +108,11 @@ def load_model(
     if found.patch_order_reason.startswith("undecided"):
         warnings.warn(f"{path.name}: patch order {found.patch_order_reason}", stacklevel=2)
     network = build_network(found.architecture, dropout=0.0, stochastic_depth=0.0)
-    try:
-        load_published(network, weights, found.spec.patch_order)
-    except ValueError as error:
-        raise WeightsError(f"{path}: {error}") from None
-    network.eval().requires_grad_(False).fold_batch_norm_()
-    network.to(device=device, dtype=pick_dtype(dtype, device), memory_format=torch.channels_last)
+    load_published(network, weights, found.spec.patch_order)
+    network.eval().requires_grad_(False)
+    if fold:
+        network.fold_batch_norm_()
+    network.to(device=device, dtype=dtype, memory_format=torch.channels_last)
     return MattingModel(network, found.spec)
 
 
@@ -119,6 +122,7 @@ def inspect(path: str | os.PathLike[str], patch_order: str = "auto") -> Inspecti
     A file that cannot be used is no error here: the answer's `problem` says why.
     """
     path = Path(path)
+    _check_patch_order(patch_order)
     try:
         weights, metadata = read_weights(path)
     except WeightsError as error:
@@ -169,7 +173,7 @@ def locate(
             raise WeightsError(f"{BUNDLED}: the bundled model is missing: fetch the repository again, whole")
         return BUNDLED
     path = Path(name)
-    if path.exists() or path.suffix.lower() in SUFFIXES:
+    if path.is_file() or path.suffix.lower() in SUFFIXES or isinstance(name, Path):
         return path
     return download(str(name), models_dir or MODELS_DIR, on_progress=on_progress)
 
@@ -201,14 +205,22 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     return DTYPES[dtype]
 
 
-def _examine(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, str], asked: str) -> Inspection:
+def _check_patch_order(asked: str) -> None:
     if asked not in ("auto", *patches.ORDERS):
         raise ValueError(f"patch order must be one of auto, {', '.join(patches.ORDERS)}, got '{asked}'")
+
+
+def _examine(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, str], asked: str) -> Inspection:
+    own = _own_architecture(metadata)
     try:
-        architecture = _architecture(weights, metadata)
+        architecture = own or recognise(weights)
+        spec = _own_spec(path, architecture, metadata) if own else _table_spec(path, architecture)
+        with torch.device("meta"):
+            problem = misfits(build_network(architecture), weights)
     except ValueError as error:
-        return Inspection(path, problem=str(error))
-    spec = _spec(path, architecture, metadata)
+        problem = str(error)
+    if problem:
+        return Inspection(path, problem=problem)
     order, reason = _decide_patch_order(weights, metadata, spec, asked)
     dtypes = sorted({str(v.dtype).removeprefix("torch.") for v in weights.values() if v.is_floating_point()})
     return Inspection(
@@ -222,28 +234,35 @@ def _examine(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, s
     )
 
 
-def _architecture(weights: dict[str, torch.Tensor], metadata: dict[str, str]) -> Architecture:
-    if "architecture" in metadata:
+def _own_architecture(metadata: dict[str, str]) -> Architecture | None:
+    """The architecture in metadata that this suite wrote. Other tools use the same word for other things."""
+    try:
         return Architecture.from_json(metadata["architecture"])
-    return recognise(weights)
+    except (KeyError, ValueError):
+        return None
 
 
-def _spec(path: Path, architecture: Architecture, metadata: dict[str, str]) -> ModelSpec:
-    """From our own metadata, else from the table by file name, else what most published models have."""
-    if "architecture" in metadata:
-        return ModelSpec(
-            name=metadata.get("name") or path.stem,
-            backbone=architecture.backbone,
-            size=_parse_size(metadata.get("size", "1024x1024")),
-            mean=_parse_numbers(metadata.get("mean"), IMAGENET_MEAN),
-            std=_parse_numbers(metadata.get("std"), IMAGENET_STD),
-            task=metadata.get("task", "general"),
-            patch_order=metadata.get("patch_order", "auto"),
-            licence=metadata.get("licence", ""),
-            source=metadata.get("source", ""),
-            note=metadata.get("note", ""),
-        )
-    known = next((row.spec for row in published() if row.file_name.casefold() == path.name.casefold()), None)
+def _own_spec(path: Path, architecture: Architecture, metadata: dict[str, str]) -> ModelSpec:
+    return ModelSpec(
+        name=metadata.get("name") or path.stem,
+        backbone=architecture.backbone,
+        size=_parse_size(metadata.get("size", "1024x1024")),
+        mean=_parse_numbers(metadata, "mean", IMAGENET_MEAN),
+        std=_parse_numbers(metadata, "std", IMAGENET_STD),
+        task=metadata.get("task", "general"),
+        patch_order=metadata.get("patch_order", "auto"),
+        licence=metadata.get("licence", ""),
+        source=metadata.get("source", ""),
+        note=metadata.get("note", ""),
+    )
+
+
+def _table_spec(path: Path, architecture: Architecture) -> ModelSpec:
+    """The row of a published file's name, else what most published models have.
+
+    Names are compared with their case: ComfyUI's own `birefnet.safetensors` is not known to be `BiRefNet`.
+    """
+    known = next((row.spec for row in published() if row.file_name == path.name), None)
     if known is not None and known.backbone == architecture.backbone:
         return known
     return ModelSpec(path.stem, architecture.backbone, (1024, 1024))
@@ -269,9 +288,19 @@ def _decide_patch_order(weights, metadata, spec: ModelSpec, asked: str) -> tuple
 def _parse_size(text: str) -> tuple[int, int] | None:
     if text == "dynamic":
         return None
-    width, height = (int(side) for side in text.split("x"))
-    return width, height
+    sides = [int(side) for side in text.split("x") if side.isdecimal()]
+    if len(sides) != 2:
+        raise ValueError(f"its metadata says size '{text}', which is not WIDTHxHEIGHT")
+    return sides[0], sides[1]
 
 
-def _parse_numbers(text: str | None, default: tuple[float, float, float]) -> tuple[float, float, float]:
-    return tuple(float(number) for number in text.split(",")) if text else default
+def _parse_numbers(
+    metadata: dict[str, str], name: str, default: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    if name not in metadata:
+        return default
+    try:
+        red, green, blue = (float(number) for number in metadata[name].split(","))
+    except ValueError:
+        raise ValueError(f"its metadata says {name} '{metadata[name]}', which is not three numbers") from None
+    return red, green, blue

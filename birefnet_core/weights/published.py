@@ -6,6 +6,7 @@ import torch
 
 from ..network.birefnet import BiRefNet
 from ..network.swin import WindowAttention
+from .files import strip_prefixes
 from .patch_order import CANONICAL, reorder
 
 # Recomputed when absent; every other key is required.
@@ -78,11 +79,30 @@ def load_published(network: BiRefNet, state_dict: dict[str, torch.Tensor], patch
 
     patch_order: "2024" or "2025", the channel order of the decoder's image patches in `state_dict`.
     Only `relative_position_index` and `num_batches_tracked` may be absent. Raises ValueError that names the keys that
-    are missing, unexpected or of another shape. `state_dict` is not changed; values are cast to the network's dtype.
+    are missing, unexpected or of another shape. What DataParallel or torch.compile put before every key is dropped.
+    `state_dict` is not changed; values are cast to the network's dtype.
     """
+    state_dict = strip_prefixes(state_dict)
+    if problem := misfits(network, state_dict):
+        raise ValueError(problem)
+    own = network.state_dict()
+    given = reorder(state_dict, patch_order, CANONICAL)
+    with torch.no_grad():
+        for key, value in own.items():
+            name = published_key(key, network.architecture.backbone)
+            if name in given:
+                value.copy_(given[name])
+
+
+def misfits(network: BiRefNet, state_dict: dict[str, torch.Tensor]) -> str:
+    """Why `load_published` would refuse `state_dict` (without prefixes) for `network`, in one sentence; or nothing."""
+    if is_folded(network):
+        return "the network's batch normalisation is folded for inference: load into a fresh one from build_network"
     own = network.state_dict()
     names = {published_key(key, network.architecture.backbone): key for key in own}
     given = {key: value for key, value in state_dict.items() if not key.endswith("relative_position_index")}
+    if wrong := [key for key, value in given.items() if not isinstance(value, torch.Tensor)]:
+        return _listing("values that are no tensors", wrong)
     problems = [
         _listing("missing", [k for k in names if k not in given and not k.endswith(OPTIONAL)]),
         _listing("unexpected", [k for k in given if k not in names]),
@@ -95,13 +115,15 @@ def load_published(network: BiRefNet, state_dict: dict[str, torch.Tensor], patch
             ],
         ),
     ]
-    if any(problems):
-        backbone = network.architecture.backbone
-        raise ValueError(f"weights do not fit a BiRefNet on {backbone}: " + "; ".join(filter(None, problems)))
-    given = reorder(given, patch_order, CANONICAL)
-    with torch.no_grad():
-        for key, value in given.items():
-            own[names[key]].copy_(value)
+    if not any(problems):
+        return ""
+    backbone = network.architecture.backbone
+    return f"weights do not fit a BiRefNet on {backbone}: " + "; ".join(filter(None, problems))
+
+
+def is_folded(network: BiRefNet) -> bool:
+    """Whether `fold_batch_norm_` was called on `network`."""
+    return isinstance(network.localization.squeeze.conv_in.norm, torch.nn.Identity)
 
 
 def export_published(network: BiRefNet, patch_order: str = CANONICAL) -> dict[str, torch.Tensor]:
@@ -109,13 +131,14 @@ def export_published(network: BiRefNet, patch_order: str = CANONICAL) -> dict[st
 
     Raises ValueError for a network whose batch normalisation was folded away: that cannot be undone.
     """
+    if is_folded(network):
+        raise ValueError(
+            "the network's batch normalisation is folded for inference, which cannot be undone: get it by "
+            "load_model(..., fold=False) to export it"
+        )
     state = {
         published_key(k, network.architecture.backbone): v.detach().clone() for k, v in network.state_dict().items()
     }
-    if "squeeze_module.0.bn_in.weight" not in state:
-        raise ValueError(
-            "the network's batch normalisation is folded for inference: export the network it was made from"
-        )
     for name, module in network.named_modules():
         if isinstance(module, WindowAttention):
             key = published_key(f"{name}.relative_position_index", network.architecture.backbone)

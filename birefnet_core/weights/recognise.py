@@ -9,6 +9,7 @@ import torch
 from ..network.architecture import Architecture
 
 _DEEPEST_BLOCK = "squeeze_module.0.conv_in.weight"
+_ALWAYS = (_DEEPEST_BLOCK, "squeeze_module.0.conv_out.weight", "decoder.conv_out1.0.weight")
 _PARTS_OF_OTHERS = {
     "stage1.rebnconvin.conv_s1.weight": "U2Net or ISNet (RMBG-1.4) weights",
     "encoder.patch_embed.backbone.proj.weight": "InSPyReNet weights",
@@ -22,7 +23,7 @@ Weights = Mapping[str, torch.Tensor]
 
 def recognise(weights: Weights) -> Architecture:
     """The architecture of a published-layout state dict. ValueError says in one sentence what else it is."""
-    if _DEEPEST_BLOCK not in weights or "decoder.decoder_block1.conv_in.weight" not in weights:
+    if not all(key in weights and weights[key].ndim == 4 for key in _ALWAYS):
         raise ValueError(_describe_other(weights))
     if "decoder.ipt_blk4.conv1.weight" in weights and "decoder.ipt_blk5.conv1.weight" not in weights:
         raise ValueError(
