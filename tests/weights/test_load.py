@@ -169,10 +169,8 @@ def test_wrapped_keys_load_into_a_network_directly(network):
     assert all(torch.equal(a, b) for a, b in zip(fresh.state_dict().values(), network.state_dict().values()))
 
 
-@pytest.mark.parametrize(
-    "metadata", [{"architecture": "BiRefNet"}, {"architecture": "[]"}, {"architecture": '{"a": 1}'}]
-)
-def test_metadata_of_other_tools_does_not_stand_in_the_way(network, tmp_path, metadata):
+@pytest.mark.parametrize("architecture", ["BiRefNet", "[]", '{"a": 1}'])
+def test_metadata_of_other_tools_does_not_stand_in_the_way(network, tmp_path, architecture):
     path = tmp_path / "theirs.safetensors"
     save_file(bc.export_published(network), path, {"architecture": architecture})
     assert bc.inspect(path).architecture == SMALL
