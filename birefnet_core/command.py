@@ -56,22 +56,29 @@ def _add_models_dir(command: argparse.ArgumentParser) -> None:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from .weights.catalog import published
-    from .weights.load import BUNDLED, MODELS_DIR, inspect
+    from .weights.catalog import ModelSpec, published
+    from .weights.load import BUNDLED, MODELS_DIR, SUFFIXES, inspect
 
     folder = args.models_dir or MODELS_DIR
-    bundled = inspect(BUNDLED).spec
-    rows = [("bundled", bundled, "here")]
+    rows = [("bundled", inspect(BUNDLED), "here")]
     rows += [(row.spec.name, row.spec, "here" if (folder / row.file_name).is_file() else "") for row in published()]
-    print(f"{'name':<26}{'backbone':<14}{'size':<12}{'task':<10}{'patches':<9}{'licence':<16}{'':<6}note")
-    for name, spec, here in rows:
+    names = {row.file_name for row in published()}
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    rows += [
+        (str(file), inspect(file), "here")
+        for file in files
+        if file.suffix.lower() in SUFFIXES and file.name not in names
+    ]
+    line = "{:<26}{:<14}{:<12}{:<10}{:<9}{:<15}{:<6}{}"
+    print(line.format("name", "backbone", "size", "task", "patches", "licence", "", "note"))
+    for name, found, here in rows:
+        spec = found if isinstance(found, ModelSpec) else found.spec
         if spec is None:
+            print(f"{name:<26}{found.problem}")
             continue
         size = f"{spec.size[0]}x{spec.size[1]}" if spec.size else "dynamic"
-        backbone = "lite0" if spec.backbone.startswith("timm:") else spec.backbone
-        print(
-            f"{name:<26}{backbone:<14}{size:<12}{spec.task:<10}{spec.patch_order:<9}{spec.licence:<16}{here:<6}{spec.note}"
-        )
+        backbone = spec.backbone.removeprefix("timm:tf_")
+        print(line.format(name, backbone[:13], size, spec.task, spec.patch_order, spec.licence, here, spec.note))
     return 0
 
 

@@ -20,11 +20,15 @@ def test_no_command_prints_help(capsys):
 
 def test_models_lists_the_bundled_one_and_every_published_one(capsys, tmp_path):
     (tmp_path / "BiRefNet_lite.safetensors").write_bytes(b"")
+    (tmp_path / "mine.safetensors").write_bytes(BUNDLED.read_bytes())
+    (tmp_path / "broken.pth").write_bytes(b"")
     assert main(["models", "--models-dir", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("bundled ")
-    assert [line.split()[0] for line in lines[2:]] == [row.spec.name for row in published()]
-    assert [line.split()[0] for line in lines if " here" in line] == ["bundled", "BiRefNet_lite"]
+    own = [str(tmp_path / "broken.pth"), str(tmp_path / "mine.safetensors")]
+    assert [line.split()[0] for line in lines[2:]] == [row.spec.name for row in published()] + own
+    assert [line.split()[0] for line in lines if " here" in line] == ["bundled", "BiRefNet_lite", own[1]]
+    assert "neither safetensors nor a PyTorch file" in next(line for line in lines if line.startswith(own[0]))
     assert "Non-commercial" in next(line for line in lines if line.startswith("RMBG-2.0"))
 
 

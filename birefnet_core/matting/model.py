@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ..weights.catalog import ModelSpec
 
 LARGEST_BATCH = 4  # more brings no speed, only memory (upstream thread 106: 1 picture .33 s, 3 pictures 1.09 s)
-# Bytes of activations a pixel of network input needs in half precision: upstream's README reports 3.5 GB at 1024 x
-# 1024, and ours needs less, so this is an upper bound.
+# Bytes of activations a pixel of network input is taken to need in half precision: what upstream's README reports for
+# itself, 3.5 GB at 1024 x 1024. Ours was not measured on a GPU; too high a figure only makes batches smaller.
 BYTES_A_PIXEL = 3500
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "not enough gpu", "alloc_failed")
 

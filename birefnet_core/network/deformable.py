@@ -16,7 +16,7 @@ from .deformable_training import deformable_conv2d_with_gradient
 # Sampling points a chunk, of 2k to 128k the fastest on two CPU cores at 256 x 256 with what follows in the chunk: 1x1
 # 60 ms (128k: 80), 3x3 154 ms (176), 7x7 0.95 s (0.99).
 POINTS_PER_CHUNK = 1 << 15
-# Devices known to have a fast weighted embedding_bag; elsewhere the same gather is written with plain indexing.
+# Devices that have a weighted embedding_bag (measured on CPU only); elsewhere the same gather is plain indexing.
 EMBEDDING_BAG_DEVICES = {"cpu", "cuda", "xpu"}
 
 

@@ -33,7 +33,8 @@ def reorder(state_dict: dict[str, torch.Tensor], source: str, target: str) -> di
     return moved
 
 
-# Means over random kernels differ from zero by about one standard error; trained ones by tens.
+# Random kernels give about one standard error; pvt_v2_b0 networks trained from nothing for 40 steps gave +7 (2025) and
+# -43 (2024), the bundled model's first 200 steps +17 and -43.
 CERTAIN = 6.0
 
 
