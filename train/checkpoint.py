@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from .files import write_whole
 from .recipe import Recipe, as_dictionary, differences
 
 KEPT = 2
 PATTERN = re.compile(r"step_(\d+)\.pt$")
-
-
-def write_whole(path: Path, write) -> None:
-    """Call `write(temporary path)`, then rename onto `path`; on failure nothing is left behind.
-
-    Raises:
-        OSError: the disk is full or not writable; names the file. What was there before survives.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
-        raise OSError(
-            f"{path} could not be written ({error}); free some disk space and start the same command again."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def checkpoints(folder: Path) -> list[Path]:

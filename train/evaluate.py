@@ -20,7 +20,6 @@ import argparse
 import csv
 import io
 import json
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from PIL import Image
 if not __package__:  # run as a script: the repository on the path in place of train/
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from train.files import write_whole
 from train.metrics import LOWER_IS_BETTER, METRICS, score
 from train.pictures import by_stem, contact_sheet, read_image, read_matte, save_picture, to_grey
 
@@ -118,10 +118,10 @@ def read_prediction(sample: Sample) -> np.ndarray:
 def model_mattes(model, size: tuple[int, int] | None, keep: Path | None) -> Callable[[Sample], np.ndarray]:
     """A function that mattes a sample's photograph with a MattingModel, rounds to 8 bits, and saves it in `keep` if
     given."""
-    import torch
+    from birefnet_core.matting.images import read
 
     def matte(sample: Sample) -> np.ndarray:
-        pixels = torch.from_numpy(np.array(read_image(sample.image)))
+        pixels = read(sample.image).pixels
         grey = to_grey(model.predict(pixels[None], size=size)[0].numpy())
         if keep:
             save_picture(grey, keep / f"{sample.stem}.png")
@@ -254,13 +254,7 @@ def _csv(rows: list[list]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 if __name__ == "__main__":

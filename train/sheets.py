@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .checkpoint import write_whole
+from .pictures import save_picture
 
 
 def save_sheet(path: Path, images: Tensor, alpha: Tensor, predicted: Tensor, *, columns: int = 4) -> None:
@@ -21,6 +21,4 @@ def save_sheet(path: Path, images: Tensor, alpha: Tensor, predicted: Tensor, *, 
     widest = max(row.shape[2] for row in rows)
     rows = [torch.nn.functional.pad(row, (0, widest - row.shape[2])) for row in rows]
     pixels = (torch.cat(rows, dim=1).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    suffix = path.suffix.lstrip(".").lower()
-    kind = "JPEG" if suffix in {"jpg", "jpeg"} else suffix.upper()
-    write_whole(path, lambda temporary: Image.fromarray(pixels).save(temporary, format=kind))
+    save_picture(Image.fromarray(pixels), path)
