@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-SUFFIXES = {".webp", ".png", ".jpg", ".jpeg"}
+from birefnet_core.matting.images import READ_SUFFIXES, read
+
 HELD_OUT_PERCENT = 6
+ENOUGH_NAMES = 50  # leave validation without any name once in 22 times (0.94 ** 50)
 
 
 @dataclass(frozen=True)
@@ -54,21 +54,20 @@ def is_held_out(name: str, percent: int = HELD_OUT_PERCENT) -> bool:
 
 
 def read_picture(path: Path, channels: str) -> Tensor:
-    """Decode `path` as "RGBA" or "RGB" into uint8 [C,H,W].
+    """Decode `path` as "RGBA" (opaque where the file has no transparency) or "RGB" into uint8 [C,H,W].
 
     Raises:
         ValueError: the file is not a readable picture; names the file.
     """
-    try:
-        with Image.open(path) as image:
-            pixels = np.array(image.convert(channels))
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} is not a readable picture ({error}); remove it or replace it.") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    picture = read(path)
+    planes = [picture.pixels]
+    if channels == "RGBA":
+        planes.append((torch.ones_like(planes[0][..., 0]) if picture.alpha is None else picture.alpha)[..., None])
+    return (torch.cat(planes, dim=2) * 255).round().byte().permute(2, 0, 1).contiguous()
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in READ_SUFFIXES)
 
 
 def read_pack(root: str | Path, *, threads: int = 4) -> tuple[Pack, Pack]:
@@ -95,5 +94,11 @@ def read_pack(root: str | Path, *, threads: int = 4) -> tuple[Pack, Pack]:
             (validation if is_held_out(picture.name) else training).append(picture)
         if not training:
             raise ValueError(f"Every picture under {root / kind} is held out for validation by its name; add more.")
-        halves.append((training, validation or training[:1]))
+        if not validation:
+            names = len({picture.name for picture in training})
+            raise ValueError(
+                f"None of the {names} differently named pictures under {root / kind} falls to validation, for which "
+                f"{HELD_OUT_PERCENT} in 100 names are kept; add more, about {ENOUGH_NAMES} names are enough."
+            )
+        halves.append((training, validation))
     return Pack(halves[0][0], halves[1][0]), Pack(halves[0][1], halves[1][1])

@@ -53,7 +53,7 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def pack_folder(tmp_path_factory) -> Path:
-    """Twelve objects with two views each (a soft-edged coloured disc), eight backgrounds of smooth noise."""
+    """Forty objects with two views each (a soft-edged coloured disc), forty backgrounds of smooth noise."""
     root = tmp_path_factory.mktemp("pack")
     rng = np.random.default_rng(0)
     y, x = np.mgrid[-1:1:48j, -1:1:48j]

@@ -1,10 +1,12 @@
 """Drawn pictures: reproducible, in range, split by name, right where nothing was degraded."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from train import cutouts, scenes
 from train.backgrounds import KINDS, procedural
@@ -43,6 +45,32 @@ def test_unreadable_file_is_named(pack_folder, tmp_path):
         cutouts.read_picture(broken, "RGBA")
     with pytest.raises(ValueError, match="foregrounds"):
         cutouts.read_pack(tmp_path)
+
+
+def test_a_pack_without_pictures_for_validation_says_how_many_names_it_needs(pack_folder, tmp_path):
+    for kind in ("foregrounds/discs", "backgrounds/noise"):
+        shutil.copytree(pack_folder / kind, tmp_path / kind)
+    names = {path: cutouts.model_name(path) for path in (tmp_path / "foregrounds").rglob("*.webp")}
+    for path in [path for path, name in names.items() if cutouts.is_held_out(name)]:
+        path.unlink()
+    kept = len({name for name in names.values() if not cutouts.is_held_out(name)})
+    assert 0 < kept < 40
+    with pytest.raises(ValueError, match=rf"None of the {kept} differently named .*foregrounds .* about 50 names"):
+        cutouts.read_pack(tmp_path)
+
+
+def test_pictures_are_read_upright_and_opaque_where_they_have_no_transparency(tmp_path):
+    pixels = np.zeros((4, 6, 3), dtype=np.uint8)
+    pixels[:2, :, 0] = 200
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the camera lay on its side: the top of the file is the right of the picture
+    Image.fromarray(pixels).save(tmp_path / "photo.png", exif=turned)
+    upright = np.rot90(pixels, -1).transpose(2, 0, 1)
+    assert np.array_equal(cutouts.read_picture(tmp_path / "photo.png", "RGB"), upright)
+    assert np.array_equal(cutouts.read_picture(tmp_path / "photo.png", "RGBA"), [*upright, np.full((6, 4), 255)])
+    cut = np.random.default_rng(0).integers(0, 256, (5, 3, 4), dtype=np.uint8)
+    Image.fromarray(cut).save(tmp_path / "cut.png")
+    assert np.array_equal(cutouts.read_picture(tmp_path / "cut.png", "RGBA"), cut.transpose(2, 0, 1))
 
 
 def test_same_seed_and_index_give_the_same_picture_in_any_batch(packs):
