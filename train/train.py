@@ -10,6 +10,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # the only place: `biref
 
 import torch  # noqa: E402
 
+from birefnet_core.weights.load import pick_device  # noqa: E402
 from train.cutouts import read_pack  # noqa: E402
 from train.loop import PRECISIONS, Options, Training, TrainingError  # noqa: E402
 from train.recipe import read_recipe  # noqa: E402
@@ -31,13 +32,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, help="replace the batch size of every phase")
     parser.add_argument("--size", type=int, help="replace the picture size of every phase (a multiple of 32)")
     parser.add_argument("--seed", type=int, help="replace the recipe's seed")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="auto", help="a torch device (default: the first accelerator, else cpu)")
     parser.add_argument("--precision", choices=sorted(PRECISIONS), default="bf16", help="bf16 is autocast (default)")
     parser.add_argument("--threads", type=int, help="CPU threads of the training step (default: torch's)")
     parser.add_argument(
         "--reschedule", action="store_true", help="let a run that was started with another --steps go on with this one"
     )
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    if given.threads is not None and given.threads < 1:
+        parser.error("--threads needs at least 1")
+    return given
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,10 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
     overrides = {name: getattr(given, name) for name in ("steps", "batch_size", "size", "seed")}
     try:
         recipe = read_recipe(given.recipe, overrides=overrides)
+        options = Options(given.out, pick_device(given.device), given.precision, given.reschedule)
         training, validation = read_pack(given.data)
-        options = Options(given.out, torch.device(given.device), given.precision, given.reschedule)
         return 0 if Training(recipe, training, validation, options).run() else 130
-    except (ValueError, FileNotFoundError, OSError, TrainingError) as error:
+    except (ValueError, OSError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 

@@ -13,10 +13,12 @@ from safetensors.torch import load_file
 import birefnet_core
 from train import checkpoint, loop
 from train.cutouts import read_pack
+from train.files import write_whole
 from train.recipe import as_dictionary, differences, read_recipe
 from train.train import main
 
 ROOT = Path(__file__).parents[2]
+UNEVEN = "until = 0.3\nsize = 64\nbatch_size = 7\n\n[[phases]]\nuntil = 0.31\nsize = 64\nbatch_size = 5"
 FP32 = ("--precision", "fp32", "--threads", "1", "--device", "cpu")
 
 
@@ -93,11 +95,51 @@ def test_bad_recipes_are_explained(tmp_path, recipe_file):
         (("until = 1.0", "until = 0.9"), "until"),
         (("dropout = 0.0", "droput = 0.0"), "droput"),
         (("steps = 2", "steps = "), "TOML"),
+        (("steps = 2", "steps = 0"), "steps must be 1 or more, not 0"),
+        (("steps = 2", "steps = 2.5"), "steps must be a whole number, not 2.5"),
+        (("steps = 2", "learning_rate = 'x'"), "learning_rate must be a number, not 'x'"),
+        (("steps = 2", "learning_rate = true"), "learning_rate must be a number, not True"),
+        (("steps = 2", "freeze_backbone_statistics = 1"), "freeze_backbone_statistics must be true or false, not 1"),
+        (('name = "tiny"', "name = 3"), "name must be a text, not 3"),
+        (('name = "tiny"', ""), "lacks name"),
+        (("size = 64\nbatch_size", "size = '64'\nbatch_size"), r"phases\[0\]\.size must be a whole number, not '64'"),
+        (("bce = 0.0", "bce = []"), r"phases\[1\]\.losses\.bce must be a number, not \[\]"),
+        (("[0.0, 1.0]", "['one', 1.0]"), r"scenes\.object_counts\[0\] must be a number, not 'one'"),
+        (("[0.0, 1.0]", "1.0"), r"scenes\.object_counts must be a list, not 1.0"),
+        (("[scenes]", "[scenes]\nsources = { discs = 'all' }"), r"scenes\.sources\.discs must be a number, not 'all'"),
+        (("validation_size = 64", "validation_size = 65"), "validation_size must be a multiple of 32, not 65"),
     ):
         path = tmp_path / "bad.toml"
+        assert change[0] in text
         path.write_text(text.replace(*change))
-        with pytest.raises(ValueError, match=expected):
+        with pytest.raises(ValueError, match=rf"bad\.toml.*{expected}"):
             read_recipe(path)
+    for whole in ("phases = 3", "architecture = 'x'", "[phases]\nsize = 64"):
+        path.write_text(f"name = 'n'\n{whole}\n")
+        with pytest.raises(ValueError, match=r"bad\.toml.* must be a"):
+            read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--device", "toaster"], "device 'toaster' cannot be used here"),
+        (["--size", "60"], "size must be a multiple of 32, not 60"),
+        (["--steps", "0"], "steps must be 1 or more, not 0"),
+        (["--recipe", "none.toml"], "none.toml is not there"),
+        (["--data", "."], "No pictures under foregrounds"),
+    ],
+)
+def test_wrong_arguments_are_answered_with_one_sentence(
+    recipe_file, pack_folder, tmp_path, monkeypatch, capsys, arguments, expected
+):
+    recipe = recipe_file(2)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert _run(recipe, pack_folder, tmp_path / "run", *arguments) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and expected in printed and printed.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_shipped_recipes_load():
@@ -114,7 +156,18 @@ def test_schedule_warms_up_then_falls(recipe_file):
     shares = [loop.learning_rate_share(step, recipe) for step in range(100)]
     assert shares[0] == 1 and shares == sorted(shares, reverse=True)
     assert shares[-1] == pytest.approx(recipe.final_rate, abs=0.01)
-    assert recipe.first_picture(60) == 120 and recipe.phase_at(49).size == 64 and recipe.phase_at(50).size == 96
+    assert recipe.first_picture(60) == 120
+    assert recipe.phase_at(49).size == 64 and recipe.phase_at(50).size == 96
+
+
+def test_pictures_before_a_step_are_those_of_all_steps_before(recipe_file, tmp_path):
+    text = recipe_file(97).read_text().replace("until = 0.5\nsize = 64\nbatch_size = 2", UNEVEN)
+    path = tmp_path / "uneven.toml"
+    path.write_text(text)
+    recipe = read_recipe(path)
+    drawn = [recipe.phase_at(step).batch_size for step in range(100)]
+    assert sorted(set(drawn)) == [2, 5, 7]
+    assert [recipe.first_picture(step) for step in range(101)] == [sum(drawn[:step]) for step in range(101)]
 
 
 def test_steps_that_are_not_finite_are_skipped_then_stop_the_run(recipe_file, pack_folder, tmp_path, monkeypatch):
@@ -122,11 +175,17 @@ def test_steps_that_are_not_finite_are_skipped_then_stop_the_run(recipe_file, pa
     training = loop.Training(
         recipe, *read_pack(pack_folder), loop.Options(tmp_path / "run", torch.device("cpu"), "fp32")
     )
-    before = {name: value.clone() for name, value in training.network.named_parameters()}
+    before = {name: value.clone() for name, value in training.network.state_dict().items()}
     images, alpha = training._draw(0)
     training._train_step(images * float("nan"), alpha)
+    assert training.skipped == 1 and training.step == 1
+    assert all(torch.equal(value, before[name]) for name, value in training.network.state_dict().items())
+    training._train_step(images, alpha)
     assert training.skipped == 1
-    assert all(torch.equal(value, before[name]) for name, value in training.network.named_parameters())
+    moved = {name for name, value in training.network.state_dict().items() if not torch.equal(value, before[name])}
+    assert any("running_mean" in name for name in moved) and any("weight" in name for name in moved)
+    for network in (training.network, training.average):
+        assert all(value.isfinite().all() for value in network.state_dict().values())
     training.skipped = recipe.skip_limit
     with pytest.raises(loop.TrainingError, match="learning_rate"):
         training._train_step(images * float("nan"), alpha)
@@ -141,7 +200,7 @@ def test_full_disk_leaves_the_previous_checkpoint(tmp_path):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="free some disk space"):
-        checkpoint.write_whole(path, fail)
+        write_whole(path, fail)
     assert path.read_bytes() == b"good" and list(tmp_path.iterdir()) == [path]
 
 
