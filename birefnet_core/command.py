@@ -69,12 +69,12 @@ def _models(args: argparse.Namespace) -> int:
         for file in files
         if file.suffix.lower() in SUFFIXES and file.name not in names
     ]
-    line = "{:<26}{:<14}{:<12}{:<10}{:<9}{:<15}{:<6}{}"
+    line = "{:<25} {:<13} {:<11} {:<9} {:<8} {:<14} {:<5} {}"
     print(line.format("name", "backbone", "size", "task", "patches", "licence", "", "note"))
     for name, found, here in rows:
         spec = found if isinstance(found, ModelSpec) else found.spec
         if spec is None:
-            print(f"{name:<26}{found.problem}")
+            print(f"{name:<25} {found.problem}")
             continue
         size = f"{spec.size[0]}x{spec.size[1]}" if spec.size else "dynamic"
         backbone = spec.backbone.removeprefix("timm:tf_")

@@ -42,9 +42,10 @@ def detect(state_dict: dict[str, torch.Tensor]) -> tuple[str | None, float]:
     """The patch order that the weights themselves show, or None when they do not, and how sure that is.
 
     In a trained kernel the taps of neighbouring pixels of a patch, and of the three colours of one pixel, are alike,
-    because image patches are smooth. Read in the right order, neighbours correlate; read in the wrong one, the
-    "neighbours" are pixels further apart. The second value is the difference of the mean correlation under "2025"
-    and "2024" in standard errors of random kernels: positive for "2025", negative for "2024".
+    because image patches are smooth and their colours go together. Read in the right order, neighbours correlate; read
+    in the wrong one, the "neighbours" are pixels further apart. (Trained on pictures of unrelated colours, a network
+    may stay undecided.) The second value is the difference of the mean correlation under "2025" and "2024" in standard
+    errors of random kernels: positive for "2025", negative for "2024".
     """
     difference, variance = 0.0, 0.0
     for level, grid in GRIDS.items():
