@@ -250,7 +250,6 @@ def _own_spec(path: Path, architecture: Architecture, metadata: dict[str, str]) 
         mean=_parse_numbers(metadata, "mean", IMAGENET_MEAN),
         std=_parse_numbers(metadata, "std", IMAGENET_STD),
         task=metadata.get("task", "general"),
-        patch_order=metadata.get("patch_order", "auto"),
         licence=metadata.get("licence", ""),
         source=metadata.get("source", ""),
         note=metadata.get("note", ""),

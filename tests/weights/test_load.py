@@ -183,6 +183,12 @@ def test_damaged_metadata_of_ours_is_named(network, tmp_path, entry, value):
     assert f"its metadata says {entry} '{value}'" in sentence(path)
 
 
+def test_a_patch_order_that_is_none_is_not_believed(network, tmp_path):
+    path = tmp_path / "ours.safetensors"
+    bc.save_model(network, path, spec=SPEC, extra={"patch_order": "2023"})
+    assert bc.inspect(path).patch_order_reason.startswith("undecided")
+
+
 def test_native_file_names_are_not_taken_for_published_ones(reference, tmp_path):
     weights = {k: torch.zeros(s) for k, (s, d) in reference("swin_v1_t").manifest.items() if d == "float32"}
     save_file(weights, tmp_path / "birefnet_LITE.safetensors")
