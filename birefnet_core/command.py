@@ -59,26 +59,30 @@ def _models(args: argparse.Namespace) -> int:
     from .weights.catalog import ModelSpec, published
     from .weights.load import BUNDLED, MODELS_DIR, SUFFIXES, inspect
 
-    folder = args.models_dir or MODELS_DIR
-    rows = [("bundled", inspect(BUNDLED), "here")]
-    rows += [(row.spec.name, row.spec, "here" if (folder / row.file_name).is_file() else "") for row in published()]
-    names = {row.file_name for row in published()}
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    rows += [
-        (str(file), inspect(file), "here")
-        for file in files
-        if file.suffix.lower() in SUFFIXES and file.name not in names
-    ]
     line = "{:<25} {:<13} {:<11} {:<9} {:<8} {:<14} {:<5} {}"
-    print(line.format("name", "backbone", "size", "task", "patches", "licence", "", "note"))
-    for name, found, here in rows:
-        spec = found if isinstance(found, ModelSpec) else found.spec
-        if spec is None:
-            print(f"{name:<25} {found.problem}")
-            continue
+
+    def show(name: str, spec: ModelSpec, here: bool) -> None:
         size = f"{spec.size[0]}x{spec.size[1]}" if spec.size else "dynamic"
-        backbone = spec.backbone.removeprefix("timm:tf_")
-        print(line.format(name, backbone[:13], size, spec.task, spec.patch_order, spec.licence, here, spec.note))
+        backbone = spec.backbone.removeprefix("timm:tf_")[:13]
+        place = "here" if here else ""
+        print(line.format(name, backbone, size, spec.task, spec.patch_order, spec.licence, place, spec.note))
+
+    def show_file(name: str, path: Path) -> None:
+        found = inspect(path)
+        if found.problem:
+            print(f"{name:<25} {found.problem}")
+        else:
+            show(name, found.spec, here=True)
+
+    folder = args.models_dir or MODELS_DIR
+    print(line.format("name", "backbone", "size", "task", "patches", "licence", "", "note"))
+    show_file("bundled", BUNDLED)
+    for row in published():
+        show(row.spec.name, row.spec, (folder / row.file_name).is_file())
+    names = {row.file_name for row in published()}
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if file.suffix.lower() in SUFFIXES and file.name not in names:
+            show_file(str(file), file)
     return 0
 
 

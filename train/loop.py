@@ -8,7 +8,7 @@ import math
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -116,7 +116,7 @@ class Training:
         style = self.recipe.scenes
         present = {picture.source for picture in validation.foregrounds}
         sources = {source: share for source, share in style.sources.items() if source in present}
-        return style.__class__(**{**style.__dict__, "sources": sources})
+        return replace(style, sources=sources)
 
     def _restore(self, state: dict) -> None:
         self.network.load_state_dict(state["network"])

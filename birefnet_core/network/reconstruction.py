@@ -121,7 +121,7 @@ class BiRefBlock(nn.Module):
         if self.outward is not None:
             x, features = self.outward(x)
             if training:
-                supervision.gradient_prediction = self.outward.predict(features)
+                supervision.gradient_prediction = self.outward.prediction(features)
                 supervision.gradient_label = gradient_label(gradient, supervision.side_output)
         return x, supervision
 

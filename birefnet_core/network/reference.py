@@ -11,8 +11,7 @@ from .layers import conv_norm, resize
 class InwardReference(nn.Module):
     """InRef: the image at its original resolution, cropped into patches of the feature map's size and stacked.
 
-    image [N,3,H,W], size (h, w) -> [N,out,h,w], with H = grid * h and W = grid * w. Nothing is resized away, so every
-    stage sees every pixel.
+    image [N,3,H,W] -> [N,out,H/grid,W/grid]. Nothing is resized away, so every stage sees every pixel.
     """
 
     def __init__(self, grid: int, channels: int, out_channels: int):
@@ -29,7 +28,7 @@ class InwardReference(nn.Module):
 class OutwardReference(nn.Module):
     """OutRef: features that are trained to predict the image's gradients become an attention map A^G on F^d.
 
-    x [N,C,h,w] -> (x * A^G [N,C,h,w], F^G [N,16,h,w]); `predict` gives the gradient logits of F^G (training only).
+    x [N,C,h,w] -> (x * A^G [N,C,h,w], F^G [N,16,h,w]); `prediction` gives the gradient logits of F^G (training only).
     """
 
     def __init__(self, channels: int, gradient_channels: int = 16):
@@ -41,9 +40,6 @@ class OutwardReference(nn.Module):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         gradient = F.relu(self.gradient(x))
         return x * self.attention(gradient).sigmoid(), gradient
-
-    def predict(self, gradient: torch.Tensor) -> torch.Tensor:
-        return self.prediction(gradient)
 
 
 def image_gradient(image: torch.Tensor) -> torch.Tensor:

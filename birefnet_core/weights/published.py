@@ -12,7 +12,7 @@ from .patch_order import CANONICAL, reorder
 # Recomputed when absent; every other key is required.
 OPTIONAL = ("relative_position_index", "num_batches_tracked")
 
-# Our name -> published name, the first match of each group of rules. {n} in a published name is 4 - stage index.
+# Our prefix -> the published one; the first match counts. Upstream counts its decoder's stages down, we count up.
 _BLOCK = r"^reconstruction\.blocks\.(\d)\."
 _RULES = [
     (r"^localization\.backbone\.", "bb."),
@@ -30,7 +30,9 @@ _RULES = [
     (_BLOCK + r"outward\.prediction\.", lambda m: f"decoder.gdt_convs_pred_{4 - int(m[1])}.0."),
     (_BLOCK + r"outward\.attention\.", lambda m: f"decoder.gdt_convs_attn_{4 - int(m[1])}.0."),
 ]
-_RECONSTRUCTION_RULES = [
+# What lies below those prefixes in the decoder and in the backbones; every match counts, in this order.
+_DECODER_RULES = [
+    (r"(ipt_blk\d)\.conv_in\.", r"\1.conv1."),
     (r"\.(conv_in|conv_out)\.conv\.", r".\1."),
     (r"\.conv_(in|out)\.norm\.", r".bn_\1."),
     (r"\.fields\.pooled\.conv\.", ".dec_att.global_avg_pool.1."),
@@ -39,13 +41,10 @@ _RECONSTRUCTION_RULES = [
     (r"\.fields\.fuse\.norm\.", ".dec_att.bn1."),
     (r"\.fields\.branches\.0\.", ".dec_att.aspp1."),
     (r"\.fields\.branches\.(\d)\.", lambda m: f".dec_att.aspp_deforms.{int(m[1]) - 1}."),
-]
-_BRANCH_RULES = [
     (r"(aspp\S*)\.norm\.", r"\1.bn."),
     (r"(aspp\S*)\.conv\.(offset|modulator)\.", r"\1.atrous_conv.\2_conv."),
     (r"(aspp\S*)\.conv\.weight$", r"\1.atrous_conv.regular_conv.weight"),
 ]
-_INWARD_RULES = [(r"(ipt_blk\d)\.conv_in\.", r"\1.conv1.")]
 _BACKBONE_RULES = {
     "resnet": [(r"^bb\.stages\.(\d)\.", lambda m: f"bb.conv{int(m[1]) + 1}.")],
     "vgg": [(r"^bb\.stages\.(\d)\.", lambda m: f"bb.conv{int(m[1]) + 1}.")],
@@ -66,9 +65,9 @@ def published_key(key: str, backbone: str) -> str:
         key, found = re.subn(pattern, replacement, key)
         if found:
             break
-    rules = _INWARD_RULES + _RECONSTRUCTION_RULES + _BRANCH_RULES
+    rules = _DECODER_RULES
     if key.startswith("bb."):
-        rules = _BACKBONE_RULES.get(backbone.split("_")[0].rstrip("0123456789bn"), [])
+        rules = next((rules for family, rules in _BACKBONE_RULES.items() if backbone.startswith(family)), [])
     for pattern, replacement in rules:
         key = re.sub(pattern, replacement, key)
     return key

@@ -29,12 +29,8 @@ class Spread(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    """On maps this small, two threads on busy cores took 50 times as long as one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _one_thread(one_thread):
+    """Every test of this folder works on small tensors."""
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 RECIPE = """
@@ -43,12 +42,8 @@ losses = {{ bce = 0.0, ssim = 0.0, iou = 0.5, mae = 30.0 }}
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors on few, shared cores: one thread is fastest, and sums come out the same every time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _one_thread(one_thread):
+    """Every test of this folder works on small tensors."""
 
 
 @pytest.fixture(scope="session")
