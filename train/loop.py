@@ -22,7 +22,7 @@ from birefnet_core.weights.load import save_model
 from . import checkpoint, depthwise
 from .cutouts import Pack
 from .files import write_whole
-from .initialise import initialise_backbone_
+from .initialise import initialise_
 from .losses import training_loss
 from .prefetch import prefetch
 from .recipe import Recipe, as_dictionary
@@ -98,7 +98,7 @@ class Training:
         torch.manual_seed(recipe.seed)
         network = build_network(recipe.architecture)
         if state is None:
-            initialise_backbone_(network, recipe.init)
+            initialise_(network, recipe.init)
         self.network = network.to(options.device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).eval()
         if options.device.type == "cpu":

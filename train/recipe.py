@@ -34,7 +34,7 @@ class Recipe:
     """One training run. Lengths are in steps; learning rates are those after warm-up.
 
     Attributes:
-        init: where the backbone's weights come from, "imagenet" or "none".
+        init: what the network starts from: "none", "imagenet" (the backbone), a model's name or a file of weights.
         model_size: side length the finished model is meant to be used at; goes into its metadata.
         task: goes into the metadata.
         freeze_backbone_statistics: keep the backbone's BatchNorm statistics as initialised (its weights still learn).

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .backgrounds import procedural
+from .clutter import close_up, crowd
 from .compositing import (
     adjust,
     cast_shadow,
@@ -43,6 +44,7 @@ class SceneStyle:
             Empty means every file is equally likely.
         emphasised: object names (before `_<view>`) drawn `emphasis` times as often as others of their folder.
         procedural_background: share of pictures without a photograph behind the objects.
+        cluttered_background: share of pictures with a crowd of other objects, or one far too close, behind the objects.
         plain: share of pictures that are left as composed (no blur, noise, compression or toning).
     """
 
@@ -51,6 +53,7 @@ class SceneStyle:
     emphasised: tuple[str, ...] = ()
     emphasis: float = 1.0
     procedural_background: float = 0.25
+    cluttered_background: float = 0.0
     plain: float = 0.15
 
 
@@ -188,6 +191,11 @@ class Scenes:
             background = procedural(size, rng).to(device)
         else:
             background = _recolour(self._photograph(rng, size), rng, strength=0.6)
+        if _maybe(rng, self.style.cluttered_background):
+            if _maybe(rng, 0.7):
+                background = crowd(background, lambda: self._draw_object(rng), rng)
+            else:
+                background = close_up(background, self._draw_object(rng), rng)
         if _maybe(rng, 0.08):  # something out of focus far behind is background
             picture = self._draw_object(rng)
             small = sample(picture, _place(picture, 2, rng), (size // 4, size // 4))[None]

@@ -28,6 +28,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--data", required=True, type=Path, help="folder with foregrounds/<source>/* and backgrounds/<source>/*"
     )
     parser.add_argument("--out", required=True, type=Path, help="folder of this run")
+    parser.add_argument(
+        "--init",
+        help='what to start from: none, imagenet (the backbone), a model such as "bundled", or a file of weights',
+    )
     parser.add_argument("--steps", type=int, help="replace the recipe's number of steps")
     parser.add_argument("--batch-size", type=int, help="replace the batch size of every phase")
     parser.add_argument("--size", type=int, help="replace the picture size of every phase (a multiple of 32)")
@@ -49,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parse(arguments)
     if given.threads:
         torch.set_num_threads(given.threads)
-    overrides = {name: getattr(given, name) for name in ("steps", "batch_size", "size", "seed")}
+    overrides = {name: getattr(given, name) for name in ("init", "steps", "batch_size", "size", "seed")}
     try:
         recipe = read_recipe(given.recipe, overrides=overrides)
         options = Options(given.out, pick_device(given.device), given.precision, given.reschedule)
