@@ -56,7 +56,7 @@ def load_lite0_(backbone: nn.Module) -> int:
 
 
 def initialise_(network: BiRefNet, init: str) -> None:
-    """Start `network` from "none" (random), "imagenet" (the backbone; only for `timm:tf_efficientnet_lite0`), or a whole
+    """Start `network` from "none" (random), "imagenet" (only the backbone of `timm:tf_efficientnet_lite0`), or a whole
     trained model: "bundled", a published name, or a file in the published layout with either patch order.
 
     Raises:
