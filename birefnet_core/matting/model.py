@@ -155,14 +155,22 @@ def checked_batch_size(batch_size: int | None) -> int | None:
     return batch_size
 
 
-def automatic_batch_size(seen: tuple[int, int], weight: Tensor) -> int:
-    """How many pictures of the size seen (width, height) fit in free GPU memory, at most LARGEST_BATCH; else one."""
+def automatic_batch_size(seen: tuple[int, int], weight: Tensor, free: int | None = None) -> int:
+    """How many pictures of the size seen (width, height) fit in free GPU memory, at most LARGEST_BATCH; else one.
+
+    free: bytes, where the caller knows better than torch does, as ComfyUI's model manager may.
+    """
     if weight.device.type != "cuda":
         return 1  # batches bring no speed on a CPU
-    free = torch.cuda.mem_get_info(weight.device)[0]
-    cached = torch.cuda.memory_reserved(weight.device) - torch.cuda.memory_allocated(weight.device)
-    need = seen[0] * seen[1] * BYTES_A_PIXEL * weight.element_size() // 2
-    return max(1, min(LARGEST_BATCH, (free + cached) // need))
+    if free is None:
+        cached = torch.cuda.memory_reserved(weight.device) - torch.cuda.memory_allocated(weight.device)
+        free = torch.cuda.mem_get_info(weight.device)[0] + cached
+    return max(1, min(LARGEST_BATCH, free // activation_bytes(seen, weight)))
+
+
+def activation_bytes(seen: tuple[int, int], weight: Tensor) -> int:
+    """About what one picture of the size seen (width, height) needs beside the weights, in bytes."""
+    return seen[0] * seen[1] * BYTES_A_PIXEL * weight.element_size() // 2
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,0 +1,13 @@
+"""The nodes. Importing them reads no weights, opens no connection, and imports neither timm nor huggingface_hub."""
+
+from .load_birefnet import LoadBiRefNet
+from .segment import Segment
+
+NODE_CLASS_MAPPINGS = {
+    "LoadBiRefNet": LoadBiRefNet,
+    "BiRefNetSegment": Segment,
+}
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "LoadBiRefNet": "Load BiRefNet",
+    "BiRefNetSegment": "Segment (BiRefNet)",
+}

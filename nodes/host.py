@@ -1,0 +1,261 @@
+"""What the nodes need of ComfyUI: devices, model memory, progress, interrupts, folders.
+
+The only file that knows ComfyUI. Without it everything here works on plain torch, with `models/` in the pack and
+`input/` and `output/` in the current folder. Works with ComfyUI 0.3.64 and later.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+try:
+    import comfy.model_management as management
+    import comfy.model_patcher
+    import comfy.utils
+    import folder_paths
+except ImportError:
+    management = None
+
+log = logging.getLogger("birefnet-suite")
+
+MODELS_KEY = "background_removal"  # ComfyUI's own key since 0.21
+# Homes of other packs, below ComfyUI's models folder, and the keys under which those packs may have registered them.
+OTHER_HOMES = {"BiRefNet": "birefnet", "RMBG": "rmbg"}
+SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+PACK = Path(__file__).resolve().parents[1]
+
+if management is not None and MODELS_KEY not in folder_paths.folder_names_and_paths:
+    folder_paths.folder_names_and_paths[MODELS_KEY] = (
+        [os.path.join(folder_paths.models_dir, MODELS_KEY)],
+        folder_paths.supported_pt_extensions,
+    )
+
+
+# Devices and tensors
+
+
+def compute_device() -> torch.device:
+    """Where networks run."""
+    if management is not None:
+        return management.get_torch_device()
+    from ..birefnet_core.weights.load import pick_device
+
+    return pick_device("auto")
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """The precision ComfyUI would choose for a small network on `device`: half where that is fast and right."""
+    if management is None:
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if management.should_use_fp16(device):
+        return torch.float16
+    return torch.bfloat16 if management.should_use_bf16(device) else torch.float32
+
+
+def output(tensor: Tensor) -> Tensor:
+    """An IMAGE or MASK as nodes hand them on: on ComfyUI's intermediate device, in its intermediate dtype."""
+    if management is None:
+        return tensor.to("cpu", torch.float32)
+    # --fp16-intermediates came with ComfyUI 0.18
+    dtype = management.intermediate_dtype() if hasattr(management, "intermediate_dtype") else torch.float32
+    return tensor.to(management.intermediate_device(), dtype)
+
+
+# Model memory
+
+
+class Unmanaged:
+    """Stands in for ComfyUI's ModelPatcher where there is no ComfyUI."""
+
+    def __init__(self, network: nn.Module, load_device: torch.device) -> None:
+        self.model = network
+        self.load_device = load_device
+
+
+def manage(network: nn.Module, device: torch.device | None = None) -> comfy.model_patcher.ModelPatcher | Unmanaged:
+    """Hands a network to ComfyUI's model manager, which moves it to `device` (by default the compute device) when
+    `load` asks and away when others need the room. Gone when the returned object is: keep no other reference.
+
+    A plain ModelPatcher, not the one for dynamic VRAM: modules of timm and torch.nn carry no Comfy casts, so they can
+    only be wholly on a device or wholly off it.
+    """
+    device = compute_device() if device is None else device
+    if management is None:
+        return Unmanaged(network, device)
+    offload = device if device.type == "cpu" else management.unet_offload_device()
+    return comfy.model_patcher.ModelPatcher(network, load_device=device, offload_device=offload)
+
+
+def load(managed: comfy.model_patcher.ModelPatcher | Unmanaged, activations: int = 0) -> nn.Module:
+    """The network of `managed`, wholly on its device, with room for `activations` bytes beside it if that can be had.
+
+    Call it before every use: since the last one others may have taken the room.
+    """
+    if management is None:
+        return managed.model.to(managed.load_device)
+    management.load_models_gpu([managed], memory_required=activations, force_full_load=True)
+    if managed.loaded_size() < managed.model_size():  # --novram loads nothing that has no Comfy casts
+        managed.load(managed.load_device, full_load=True)
+    return managed.model
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that activations can take on `device`; None where nobody can tell."""
+    if management is not None:
+        return int(management.get_free_memory(device))
+    if device.type != "cuda":
+        return None
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + cached
+
+
+def free_cache() -> None:
+    """Gives back what torch keeps for later allocations."""
+    if management is not None:
+        management.soft_empty_cache()
+    elif torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    from ..birefnet_core.matting.model import is_out_of_memory
+
+    return is_out_of_memory(error) or (hasattr(management, "is_oom") and management.is_oom(error))
+
+
+# Progress, interrupts, messages
+
+
+def check_interrupt() -> None:
+    """Raises ComfyUI's InterruptProcessingException (a BaseException since 0.2x) when the user pressed stop."""
+    if management is not None:
+        management.throw_exception_if_processing_interrupted()
+
+
+class Progress:
+    """Reports to the node in the browser and to the console. Every report raises when the user pressed stop."""
+
+    def __init__(self, total: int, bar: tqdm) -> None:
+        self.done = 0
+        self._console = bar
+        self._node = comfy.utils.ProgressBar(total) if management is not None else None
+
+    def update(self, count: int = 1) -> None:
+        self.report(self.done + count, self._console.total)
+
+    def report(self, done: int, total: int) -> None:
+        """Takes the arguments of every `on_progress` in birefnet_core."""
+        # Asked here too: ComfyUI's bar asks only when it shows something, at most ten times a second.
+        check_interrupt()
+        self._console.total = total
+        self._console.update(done - self.done)
+        self.done = done
+        if self._node is not None:
+            self._node.update_absolute(done, total)
+
+
+@contextmanager
+def progress(total: int, unit: str = "image") -> Iterator[Progress]:
+    """`with progress(len(images)) as bar: ... bar.update()`; unit "B" counts bytes."""
+    check_interrupt()
+    with tqdm(total=total, unit=unit, unit_scale=unit == "B") as bar:
+        yield Progress(total, bar)
+
+
+def say(text: str, level: int = logging.INFO) -> None:
+    """A line in the log and, under ComfyUI, on the node that is running."""
+    log.log(level, text)
+    if management is None:
+        return
+    from comfy_execution.utils import get_executing_context
+    from server import PromptServer
+
+    context = get_executing_context()
+    server = getattr(PromptServer, "instance", None)
+    if context is not None and hasattr(server, "send_progress_text"):
+        server.send_progress_text(text, context.node_id)
+
+
+# Folders
+
+
+def input_folder() -> Path:
+    return Path(folder_paths.get_input_directory()) if management is not None else Path("input").absolute()
+
+
+def output_folder() -> Path:
+    return Path(folder_paths.get_output_directory()) if management is not None else Path("output").absolute()
+
+
+def temp_folder() -> Path:
+    return Path(folder_paths.get_temp_directory()) if management is not None else Path(tempfile.gettempdir())
+
+
+def confined(folder: Path, name: str) -> Path:
+    """The file `name` in `folder`, links followed. ValueError when that lies elsewhere: a workflow, which may come from
+    a stranger, says the name."""
+    base, path = os.path.realpath(folder), os.path.realpath(folder / name)
+    if path == base or os.path.splitdrive(path)[0] != os.path.splitdrive(base)[0]:
+        inside = False
+    else:
+        inside = os.path.commonpath([base, path]) == base
+    if not inside:
+        raise ValueError(f"{name!r} does not name a file inside {folder}")
+    return Path(path)
+
+
+def model_folders() -> list[Path]:
+    """Where weights are looked for, whether they exist or not. Downloads go into the first."""
+    if management is None:
+        return [PACK / "models"]
+    folders = list(folder_paths.get_folder_paths(MODELS_KEY))
+    for name, key in OTHER_HOMES.items():
+        folders.append(os.path.join(folder_paths.models_dir, name))
+        if key in folder_paths.folder_names_and_paths:
+            folders += folder_paths.get_folder_paths(key)
+    unique: dict[str, Path] = {}
+    for folder in folders:
+        unique.setdefault(os.path.realpath(folder), Path(folder))
+    return list(unique.values())
+
+
+def model_files() -> dict[str, Path]:
+    """Name -> path of every weight file there is, names relative to their folder with "/" on every system. Of two that
+    share a name the one in the first folder counts, as everywhere in ComfyUI."""
+    files: dict[str, Path] = {}
+    for folder in model_folders():
+        for path in _weight_files(folder):
+            files.setdefault(path.relative_to(folder).as_posix(), path)
+    return dict(sorted(files.items(), key=lambda item: item[0].casefold()))
+
+
+def model_path(name: str) -> Path:
+    """The path of a name of `model_files`; no other file can be reached. ValueError for any other name."""
+    path = model_files().get(name)
+    if path is None:
+        folders = ", ".join(str(folder) for folder in model_folders())
+        raise ValueError(f"there is no weight file {name!r} in {folders}")
+    return path
+
+
+def _weight_files(folder: Path) -> Iterator[Path]:
+    """Below `folder`, through links, hidden folders left out."""
+    seen = set()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(where)) in seen:  # a link back up
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                yield Path(where, name)

@@ -1,0 +1,126 @@
+"""Load BiRefNet: the bundled model, weight files on disk, and published models that are fetched on first use."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+
+from ..birefnet_core.weights.catalog import published
+from . import host
+
+BUNDLED = "bundled"
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class LoadBiRefNet:
+    DESCRIPTION = (
+        "Loads a model that cuts subjects out of images. The bundled one is small and works offline at once; weight "
+        "files are found in models/background_removal, models/BiRefNet and models/RMBG; published models that are not "
+        "there yet are downloaded when they are used first. The result also fits ComfyUI's own Remove Background."
+    )
+    SEARCH_ALIASES = ("birefnet", "rmbg", "remove background", "background removal", "matting", "load matting model")
+    CATEGORY = "BiRefNet"
+    FUNCTION = "load"
+    RETURN_TYPES = ("BACKGROUND_REMOVAL",)
+    RETURN_NAMES = ("model",)
+    OUTPUT_TOOLTIPS = ("For Segment (BiRefNet), Matte Video (BiRefNet), or ComfyUI's own Remove Background.",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": (
+                    model_names(),
+                    {
+                        "tooltip": "bundled: small, offline. Then your files. Then published models, which are "
+                        "downloaded into models/background_removal on first use and keep their names. lite and 512: "
+                        "fast; HR: for large images; matting and portrait: soft edges, hair. RMBG-2.0 is "
+                        "non-commercial."
+                    },
+                ),
+            },
+            "optional": {
+                "device": (
+                    ["auto", "cpu"],
+                    {"default": "auto", "tooltip": "auto: the device ComfyUI computes on. cpu: leaves the GPU alone."},
+                ),
+                "precision": (
+                    ["auto", *PRECISIONS],
+                    {
+                        "default": "auto",
+                        "tooltip": "auto: half precision where the device is fast and right at it, else fp32.",
+                    },
+                ),
+                "compile": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "advanced": True,
+                        "tooltip": "torch.compile: the first image of each size takes minutes, later ones are faster.",
+                    },
+                ),
+                "patch_order": (
+                    ["auto", "2024", "2025"],
+                    {
+                        "default": "auto",
+                        "advanced": True,
+                        "tooltip": "Channel order of the decoder's image patches: weights trained before November 2024 "
+                        "need 2024, later ones 2025. auto decides by the file; change it if edges look torn.",
+                    },
+                ),
+            },
+        }
+
+    @classmethod
+    def IS_CHANGED(cls, model: str, **_) -> str:
+        """A file that was replaced is loaded again."""
+        path = host.model_files().get(model)
+        return str(path.stat().st_mtime_ns) if path is not None else ""
+
+    def load(
+        self, model: str, device: str = "auto", precision: str = "auto", compile: bool = False, patch_order="auto"
+    ):
+        from ..birefnet_core.weights.load import load_model  # imports timm
+        from .managed import ManagedModel
+
+        where = torch.device("cpu") if device == "cpu" else host.compute_device()
+        dtype = PRECISIONS.get(precision) or host.compute_dtype(where)
+        name = model if model == BUNDLED else find(model)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            loaded = load_model(name, device="cpu", dtype=dtype, patch_order=patch_order)
+        for warning in caught:
+            host.say(str(warning.message), logging.WARNING)
+        spec = loaded.spec
+        facts = [
+            spec.backbone,
+            f"{spec.size[0]} x {spec.size[1]}" if spec.size else "any size",
+            spec.licence,
+            spec.note,
+        ]
+        host.say(f"{spec.name}: {', '.join(fact for fact in facts if fact)}")
+        return (ManagedModel(loaded, where, compiled=compile),)
+
+
+def model_names() -> list[str]:
+    """The bundled model, the files that are there, and the published models that are not; each file name once."""
+    files = host.model_files()
+    return [BUNDLED, *files, *(name for name in published_files() if name not in files)]
+
+
+def published_files() -> dict[str, str]:
+    """File name -> published name, the same before and after a download."""
+    return {row.file_name: row.spec.name for row in published()}
+
+
+def find(name: str) -> Path:
+    """The weight file of one of `model_names`, downloaded if need be. ValueError for any other name."""
+    if name in host.model_files() or name not in published_files():
+        return host.model_path(name)
+    from ..birefnet_core.weights.download import download
+
+    with host.progress(1, unit="B") as bar:
+        return download(published_files()[name], host.model_folders()[0], on_progress=bar.report)

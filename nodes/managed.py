@@ -1,0 +1,139 @@
+"""What travels over a BACKGROUND_REMOVAL wire: our models under ComfyUI's memory management, and foreign ones."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..birefnet_core.matting.model import LARGEST_BATCH, MattingModel, activation_bytes, automatic_batch_size
+from ..birefnet_core.matting.size import DYNAMIC_SIDES, network_size
+from . import host
+
+if TYPE_CHECKING:
+    from ..birefnet_core.weights.catalog import ModelSpec
+
+OnProgress = Callable[[int, int], None]
+
+# A model that runs at a size this many times its own, or a part of it, is told to the user. Upstream's card of
+# BiRefNet_512x512: at 512 the general model (1024) loses .045 of its F-measure, BiRefNet_HR (2048) .339.
+FAR_FROM_OWN_SIZE = 1.5
+
+
+class ManagedModel:
+    """A MattingModel whose network ComfyUI moves and frees.
+
+    spec: its ModelSpec. Also answers `encode_image`, all that ComfyUI's own RemoveBackground asks for.
+    """
+
+    def __init__(self, model: MattingModel, device: torch.device, *, compiled: bool = False) -> None:
+        self.spec: ModelSpec = model.spec
+        self.managed = host.manage(model.network, device)
+        # torch.compile's wrapper shares its parameters with the network, which is what the manager moves.
+        self._matting = MattingModel(torch.compile(model.network), model.spec) if compiled else model
+        self._compiled = compiled
+
+    def predict(
+        self,
+        images: Tensor,
+        size: int | tuple[int, int] | None = None,
+        batch_size: int | None = None,
+        mode: str = "whole",
+        on_progress: OnProgress | None = None,
+    ) -> Tensor:
+        """As MattingModel.predict, on the device the manager chose. Says so when size is far from the model's own."""
+        picture = (images.shape[2], images.shape[1]) if images.ndim == 4 else (1, 1)  # predict refuses other shapes
+        seen = network_size(size, self.spec.size, picture)
+        if size is not None and (text := far_from_own_size(self.spec, seen)):
+            host.say(text, logging.WARNING)
+        weight = next(self.managed.model.parameters())
+        count = min(batch_size or LARGEST_BATCH, max(1, len(images)))
+        host.load(self.managed, count * activation_bytes(seen, weight))
+        if batch_size is None:
+            weight = next(self.managed.model.parameters())
+            batch_size = automatic_batch_size(seen, weight, free=host.free_memory(weight.device))
+        try:
+            return self._matting.predict(images, size, batch_size, mode, on_progress)
+        except Exception as error:
+            if self._compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                reason = str(error).strip().splitlines()[0]
+                raise RuntimeError(f"torch.compile does not work here, switch compile off: {reason}") from error
+            raise
+
+    def encode_image(self, image: Tensor, resolution: int | None = None) -> Tensor:
+        """ComfyUI's own interface: image [B, H, W, 3|4] 0..1 -> mask [B, H, W], 1 = foreground.
+
+        resolution: side of the square at which the network sees the image, None for the model's own size.
+        """
+        with host.progress(len(image)) as bar:
+            return host.output(self.predict(image, resolution or None, on_progress=bar.report))
+
+
+class ForeignModel:
+    """Anything with `encode_image`, such as what ComfyUI's own background-removal loader gives, one image at a time:
+    it knows neither progress nor interrupts and would take a whole batch onto the GPU at once."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def predict(
+        self,
+        images: Tensor,
+        size: int | tuple[int, int] | None = None,
+        batch_size: int | None = None,
+        mode: str = "whole",
+        on_progress: OnProgress | None = None,
+    ) -> Tensor:
+        """As MattingModel.predict; batch_size has no effect. ValueError for what the foreign model cannot do."""
+        options = self._options(size, mode)
+        alpha = torch.empty(images.shape[:3], dtype=torch.float32, device=images.device)
+        for index in range(len(images)):
+            mask = self._model.encode_image(images[index : index + 1, ..., :3].float(), **options)
+            alpha[index] = mask.reshape(alpha.shape[1:]).clamp(0, 1)
+            if on_progress is not None:
+                on_progress(index + 1, len(images))
+        return alpha
+
+    def _options(self, size: int | tuple[int, int] | None, mode: str) -> dict[str, int]:
+        advice = "load the file with Load BiRefNet instead"
+        if mode != "whole":
+            raise ValueError(f'a model of another loader knows no mode "{mode}": {advice}')
+        if size is None:
+            return {}
+        width, height = (size, size) if isinstance(size, int) else size
+        if width == height and "resolution" in inspect.signature(self._model.encode_image).parameters:
+            return {"resolution": width}
+        raise ValueError(
+            f"this model of another loader cannot run at {width} x {height}: set width and height to 0, or {advice}"
+        )
+
+
+def predictor(model: Any) -> ManagedModel | ForeignModel:
+    """What answers `predict`, from whatever a BACKGROUND_REMOVAL wire brings. ValueError for anything else."""
+    if hasattr(model, "predict"):
+        return model
+    if hasattr(model, "encode_image"):
+        return ForeignModel(model)
+    raise ValueError(f"{type(model).__name__} is not a background-removal model: connect Load BiRefNet")
+
+
+def far_from_own_size(spec: ModelSpec, seen: tuple[int, int]) -> str:
+    """A sentence when the size seen (width, height) is far from what the model was trained for, else nothing."""
+    if spec.size is None:
+        least, most = DYNAMIC_SIDES
+        if least <= min(seen) and max(seen) <= most:
+            return ""
+        own = f"sides of {least} to {most}"
+    else:
+        ratio = (seen[0] * seen[1] / (spec.size[0] * spec.size[1])) ** 0.5
+        if 1 / FAR_FROM_OWN_SIZE <= ratio <= FAR_FROM_OWN_SIZE:
+            return ""
+        own = f"{spec.size[0]} x {spec.size[1]}"
+    return (
+        f"{spec.name} runs at {seen[0]} x {seen[1]} but was trained for {own}: expect a poor mask, "
+        "or set width and height to 0"
+    )
