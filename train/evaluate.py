@@ -1,4 +1,4 @@
-"""Score mattes against the truth: a table per data set, the figures as CSV and JSON, and a sheet of the worst cases.
+"""Score mattes against the truth: the paper's table, the figures as CSV and JSON, and a sheet of the worst cases.
 
 A data set is a folder with im/ (photographs) and gt/ (mattes), paired by stem. Either mattes that lie in a folder:
 
@@ -10,57 +10,56 @@ or those of a model, made here (its name, or the path of a checkpoint; several d
     python train/evaluate.py --model bundled --data SET --data SET2 --out RESULTS
 
 With --out, RESULTS holds summary.csv, summary.json, images.csv (every image), worst-SET.jpg and, of a model, its
-mattes as pred/SET/*.png. What the metrics mean is said in train/metrics.py. A model's mattes are rounded to 8 bits
-before they are scored, so that scoring them again from the saved files gives the same figures.
+mattes as pred/SET/*.png; and a run that was stopped goes on where it was when the same command is given again. What
+the metrics mean is said in train/metrics/__init__.py. A model's mattes are rounded to 8 bits before they are scored, so
+that scoring them again from the saved files gives the same figures.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import io
 import json
+import math
 import sys
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 if not __package__:  # run as a script: the repository on the path in place of train/
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from train.files import write_whole
-from train.metrics import LOWER_IS_BETTER, METRICS, score
+from train.metrics import LOWER_IS_BETTER, METRICS, Scores, summarise
 from train.pictures import by_stem, contact_sheet, read_image, read_matte, save_picture, to_grey
+from train.scoring import Journal, Sample, processes_for, score_all
 
 SHOWN = 5  # names listed in a message
+WORST_BY = "MAD"
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One picture of a data set: where its truth, its photograph and (unless a model makes it) its matte are."""
-
-    stem: str
-    truth: Path
-    image: Path | None = None
-    prediction: Path | None = None
-
-
-@dataclass
 class Result:
-    """The figures of one data set: per image by stem, and their means."""
+    """The scores of one data set's images by stem."""
 
     name: str
-    images: dict[str, dict[str, float]] = field(default_factory=dict)
+    images: dict[str, Scores]
 
-    def means(self) -> dict[str, float]:
-        return {metric: float(np.mean([figures[metric] for figures in self.images.values()])) for metric in METRICS}
+    @cached_property
+    def summary(self) -> dict[str, float]:
+        """The data set's figures by name in METRICS."""
+        return summarise(self.images.values())
 
     def worst(self, count: int) -> list[str]:
-        """The stems with the largest MAE, worst first."""
-        return sorted(self.images, key=lambda stem: -self.images[stem]["MAE"])[:count]
+        """The stems with the largest MAD, worst first."""
+        return sorted(self.images, key=lambda stem: -self.images[stem].figures[WORST_BY])[:count]
 
 
 def pair(truths: Path, others: Path, what: str, *, partial: bool = False) -> dict[str, tuple[Path, Path]]:
@@ -96,68 +95,71 @@ def samples_of(*, gt: Path, images: Path | None, pred: Path | None, partial: boo
     ]
 
 
-def evaluate(name: str, samples: list[Sample], matte_of: Callable[[Sample], np.ndarray]) -> Result:
-    """Score every sample. ValueError names the picture when a matte and its truth differ in size."""
-    result = Result(name)
-    for done, sample in enumerate(samples, 1):
-        alpha, truth = matte_of(sample), read_matte(sample.truth)
-        if alpha.shape != truth.shape:
-            sizes = [f"{matte.shape[1]}x{matte.shape[0]}" for matte in (alpha, truth)]
-            what = f"{sample.prediction or sample.image} is {sizes[0]}, its truth {sample.truth} is {sizes[1]}"
-            raise ValueError(f"{what}: make them the same size")
-        result.images[sample.stem] = score(alpha, truth)
-        if sys.stderr.isatty():
-            print(f"\r{name}: {done}/{len(samples)}", end="\n" if done == len(samples) else "", file=sys.stderr)
-    return result
+def evaluate(
+    name: str,
+    samples: list[Sample],
+    *,
+    make: Callable[[Sample], None] | None = None,
+    journal: Journal | None = None,
+    processes: int | None = None,
+) -> Result:
+    """Score every sample; each names its prediction, which `make`, if given, writes first. ValueError names the file
+    that cannot be read or whose size is not its truth's."""
+    with tqdm(total=len(samples), desc=name, unit="image", disable=not sys.stderr.isatty()) as bar:
+        scores = score_all(
+            samples,
+            journal or Journal(None, {}),
+            make,
+            processes=processes or processes_for(len(samples)),
+            on_scored=bar.update,
+        )
+    return Result(name, scores)
 
 
-def read_prediction(sample: Sample) -> np.ndarray:
-    return read_matte(sample.prediction)
-
-
-def model_mattes(model, size: tuple[int, int] | None, keep: Path | None) -> Callable[[Sample], np.ndarray]:
-    """A function that mattes a sample's photograph with a MattingModel, rounds to 8 bits, and saves it in `keep` if
-    given."""
+def matte_maker(model, size: tuple[int, int] | None) -> Callable[[Sample], None]:
+    """A function that mattes a sample's photograph with a MattingModel and writes its prediction, in 8 bits."""
     from birefnet_core.matting.images import read
 
-    def matte(sample: Sample) -> np.ndarray:
+    def make(sample: Sample) -> None:
         pixels = read(sample.image).pixels
-        grey = to_grey(model.predict(pixels[None], size=size)[0].numpy())
-        if keep:
-            save_picture(grey, keep / f"{sample.stem}.png")
-        return np.asarray(grey, dtype=np.float64) / 255
+        save_picture(to_grey(model.predict(pixels[None], size=size)[0].numpy()), sample.prediction)
 
-    return matte
+    return make
 
 
-def table(results: list[Result]) -> str:
-    """The means as text, one row a data set; an arrow tells which way is better."""
-    heads = ["data set", "images", *(f"{name} {'↓' if name in LOWER_IS_BETTER else '↑'}" for name in METRICS)]
-    rows = [heads, *([r.name, str(len(r.images)), *(f"{value:.4f}" for value in r.means().values())] for r in results)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows)
+def table(results: list[Result], kind: str) -> str:
+    """The figures of one kind of metric as text, one row a data set; an arrow tells which way is better."""
+    names = [name for name, metric in METRICS.items() if metric.kind == kind]
+    heads = ["data set", "images", *(f"{name} {'↓' if name in LOWER_IS_BETTER else '↑'}" for name in names)]
+    rows = [[r.name, str(len(r.images)), *(_figure(r.summary[name]) for name in names)] for r in results]
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in [heads, *rows]]
+    return "\n".join(lines)
 
 
-def worst_sheet(result: Result, samples: list[Sample], predictions: dict[str, Path], count: int) -> Image.Image:
-    """The worst cases by MAE: photograph (where known), truth, matte."""
+def worst_sheet(result: Result, samples: list[Sample], count: int) -> Image.Image:
+    """The worst cases by MAD: photograph (where known), truth, matte."""
     of_stem = {sample.stem: sample for sample in samples}
     rows = []
     for stem in result.worst(count):
-        sample, figures = of_stem[stem], result.images[stem]
+        sample, figures = of_stem[stem], result.images[stem].figures
         pictures = [read_image(sample.image)] if sample.image else []
-        pictures += [to_grey(read_matte(path)) for path in (sample.truth, predictions[stem])]
-        label = "  ".join(f"{metric} {figures[metric]:.3f}" for metric in ("MAE", "IoU", "S-measure"))
+        pictures += [to_grey(read_matte(path)) for path in (sample.truth, sample.prediction)]
+        label = "  ".join(f"{metric} {figures[metric]:.3f}" for metric in (WORST_BY, "IoU", "S-measure"))
         rows.append((f"{stem}  {label}", pictures))
     return contact_sheet(rows, across=2)
 
 
 def save_figures(results: list[Result], out: Path) -> None:
-    """summary.csv, summary.json and images.csv in `out`."""
-    heads = ["data set", "images", *METRICS]
-    _write(out / "summary.csv", _csv([heads, *([r.name, len(r.images), *r.means().values()] for r in results)]))
-    rows = [[r.name, stem, *figures.values()] for r in results for stem, figures in r.images.items()]
+    """summary.csv, summary.json and images.csv in `out`. A figure that is not defined is an empty cell, or null."""
+    rows = [[r.name, len(r.images), *map(_cell, r.summary.values())] for r in results]
+    _write(out / "summary.csv", _csv([["data set", "images", *METRICS], *rows]))
+    rows = [[r.name, stem, *map(_cell, scores.figures.values())] for r in results for stem, scores in r.images.items()]
     _write(out / "images.csv", _csv([["data set", "image", *METRICS], *rows]))
-    summary = {r.name: {"images": len(r.images), **r.means()} for r in results}
+    summary = {
+        r.name: {"images": len(r.images)} | {name: _cell(value, None) for name, value in r.summary.items()}
+        for r in results
+    }
     _write(out / "summary.json", json.dumps(summary, indent=2) + "\n")
 
 
@@ -167,25 +169,37 @@ def main(arguments: list[str] | None = None) -> list[Result]:
         results = _run(options)
     except (ValueError, ArithmeticError, OSError) as error:  # ArithmeticError: the network gave NaN
         raise SystemExit(f"not evaluated: {error}") from None
-    print(table(results))
+    except KeyboardInterrupt:
+        raise SystemExit("stopped" + ("; the same command goes on from here" if options.out else "")) from None
+    print(table(results, "segmentation"), table(results, "matting"), sep="\n\n")
     if options.out:
-        print(f"Figures and sheets of the worst cases are in {options.out}")
+        print(f"\nFigures and sheets of the worst cases are in {options.out}")
     return results
 
 
 def _run(options: argparse.Namespace) -> list[Result]:
     model = _load(options) if options.model else None
-    results = []
-    for name, gt, images in _data_sets(options):
-        samples = samples_of(gt=gt, images=images, pred=options.pred, partial=options.partial)
-        mattes = options.out / "pred" / name if model and options.out else None
-        results.append(evaluate(name, samples, model_mattes(model, options.size, mattes) if model else read_prediction))
-        if options.out:
-            predictions = {s.stem: s.prediction or mattes / f"{s.stem}.png" for s in samples}
-            sheet = worst_sheet(results[-1], samples, predictions, options.worst)
-            save_picture(sheet, options.out / f"worst-{name}.jpg")
+    make = matte_maker(model, options.size) if model else None
+    key = {"model": _fingerprint(model), "size": options.size} if model else {"pred": str(options.pred.resolve())}
+    results, sheets, journals = [], {}, []
+    with tempfile.TemporaryDirectory() as elsewhere:
+        for name, gt, images in _data_sets(options):
+            samples = samples_of(gt=gt, images=images, pred=options.pred, partial=options.partial)
+            if model:
+                mattes = (options.out or Path(elsewhere)) / "pred" / name
+                samples = [replace(sample, prediction=mattes / f"{sample.stem}.png") for sample in samples]
+            journal = Journal(options.out / f"unfinished-{name}.jsonl" if options.out else None, key)
+            result = evaluate(name, samples, make=make, journal=journal, processes=options.processes)
+            results.append(result)
+            journals.append(journal)
+            if options.out:
+                sheets[name] = worst_sheet(result, samples, options.worst)
+    for name, sheet in sheets.items():
+        save_picture(sheet, options.out / f"worst-{name}.jpg")
     if options.out:
         save_figures(results, options.out)
+    for journal in journals:
+        journal.finish()
     return results
 
 
@@ -205,6 +219,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--partial", action="store_true", help="score what has a mate instead of stopping")
     parser.add_argument("--size", type=_size, metavar="N or WxH", help="the model's input size (its own by default)")
     parser.add_argument("--device", default="auto", help="where the model runs (auto)")
+    parser.add_argument(
+        "--processes", type=int, metavar="N", help="that score at a time (as many as the machine gives)"
+    )
     options = parser.parse_args(arguments)
     if bool(options.gt) == bool(options.data):
         parser.error("give the truth as either --gt FOLDER or --data SET")
@@ -217,6 +234,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         parser.error(f"two data sets have the same folder name ({', '.join(names)}), which is their name in the table")
     if options.worst < 1:
         parser.error("--worst needs at least 1")
+    if options.processes is not None and options.processes < 1:
+        parser.error("--processes needs at least 1")
     return options
 
 
@@ -234,12 +253,30 @@ def _load(options: argparse.Namespace):
     return birefnet_core.load_model(options.model, device=options.device)
 
 
+def _fingerprint(model) -> str:
+    """Of a model's weights: a file of the same name may hold others tomorrow."""
+    digest = hashlib.sha256()
+    for name, tensor in model.network.state_dict().items():
+        digest.update(name.encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _size(text: str) -> tuple[int, int]:
     try:
         width, height = map(int, text.lower().split("x")) if "x" in text.lower() else (int(text),) * 2
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text}: give a number such as 1024, or WIDTHxHEIGHT") from None
     return width, height
+
+
+def _figure(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:.4f}" if value < 10 else f"{value:.1f}"
+
+
+def _cell(value: float, blank: str | None = "") -> float | str | None:
+    return blank if math.isnan(value) else value
 
 
 def _named(stems: list[str]) -> str:

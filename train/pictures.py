@@ -41,19 +41,25 @@ def read_image(path: str | Path) -> Image.Image:
 
 
 def read_matte(path: str | Path) -> np.ndarray:
-    """A matte as float64 [H, W] in 0..1, from 8 or 16 bits. Of a picture with transparency (a cut-out) its alpha
-    channel is the matte, otherwise the grey value. EXIF orientation is applied. ValueError naming the file when it
-    cannot be read.
+    """A matte as float64 [H, W] in 0..1; `read_levels` says how it is read.
 
     Not the suite's reader: that gives float32, in which k / 255 * 255 is not k, and the metrics count levels."""
+    levels = read_levels(path)
+    return levels / np.iinfo(levels.dtype).max
+
+
+def read_levels(path: str | Path) -> np.ndarray:
+    """A matte as the file holds it: uint8 or uint16 [H, W]. Of a picture with transparency (a cut-out) its alpha
+    channel is the matte, otherwise the grey value. EXIF orientation is applied. ValueError naming the file when it
+    cannot be read."""
     picture = ImageOps.exif_transpose(_open(path))
     if picture.mode.startswith("I"):  # 16 bits arrive as I;16 or as I
-        return np.clip(np.asarray(picture, dtype=np.float64) / 65535, 0, 1)
+        return np.clip(np.asarray(picture), 0, 65535).astype(np.uint16)
     if "A" in picture.getbands() or "transparency" in picture.info:
         alpha = picture.convert("RGBA").getchannel("A")
         if alpha.getextrema() != (255, 255):
-            return np.asarray(alpha, dtype=np.float64) / 255
-    return np.asarray(picture.convert("L"), dtype=np.float64) / 255
+            return np.asarray(alpha)
+    return np.asarray(picture.convert("L"))
 
 
 def to_grey(matte: np.ndarray) -> Image.Image:

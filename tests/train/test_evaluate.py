@@ -12,8 +12,8 @@ from PIL import Image
 
 from birefnet_core.matting.model import MattingModel
 from birefnet_core.weights.catalog import ModelSpec
-from train import evaluate
-from train.metrics import METRICS, score
+from train import evaluate, scoring
+from train.metrics import LOWER_IS_BETTER, METRICS, measure, summarise
 from train.pictures import read_matte, save_picture, to_grey
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -45,19 +45,112 @@ def test_evaluate_scores_a_folder_of_predictions(data_set, capsys):
     out = data_set / "out"
     folders = ["--pred", f"{data_set}/pred", "--data", f"{data_set}/set", "--out", str(out)]
     results = evaluate.main([*folders, "--worst", "2"])
-    expected = {stem: score(*mattes(3 * index)) for index, stem in enumerate("abc")}
-    assert results[0].images == expected  # through 8-bit files, exactly
+    expected = {stem: measure(*mattes(3 * index)) for index, stem in enumerate("abc")}
+    assert figures_of(results[0]) == {stem: scores.figures for stem, scores in expected.items()}  # through 8-bit files
     assert results[0].worst(2) == ["c", "b"]
-    means = {name: np.mean([figures[name] for figures in expected.values()]) for name in METRICS}
-    summary = json.loads((out / "summary.json").read_text())
-    assert summary["set"].pop("images") == 3
-    assert summary == {"set": pytest.approx(means)}
-    assert [row["image"] for row in csv.DictReader((out / "images.csv").open())] == ["a", "b", "c"]
-    assert float(next(csv.DictReader((out / "summary.csv").open()))["S-measure"]) == pytest.approx(means["S-measure"])
+    summary = summarise(expected.values())
+    saved = json.loads((out / "summary.json").read_text())
+    assert saved["set"].pop("images") == 3
+    assert saved == {"set": summary}
+    row = next(csv.DictReader((out / "summary.csv").open()))
+    assert {name: float(row[name]) for name in METRICS} == summary
+    rows = {row["image"]: row for row in csv.DictReader((out / "images.csv").open())}
+    assert {stem: float(row["HCE"]) for stem, row in rows.items()} == {s: e.figures["HCE"] for s, e in expected.items()}
     printed = capsys.readouterr().out
-    assert "set" in printed and f"{means['MAE']:.4f}" in printed and "MAE ↓" in printed
+    for name in METRICS:
+        assert f"{name} {'↓' if name in LOWER_IS_BETTER else '↑'}" in printed
+    assert f"{summary['MAE']:.4f}" in printed and f"{summary['Grad']:.4f}" in printed
     assert Image.open(out / "worst-set.jpg").width == 2 * (3 * 192 + 12)  # two strips of photograph, truth, matte
     assert sorted(os.listdir(out)) == ["images.csv", "summary.csv", "summary.json", "worst-set.jpg"]
+
+
+def figures_of(result):
+    return {stem: scores.figures for stem, scores in result.images.items()}
+
+
+def test_what_is_not_defined_is_left_blank(data_set, capsys):
+    for path in (data_set / "set" / "gt").iterdir():
+        save_picture(Image.new("L", (32, 24)), path)
+    out = data_set / "out"
+    evaluate.main(["--pred", f"{data_set}/pred", "--gt", f"{data_set}/set/gt", "--out", str(out)])
+    assert json.loads((out / "summary.json").read_text())["set"]["mBA"] is None
+    assert next(csv.DictReader((out / "summary.csv").open()))["mBA"] == ""
+    assert capsys.readouterr().out.splitlines()[4].split()[-1] == "-"
+
+
+def test_several_processes_score_as_one_does(data_set):
+    folders = ["--pred", f"{data_set}/pred", "--gt", f"{data_set}/set/gt"]
+    one, two = (evaluate.main([*folders, "--processes", count])[0] for count in "12")
+    assert list(one.images) == list(two.images)
+    assert figures_of(one) == figures_of(two) and one.summary == two.summary
+
+
+def test_a_wrong_file_is_named_by_several_processes_too(data_set):
+    (data_set / "pred" / "b.png").write_bytes(b"no picture")
+    with pytest.raises(SystemExit, match=r"b\.png cannot be read"):
+        evaluate.main(["--pred", f"{data_set}/pred", "--gt", f"{data_set}/set/gt", "--processes", "2"])
+
+
+class Stopped(Exception):
+    pass
+
+
+def scored(monkeypatch, stop_before=None):
+    """The stems that are really measured from now on, in order."""
+    stems = []
+
+    def score_sample(sample):
+        if sample.stem == stop_before:
+            raise Stopped
+        stems.append(sample.stem)
+        return scoring_of_the_suite(sample)
+
+    scoring_of_the_suite = scoring.score_sample
+    monkeypatch.setattr(scoring, "score_sample", score_sample)
+    return stems
+
+
+@pytest.mark.parametrize("cut", [0, 40])
+def test_a_stopped_run_goes_on_where_it_was(data_set, monkeypatch, cut):
+    out = data_set / "out"
+    arguments = ["--pred", f"{data_set}/pred", "--data", f"{data_set}/set", "--processes", "1"]
+    whole = evaluate.main(arguments)[0]
+    with monkeypatch.context() as patch:
+        first = scored(patch, stop_before="c")
+        with pytest.raises(Stopped):
+            evaluate.main([*arguments, "--out", str(out)])
+    assert first == ["a", "b"]
+    journal = out / "unfinished-set.jsonl"
+    assert os.listdir(out) == [journal.name]
+    journal.write_bytes(journal.read_bytes()[: -cut or None])  # killed while it wrote
+    with monkeypatch.context() as patch:
+        then = scored(patch)
+        result = evaluate.main([*arguments, "--out", str(out)])[0]
+    assert then == (["b", "c"] if cut else ["c"])
+    assert list(result.images) == ["a", "b", "c"]
+    assert figures_of(result) == figures_of(whole) and result.summary == whole.summary
+    assert not journal.exists()
+    with monkeypatch.context() as patch:
+        again = scored(patch)
+        evaluate.main([*arguments, "--out", str(out)])
+    assert again == ["a", "b", "c"]  # a finished run is no reason to believe old figures
+
+
+@pytest.mark.parametrize("change", ["prediction", "folder"])
+def test_a_stopped_run_does_not_go_on_with_other_mattes(data_set, monkeypatch, change):
+    arguments = ["--data", f"{data_set}/set", "--processes", "1", "--out", f"{data_set}/out"]
+    with monkeypatch.context() as patch:
+        scored(patch, stop_before="c")
+        with pytest.raises(Stopped):
+            evaluate.main(["--pred", f"{data_set}/pred", *arguments])
+    if change == "prediction":
+        save_picture(Image.new("L", (32, 24), 255), data_set / "pred" / "a.png")
+    else:
+        (data_set / "pred").rename(data_set / "other")
+    folder = "pred" if change == "prediction" else "other"
+    stems = scored(monkeypatch)
+    evaluate.main(["--pred", f"{data_set}/{folder}", *arguments])
+    assert stems == (["a", "c"] if change == "prediction" else ["a", "b", "c"])
 
 
 def test_evaluate_runs_as_a_script_from_anywhere(data_set):
@@ -93,19 +186,55 @@ def test_evaluate_says_which_prediction_is_wrong(data_set, spoil, complaint):
     spoil(data_set / "pred")
     with pytest.raises(SystemExit, match=complaint):
         evaluate.main(["--pred", f"{data_set}/pred", "--gt", f"{data_set}/set/gt", "--out", f"{data_set}/out"])
-    assert not (data_set / "out").exists()
+    assert not list(data_set.glob("out/*.csv"))
 
 
-def test_a_model_scores_as_its_saved_mattes_do(data_set):
-    network = torch.nn.Conv2d(3, 1, kernel_size=1).eval()  # any network from picture to logits
+@pytest.fixture
+def model(monkeypatch):
+    """What --model gives: a network of one layer, from picture to logits. Counts its pictures."""
+    network = torch.nn.Conv2d(3, 1, kernel_size=1).eval()
     with torch.no_grad():
         network.weight.fill_(0.7)
     model = MattingModel(network, ModelSpec(name="grey", backbone="none", size=(64, 32)))
-    samples = evaluate.samples_of(gt=data_set / "set/gt", images=data_set / "set/im", pred=None)
-    by_model = evaluate.evaluate("set", samples, evaluate.model_mattes(model, None, data_set / "kept"))
-    again = evaluate.main(["--pred", f"{data_set}/kept", "--gt", f"{data_set}/set/gt"])
-    assert by_model.images == again[0].images
-    assert len({figures["MAE"] for figures in by_model.images.values()}) == 3
+    model.pictures = 0
+
+    def count(*_):
+        model.pictures += 1
+
+    network.register_forward_hook(count)
+    monkeypatch.setattr(evaluate, "_load", lambda options: model)
+    return model
+
+
+def test_a_model_scores_as_its_saved_mattes_do(data_set, model):
+    out = data_set / "out"
+    by_model = evaluate.main(["--model", "grey", "--data", f"{data_set}/set", "--out", str(out)])[0]
+    again = evaluate.main(["--pred", f"{out}/pred/set", "--gt", f"{data_set}/set/gt"])[0]
+    assert figures_of(by_model) == figures_of(again)
+    assert len({scores.figures["MAD"] for scores in by_model.images.values()}) == 3
+    unsaved = evaluate.main(["--model", "grey", "--data", f"{data_set}/set"])[0]
+    assert figures_of(unsaved) == figures_of(by_model)
+
+
+def test_a_stopped_model_goes_on_only_with_the_same_weights(data_set, model, monkeypatch):
+    arguments = ["--model", "grey", "--data", f"{data_set}/set", "--processes", "1", "--out", f"{data_set}/out"]
+
+    def stop():
+        with monkeypatch.context() as patch:
+            scored(patch, stop_before="c")
+            with pytest.raises(Stopped):
+                evaluate.main(arguments)
+
+    stop()
+    model.pictures = 0
+    evaluate.main(arguments)
+    assert model.pictures == 1
+    stop()
+    with torch.no_grad():
+        model.network.weight.fill_(0.6)
+    model.pictures = 0
+    evaluate.main(arguments)
+    assert model.pictures == 3
 
 
 def test_mattes_are_read_from_16_bits_and_from_cut_outs(tmp_path):
