@@ -1,0 +1,183 @@
+"""A clip's sound: copied packet by packet where the container takes its codec, else encoded again, kept in time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .formats import Format
+from .source import Source, video_stream
+
+if TYPE_CHECKING:
+    import av
+    from av.container import OutputContainer
+
+BIT_RATES = {"aac": 192_000, "libopus": 160_000}
+CHUNK = 1024  # samples a frame handed to an encoder that takes any number
+LONGEST_PACKET = Fraction(1, 8)  # seconds; for packets that do not tell, as Matroska's first of AAC, which starts it up
+
+
+class Sound:
+    """The first audio stream of a source, from `start` to `end` seconds after the clip's first frame, put into an
+    opened container beside the pictures. `feed(until)` muxes what lies before that time, `close` lets go of the file.
+    """
+
+    def __init__(
+        self, source: Source, container: OutputContainer, format: Format, *, start: Fraction, end: Fraction | None
+    ) -> None:
+        self._opened = source.open()
+        self._input = self._opened.__enter__()
+        self._container = container
+        self._stream = self._input.streams.audio[0]
+        pictures = video_stream(self._input, source.name)
+        zero = Fraction((pictures.start_time or 0) * pictures.time_base)
+        self._start, self._end = zero + start, None if end is None else zero + end
+        if start > 0:
+            # To a moment before: seeking by another stream's key frames may land late.
+            self._input.seek(max(0, int((self._start - 1) / self._stream.time_base)), stream=self._stream)
+        if self._stream.codec_context.name in format.copies:
+            self._packets = self._copied(container.add_stream_from_template(self._stream))
+        else:
+            self._packets = self._encoded(_encoder(container, self._stream, format))
+        self._waiting: tuple[Fraction, av.Packet] | None = None
+
+    def feed(self, until: Fraction | None) -> None:
+        """Mux what begins before `until` seconds after the output's start; all that is left for None."""
+        while (entry := self._waiting or next(self._packets, None)) is not None:
+            self._waiting = None
+            if until is not None and entry[0] >= until:
+                self._waiting = entry
+                return
+            self._container.mux_one(entry[1])
+
+    def close(self) -> None:
+        self._packets.close()
+        self._opened.__exit__(None, None, None)
+
+    def _copied(self, target: av.AudioStream) -> Iterator[tuple[Fraction, av.Packet]]:
+        tick = self._stream.time_base
+        shift = round(self._start / tick)
+        for packet in self._input.demux(self._stream):
+            if packet.dts is None or packet.pts is None:
+                continue
+            begins = packet.pts * tick
+            if begins + (packet.duration * tick if packet.duration else LONGEST_PACKET) < self._start:
+                continue
+            if self._end is not None and begins >= self._end:
+                return
+            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+            packet.stream = target
+            yield begins - self._start, packet
+
+    def _encoded(self, target: av.AudioStream) -> Iterator[tuple[Fraction, av.Packet]]:
+        import av
+
+        context = target.codec_context
+        rate = context.sample_rate
+        size = context.frame_size or CHUNK
+        fifo = av.AudioFifo()
+        resampler = av.AudioResampler(format=context.format, layout=context.layout, rate=rate)
+        given = None  # samples handed to the encoder, from the output's start on
+
+        def packets(frame) -> Iterator[tuple[Fraction, av.Packet]]:
+            for packet in context.encode(frame):
+                packet.stream = target
+                yield Fraction(packet.pts * packet.time_base), packet
+
+        for frame, begins in self._samples(resampler, rate):
+            if given is None:
+                given = max(0, begins)
+            frame.pts = None
+            fifo.write(frame)
+            while (piece := fifo.read(size)) is not None:
+                piece.pts, piece.time_base = given, Fraction(1, rate)
+                given += piece.samples
+                yield from packets(piece)
+        if (piece := fifo.read()) is not None:
+            piece.pts, piece.time_base = given, Fraction(1, rate)
+            yield from packets(piece)
+        if given is not None:
+            yield from packets(None)
+
+    def _samples(self, resampler: av.AudioResampler, rate: int) -> Iterator[tuple[av.AudioFrame, int]]:
+        """Resampled frames inside the span, cut to the sample, each with the sample it begins at."""
+        position = None
+        end = None if self._end is None else round((self._end - self._start) * rate)
+        for source in _decoded(self._input, self._stream):
+            if position is None and source is not None:
+                first = source.pts if source.pts is not None else 0
+                position = round((first * source.time_base - self._start) * rate)
+            for frame in resampler.resample(source):
+                begins, position = position, position + frame.samples
+                if position <= 0:
+                    continue
+                if end is not None and begins >= end:
+                    return
+                low = max(0, -begins)
+                high = frame.samples if end is None else min(frame.samples, end - begins)
+                yield _cut(frame, low, high), begins + low
+
+
+def _decoded(container, stream: av.AudioStream) -> Iterator:
+    """Every frame, and None at the end, which empties a resampler. Damaged packets are passed over, as players do."""
+    import av
+
+    for packet in container.demux(stream):
+        try:
+            yield from stream.codec_context.decode(packet if packet.size else None)
+        except av.error.InvalidDataError:
+            continue
+    yield None
+
+
+def _cut(frame: av.AudioFrame, low: int, high: int) -> av.AudioFrame:
+    import av
+
+    if low == 0 and high == frame.samples:
+        return frame
+    samples = frame.to_ndarray()
+    channels = 1 if frame.format.is_planar else len(frame.layout.channels)
+    piece = np.ascontiguousarray(samples[:, low * channels : high * channels])
+    made = av.AudioFrame.from_ndarray(piece, format=frame.format.name, layout=frame.layout.name)
+    made.sample_rate = frame.sample_rate
+    return made
+
+
+def _encoder(container: OutputContainer, stream: av.AudioStream, format: Format) -> av.AudioStream:
+    """Mono stays mono, all else becomes stereo."""
+    rate = 48_000 if format.audio == "libopus" else stream.codec_context.sample_rate
+    target = container.add_stream(format.audio, rate=rate)
+    target.codec_context.layout = "mono" if stream.codec_context.channels == 1 else "stereo"
+    target.codec_context.bit_rate = BIT_RATES[format.audio]
+    target.codec_context.open(strict=False)
+    return target
+
+
+def read_samples(source: Source, start: Fraction, end: Fraction | None) -> tuple[np.ndarray, int] | None:
+    """The first audio stream between two times: samples float32 [channels, S] and their rate; None without sound."""
+    import av
+
+    with source.open() as container:
+        if not container.streams.audio:
+            return None
+        stream = container.streams.audio[0]
+        pictures = video_stream(container, source.name)
+        zero = Fraction((pictures.start_time or 0) * pictures.time_base)
+        rate = stream.codec_context.sample_rate
+        resampler = av.AudioResampler(format="fltp", layout=stream.codec_context.layout, rate=rate)
+        pieces, position = [], None
+        for decoded in _decoded(container, stream):
+            if position is None and decoded is not None:
+                position = round(((decoded.pts or 0) * decoded.time_base - zero - start) * rate)
+                pieces.append(np.zeros((stream.codec_context.channels, max(0, position)), np.float32))
+            for frame in resampler.resample(decoded):
+                samples = frame.to_ndarray()[:, max(0, -position) :]
+                position += frame.samples
+                pieces.append(samples)
+            if end is not None and position is not None and position >= (end - start) * rate:
+                break
+    samples = np.concatenate(pieces, axis=1) if pieces else np.zeros((1, 0), np.float32)
+    return (samples if end is None else samples[:, : round((end - start) * rate)]), rate

@@ -1,0 +1,91 @@
+"""What clips can become: one row a format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of output.
+
+    shows: "cutout" (colours and alpha, straight), "composite" (on a background), "alpha" (grey) or "side-by-side".
+    muxer: FFmpeg's name of the container; None: a folder of numbered pictures. pixels: FFmpeg's pixel format. even: the
+    sides must be even, odd pictures grow by one repeated line. copies: audio codecs that go into the container as they
+    are; others become `audio`.
+    """
+
+    name: str
+    label: str
+    suffix: str
+    shows: str
+    muxer: str | None
+    codec: str
+    pixels: str
+    options: dict[str, str] = field(default_factory=dict)
+    even: bool = False
+    copies: tuple[str, ...] = ()
+    audio: str | None = None
+
+
+_X264 = {"crf": "16", "preset": "medium"}
+_MP4_AUDIO = ("aac", "mp3", "ac3", "eac3", "alac")
+_MP4 = {"muxer": "mp4", "suffix": ".mp4", "codec": "libx264", "pixels": "yuv420p", "even": True, "options": _X264,
+        "copies": _MP4_AUDIO, "audio": "aac"}  # fmt: skip
+
+FORMATS = {
+    row.name: row
+    for row in (
+        Format(
+            name="prores",
+            label="ProRes 4444 with alpha (.mov)",
+            suffix=".mov",
+            shows="cutout",
+            muxer="mov",
+            codec="prores_ks",
+            pixels="yuva444p10le",
+            options={"profile": "4444", "alpha_bits": "16", "vendor": "apl0"},
+            copies=(*_MP4_AUDIO, "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le"),
+            audio="aac",
+        ),
+        Format(
+            name="webm",
+            label="VP9 with alpha (.webm)",
+            suffix=".webm",
+            shows="cutout",
+            muxer="webm",
+            codec="libvpx-vp9",
+            pixels="yuva420p",
+            # auto-alt-ref: its hidden frames do not go with an alpha plane.
+            options={"crf": "20", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1", "auto-alt-ref": "0"},
+            copies=("opus", "vorbis"),
+            audio="libopus",
+        ),
+        Format(
+            name="png",
+            label="PNG pictures with alpha (folder)",
+            suffix="",
+            shows="cutout",
+            muxer=None,
+            codec="png",
+            pixels="rgba",
+            # The fastest of zlib's levels that compress: at the default 6, PNG takes most of a run's time.
+            options={"compression_level": "1"},
+        ),
+        Format(name="h264", label="H.264 on a background (.mp4)", shows="composite", **_MP4),
+        Format(name="mask", label="H.264 of the mask (.mp4)", shows="alpha", **_MP4),
+        Format(
+            name="side-by-side",
+            label="H.264 of source, mask and cut-out side by side (.mp4)",
+            shows="side-by-side",
+            **_MP4,
+        ),  # fmt: skip
+    )
+}
+
+
+def find_format(name: str) -> Format:
+    """ValueError for a name that is not in FORMATS."""
+    if name not in FORMATS:
+        raise ValueError(f"there is no video format {name!r}: choose one of {', '.join(FORMATS)}")
+    return FORMATS[name]

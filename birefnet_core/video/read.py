@@ -1,0 +1,249 @@
+"""Reading clips: exactly the frames asked for, upright, with their times and their own transparency."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from .source import ClipInfo, Source, VideoError, decode, decoder, probe, video_stream
+
+if TYPE_CHECKING:
+    import av
+
+TRANSPOSE = {90: "cclock", 270: "clock"}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A decoded frame.
+
+    picture: upright, in the clip's own pixel format and colours. pts: in ticks of ClipInfo.time_base since the clip's
+    first frame. duration: ticks it is shown.
+    """
+
+    picture: av.VideoFrame
+    pts: int
+    duration: int
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which frames of a clip: from `start` seconds on (the first frame shown then or later), not those at `end` seconds
+    or later, of these skip `skip` frames, then one of `every`, `count` at most (None: all)."""
+
+    start: float = 0.0
+    end: float | None = None
+    skip: int = 0
+    every: int = 1
+    count: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < float("inf"):
+            raise ValueError(f"start must be 0 or more seconds, not {self.start!r}")
+        if self.end is not None and not self.end > self.start:
+            raise ValueError(f"end must lie after start ({self.start} s), not at {self.end!r}")
+        if self.skip < 0 or self.every < 1 or (self.count is not None and self.count < 1):
+            raise ValueError(f"skip must be 0 or more, every and count 1 or more, not {self}")
+
+    @property
+    def whole(self) -> bool:
+        return self == Span(every=self.every)
+
+
+class Clip:
+    """A clip and what is in it. Every iteration opens the file anew: iterations do not disturb each other.
+
+    source: a path or an io.BytesIO. Raises VideoError, one sentence, unless a first frame can be decoded.
+    """
+
+    def __init__(self, source: str | os.PathLike | io.BytesIO | Source, name: str | None = None) -> None:
+        self.source = source if isinstance(source, Source) else Source(source, name)
+        self.info: ClipInfo = probe(self.source)
+        self._times: list[int] | None = None
+
+    def frames(self, span: Span = Span()) -> Iterator[Frame]:
+        """The frames of the span, one after another.
+
+        Raises VideoError when the clip turns out damaged or ends before its header says, after the frames there are;
+        and when the span begins after its end.
+        """
+        seek = self._seek_target(span) if span.start or span.skip else None
+        given = 0
+        for index, frame in enumerate(self._from(span, seek)):
+            if index % span.every:
+                continue
+            yield Frame(frame.picture, frame.pts, frame.duration * span.every)
+            given += 1
+            if given == span.count:
+                return
+        if not given:
+            raise VideoError(
+                f"{self.info.name} has no frames from {span.start:g} s and {span.skip} frames on: it is "
+                f"{self.info.duration:.2f} s long"
+            )
+
+    def count(self, span: Span = Span()) -> int:
+        """How many frames the span has, without decoding them: exact where the file carries every frame's time."""
+        times = self.times()
+        if times:
+            low, high = self._ticks(span)
+            inside = sum(low <= pts < high for pts in times) - span.skip
+        else:
+            end = self.info.duration if span.end is None else min(span.end, self.info.duration)
+            inside = round((end - span.start) * self.info.frame_rate) - span.skip
+        kept = max(0, -(-inside // span.every))
+        return kept if span.count is None else min(kept, span.count)
+
+    def times(self) -> list[int]:
+        """Every frame's time in ticks since the first, in order; empty when the file does not carry them. Reads through
+        the file once, without decoding."""
+        if self._times is None:
+            self._times = self._read_times()
+        return self._times
+
+    def _read_times(self) -> list[int]:
+        with self.source.open() as container:
+            stream = video_stream(container, self.info.name)
+            if _without_times(stream):
+                return []
+            packets = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
+            times = [packet.pts for packet in packets]
+            origin = stream.start_time
+        if None in times:
+            return []
+        times.sort()
+        return [pts - (times[0] if origin is None else origin) for pts in times]
+
+    def _ticks(self, span: Span) -> tuple[int, float]:
+        """From which tick on, and before which, a frame lies in the span's seconds. Times are rounded to ticks in the
+        file, so that half a tick is let pass."""
+        tick = self.info.time_base
+        low = -(-(Fraction(span.start) - tick / 2) // tick)
+        high = float("inf") if span.end is None else -(-(Fraction(span.end) - tick / 2) // tick)
+        return int(low), high
+
+    def _seek_target(self, span: Span) -> int | None:
+        """The time, in ticks, of the span's first frame; None when only decoding from the start can tell."""
+        low, high = self._ticks(span)
+        inside = [pts for pts in self.times() if low <= pts < high]
+        return inside[span.skip] if span.skip < len(inside) else None
+
+    def _from(self, span: Span, target: int | None) -> Iterator[Frame]:
+        """The frames from the span's first on to its end, each of them, by seeking to the tick `target` if given."""
+        low, high = self._ticks(span)
+        if target is not None:
+            frames = self._decoded(seek=target)
+            first = next(frames, None)
+            if first is not None and first.pts <= target:
+                yield from self._until(high, (frame for frame in _chain(first, frames) if frame.pts >= target))
+                return
+            frames.close()  # the seek went past the target: decode from the start
+        inside = (frame for frame in self._decoded() if frame.pts >= low)
+        for index, frame in enumerate(self._until(high, inside)):
+            if index >= span.skip:
+                yield frame
+
+    @staticmethod
+    def _until(high: float, frames: Iterator[Frame]) -> Iterator[Frame]:
+        for frame in frames:
+            if frame.pts >= high:
+                return
+            yield frame
+
+    def _decoded(self, seek: int | None = None) -> Iterator[Frame]:
+        """Every frame from the key frame at or before the tick `seek` on; pts strictly rise."""
+        import av
+
+        info = self.info
+        tick_a_frame = max(1, round(1 / (info.frame_rate * info.time_base)))
+        with self.source.open() as container:
+            stream = video_stream(container, info.name)
+            context = decoder(stream)
+            upright, timeless = _Upright(info.rotation), _without_times(stream)
+            origin, last, decoded, packets = stream.start_time, None, 0, 0
+            if seek:
+                container.seek(seek + (origin or 0), stream=stream)
+            try:
+                for packet in container.demux(stream):
+                    packets += 1 if packet.size else 0
+                    for picture in decode(context, packet):
+                        if origin is None:
+                            origin = picture.pts or 0
+                        pts = None if timeless or picture.pts is None else picture.pts - origin
+                        if pts is None or (last is not None and pts <= last):
+                            pts = 0 if last is None else last + (tick_a_frame if pts is None else 1)
+                        decoded, last = decoded + 1, pts
+                        yield Frame(upright(picture), pts, picture.duration or tick_a_frame)
+            except av.error.FFmpegError as error:
+                where = f"after {decoded} frames" if last is None else f"at {float(last * info.time_base):.2f} s"
+                raise VideoError(f"{info.name} is cut off or damaged {where}: {error.strerror}") from error
+            if not seek:
+                self._check_length(stream, packets, last)
+
+    def _check_length(self, stream: av.VideoStream, packets: int, last: int | None) -> None:
+        """VideoError when the file ended before its header says.
+
+        MP4's own index knows every packet (its frame count would count what an edit list cuts away), AVI's header the
+        number of frames (a few may be dropped), Matroska's the length of the stream.
+        """
+        promised = len(stream.index_entries) if "mp4" in stream.container.format.name else 0
+        if stream.container.format.name == "avi":
+            promised = int(stream.frames * 0.98) - 1
+        if packets < promised:
+            raise VideoError(f"{self.info.name} is cut off: it ends after {packets} of {promised} frames")
+        length = _tagged_length(stream.metadata)
+        shown = 0.0 if last is None else float((last + 1) * self.info.time_base)
+        if length > 0 and shown < 0.9 * length - 1:
+            raise VideoError(f"{self.info.name} is cut off: it ends after {shown:.2f} of {length:.2f} s")
+
+
+def _chain(first: Frame, rest: Iterator[Frame]) -> Iterator[Frame]:
+    yield first
+    yield from rest
+
+
+def _without_times(stream: av.VideoStream) -> bool:
+    """AVI has no times; FFmpeg's, by the order of packets, are wrong where frames are stored in another order."""
+    return stream.container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
+
+
+def _tagged_length(metadata: dict[str, str]) -> float:
+    """Seconds by Matroska's DURATION tag, "00:01:02.500000000"; 0 without one."""
+    try:
+        hours, minutes, seconds = metadata.get("DURATION", "").split(":")
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    except ValueError:
+        return 0.0
+
+
+class _Upright:
+    """Turns frames upright in their own pixel format, through FFmpeg's filters."""
+
+    def __init__(self, rotation: int) -> None:
+        self._rotation, self._graph, self._shape = rotation, None, None
+
+    def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
+        if not self._rotation:
+            return picture
+        shape = (picture.width, picture.height, picture.format.name)
+        if shape != self._shape:
+            self._graph, self._shape = self._built(picture), shape
+        self._graph.push(picture)
+        return self._graph.pull()
+
+    def _built(self, picture: av.VideoFrame) -> av.filter.Graph:
+        import av
+
+        graph = av.filter.Graph()
+        steps = [graph.add_buffer(width=picture.width, height=picture.height, format=picture.format.name,
+                                  time_base=picture.time_base or Fraction(1, 1000))]  # fmt: skip
+        if self._rotation == 180:
+            steps += [graph.add("hflip"), graph.add("vflip")]
+        else:
+            steps.append(graph.add("transpose", TRANSPOSE[self._rotation]))
+        graph.link_nodes(*steps, graph.add("buffersink")).configure()
+        return graph

@@ -1,0 +1,199 @@
+"""Opening a clip: which files are clips at all, what is in them, and one sentence when they are not."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+
+# FFmpeg's name of each container we read and the suffixes by which a folder's clips are found. A closed list: among
+# FFmpeg's other readers are play lists, which open further files and addresses that a stranger's clip may name.
+CONTAINERS = {
+    "mov,mp4,m4a,3gp,3g2,mj2": (".mp4", ".mov", ".m4v", ".3gp"),
+    "matroska,webm": (".mkv", ".webm"),
+    "avi": (".avi",),
+    "mpegts": (".ts", ".mts", ".m2ts"),
+    "mpeg": (".mpg", ".mpeg", ".vob"),
+    "asf": (".wmv", ".asf"),
+    "flv": (".flv",),
+    "ogg": (".ogv",),
+    "mxf": (".mxf",),
+    "nut": (".nut",),
+    "yuv4mpegpipe": (".y4m",),
+    "gif": (),  # .gif and .apng files count as pictures in a folder, but named as a clip they are read as one
+    "apng": (),
+}
+SUFFIXES = frozenset(suffix for suffixes in CONTAINERS.values() for suffix in suffixes)
+HIGHEST_RATE = 1000  # frames a second; beyond it the header is damaged, or the clip is no clip
+LONGEST_SIDE = 16384  # pixels; of a damaged header too, and more than any encoder here takes
+
+# Decoders that keep the transparency FFmpeg's own drop, for streams whose metadata say they have it.
+ALPHA_DECODERS = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
+
+
+class VideoError(ValueError):
+    """A file that is not a clip we can read; the text is one sentence that begins with the file's name."""
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """What is in a clip.
+
+    name: to call it by in messages. width, height: pixels, upright. frame_rate: average, frames a second. time_base:
+    seconds a tick of pts. frames: how many its header promises, or its length times the rate, 0 when not known.
+    duration: seconds by its header, 0 when not known. rotation: degrees counter-clockwise that bring a stored frame
+    upright. bits: a colour channel. has_alpha, has_audio. pixel_aspect: width / height of a pixel as shown.
+    """
+
+    name: str
+    width: int
+    height: int
+    frame_rate: Fraction
+    time_base: Fraction
+    frames: int
+    duration: float
+    rotation: int
+    bits: int
+    has_alpha: bool
+    has_audio: bool
+    pixel_aspect: Fraction
+
+
+class Source:
+    """A clip to open as often as needed: a path, or the bytes of a clip (io.BytesIO, as ComfyUI hands out)."""
+
+    def __init__(self, source: str | os.PathLike | io.BytesIO, name: str | None = None) -> None:
+        if isinstance(source, io.BytesIO):
+            self._data: bytes | None = source.getvalue()
+            self.path = None
+            self.name = name or "the clip"
+            return
+        self._data, self.path = None, Path(source)
+        self.name = name or str(source)
+        if self.path.is_dir():
+            raise VideoError(f"{self.name} is a folder, not a clip")
+        if not self.path.is_file():
+            raise VideoError(f"{self.name} does not exist")
+
+    @contextmanager
+    def open(self) -> Iterator[InputContainer]:
+        """The opened container. VideoError, one sentence, when the file is damaged, foreign or a still picture."""
+        import av
+
+        # "file:" and the lists keep a name such as concat:... and a play list inside a renamed file from being obeyed.
+        place = io.BytesIO(self._data) if self.path is None else f"file:{os.fspath(self.path)}"
+        options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
+        try:
+            container = av.open(place, container_options=options, metadata_errors="replace")
+        except (av.error.FFmpegError, OSError) as error:
+            raise VideoError(f"{self.name} {self._what_it_is(error)}") from error
+        with container:
+            yield container
+
+    def _what_it_is(self, error: Exception) -> str:
+        from PIL import Image
+
+        try:
+            with Image.open(io.BytesIO(self._data) if self.path is None else self.path) as image:
+                return f"is a still picture ({image.format}), not a clip"
+        except Exception:  # no picture either
+            reason = getattr(error, "strerror", None) or error
+            return f"is not a clip we can read, or it is cut off or damaged ({reason})"
+
+
+def video_stream(container: InputContainer, name: str) -> av.VideoStream:
+    """The first stream of moving pictures; cover art is none. VideoError without one."""
+    from av.stream import Disposition
+
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            stream.thread_type = "AUTO"
+            return stream
+    if container.streams.audio:
+        raise VideoError(f"{name} has sound only, no pictures")
+    raise VideoError(f"{name} has no pictures in it")
+
+
+def decoder(stream: av.VideoStream) -> av.VideoCodecContext:
+    """What decodes the stream's packets, with its alpha where it has any."""
+    import av
+
+    name = ALPHA_DECODERS.get(stream.codec_context.name)
+    tags = {key.lower(): value for key, value in stream.metadata.items()}
+    if name is None or tags.get("alpha_mode") != "1":
+        return stream.codec_context
+    context = av.CodecContext.create(name, "r")
+    context.extradata = stream.codec_context.extradata
+    context.thread_count = os.cpu_count() or 1
+    return context
+
+
+def probe(source: Source) -> ClipInfo:
+    """Open a clip, decode its first frame and say what is in it. VideoError when nothing can be decoded."""
+    import av
+
+    with source.open() as container:
+        stream = video_stream(container, source.name)
+        name = source.name
+        try:
+            frame = first_frame(container, stream)
+        except av.error.FFmpegError as error:
+            raise VideoError(f"{name} cannot be decoded: {error.strerror}") from error
+        if frame is None:
+            raise VideoError(f"{name} has no frames: its pictures are missing or cut off")
+        rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+        if not rate or not 0 < rate <= HIGHEST_RATE:
+            raise VideoError(f"{name} says it has {rate or 0} frames a second, which none has: its header is damaged")
+        if max(frame.width, frame.height) > LONGEST_SIDE:
+            raise VideoError(f"{name} is {frame.width} x {frame.height}, more than {LONGEST_SIDE} pixels a side")
+        rotation = round(frame.rotation / 90) * 90 % 360
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        width, height = frame.width, frame.height
+        if rotation in (90, 270):
+            width, height, aspect = height, width, 1 / aspect
+        duration = _duration(container, stream)
+        return ClipInfo(
+            name=name,
+            width=width,
+            height=height,
+            frame_rate=Fraction(rate),
+            time_base=Fraction(stream.time_base),
+            frames=stream.frames or round(duration * rate),
+            duration=duration,
+            rotation=rotation,
+            bits=max(component.bits for component in frame.format.components),
+            has_alpha=any(component.is_alpha for component in frame.format.components),
+            has_audio=bool(container.streams.audio),
+            pixel_aspect=Fraction(aspect),
+        )
+
+
+def first_frame(container: InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:
+    context = decoder(stream)
+    for packet in container.demux(stream):
+        for frame in decode(context, packet):
+            return frame
+    return None
+
+
+def decode(context: av.VideoCodecContext, packet: av.Packet) -> list[av.VideoFrame]:
+    """The frames that a packet completes. An empty packet with a time stands for a dropped frame (AVI), one without for
+    the end of the stream, where the decoder gives what it still holds."""
+    if packet.size:
+        return context.decode(packet)
+    return context.decode(None) if packet.dts is None else []
+
+
+def _duration(container: InputContainer, stream: av.VideoStream) -> float:
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / 1e6

@@ -1,0 +1,230 @@
+"""Writing clips: under a temporary name until they are whole, or as whole as they will be."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..matting.images import refuse_existing
+from .audio import Sound
+from .colour import Colours
+from .formats import Format
+from .source import Source
+
+if TYPE_CHECKING:
+    import av
+
+TIMES = "times.txt"  # beside numbered pictures: the time of each, which their names do not tell
+
+
+class Writer:
+    """An output that appears under its name by `finish`, under `<name>.partial` by `keep_partial`, or not at all by
+    `discard`. One of the three must be called.
+
+    path: the file, or the folder of numbered pictures. size: (width, height) of the frames given. time_base: seconds a
+    tick of their pts. sound_of, sound_from, sound_to: where the sound comes from and which seconds of it. metadata:
+    tags of the container. Raises FileExistsError when path exists and may not be replaced, OSError when the disk fails.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        format: Format,
+        *,
+        size: tuple[int, int],
+        frame_rate: Fraction,
+        time_base: Fraction,
+        colours: Colours,
+        pixel_aspect: Fraction = Fraction(1),
+        sound_of: Source | None = None,
+        sound_from: Fraction = Fraction(0),
+        sound_to: Fraction | None = None,
+        metadata: dict[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        refuse = refuse_existing if format.muxer else _refuse_existing_folder
+        refuse(path, overwrite)
+        self.path, self.size, self.frames, self.finishing = path, size, 0, False
+        self._refuse, self._overwrite = refuse, overwrite
+        self._time_base, self._colours = time_base, colours
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+        if format.muxer is None:
+            self._output = _Pictures(self._temporary, format, size, time_base)
+            return
+        try:
+            self._output = _Container(
+                self._temporary, format, size, frame_rate, time_base, colours, pixel_aspect, metadata or {}
+            )
+            if sound_of is not None and format.audio:
+                self._output.add_sound(sound_of, format, sound_from, sound_to)
+        except BaseException:
+            self._temporary.unlink(missing_ok=True)
+            raise
+
+    def write(self, frame: av.VideoFrame, pts: int, duration: int) -> None:
+        """Encode one frame, shown for `duration` ticks from `pts` on."""
+        frame.pts, frame.duration, frame.time_base = pts, duration, self._time_base
+        if not frame.format.is_rgb:
+            self._colours.tag(frame)
+        self._output.write(frame)
+        self.frames += 1
+
+    def finish(self) -> Path:
+        """Complete the output and give it its name."""
+        self.finishing = True
+        self._output.finish(everything=True)
+        self._refuse(self.path, self._overwrite)
+        _replace(self._temporary, self.path)
+        return self.path
+
+    def keep_partial(self) -> Path | None:
+        """Complete what was written so far and name it as partial; None when nothing was."""
+        if not self.frames:
+            self.discard()
+            return None
+        try:
+            self._output.finish(everything=False)
+        except BaseException:
+            self.discard()
+            raise
+        path = _free(self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}"))
+        os.replace(self._temporary, path)
+        return path
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        self._output.abandon()
+        if self._temporary.is_dir():
+            shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.unlink(missing_ok=True)
+
+
+class _Container:
+    """One file of pictures and sound. It is opened here and handed to FFmpeg as a Python file, for then every error of
+    the disk is raised: FFmpeg itself closes its files without a look."""
+
+    def __init__(self, path, format, size, frame_rate, time_base, colours, pixel_aspect, metadata) -> None:
+        import av
+
+        self._file = open(path, "xb")  # noqa: SIM115 (closed by finish or abandon)
+        try:
+            self._container = av.open(self._file, "w", format=format.muxer)
+            self._container.metadata.update(metadata)
+            self._stream = self._container.add_stream(format.codec, rate=frame_rate, options=dict(format.options))
+            context = self._stream.codec_context
+            context.width, context.height, context.pix_fmt = *_coded_size(size, format), format.pixels
+            context.time_base = self._stream.time_base = time_base
+            context.thread_type = "AUTO"
+            context.sample_aspect_ratio = pixel_aspect
+            colours.tag(context)
+        except BaseException:
+            self._file.close()
+            raise
+        self._sound: Sound | None = None
+
+    def add_sound(self, source: Source, format: Format, start: Fraction, end: Fraction | None) -> None:
+        self._sound = Sound(source, self._container, format, start=start, end=end)
+
+    def write(self, frame: av.VideoFrame) -> None:
+        self._container.mux(self._stream.encode(frame))
+        self._shown = (frame.pts + frame.duration) * frame.time_base
+        if self._sound is not None:
+            self._sound.feed(frame.pts * frame.time_base)
+
+    def finish(self, *, everything: bool) -> None:
+        """everything: with the sound to its end, else as far as there are pictures."""
+        self._container.mux(self._stream.encode(None))
+        if self._sound is not None:
+            self._sound.feed(None if everything else self._shown)
+            self._sound.close()
+        self._container.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def abandon(self) -> None:
+        for close in (self._sound and self._sound.close, self._container.close, self._file.close):
+            try:
+                if close:
+                    close()
+            except Exception:  # what is thrown away need not be sound, and the disk may be full
+                continue
+
+
+class _Pictures:
+    """A folder of numbered pictures, and a text file of their times in seconds."""
+
+    def __init__(self, folder: Path, format: Format, size: tuple[int, int], time_base: Fraction) -> None:
+        import av
+
+        folder.mkdir()
+        self._folder, self._suffix, self._count, self._times = folder, f".{format.codec}", 0, []
+        self._context = av.CodecContext.create(format.codec, "w")
+        self._context.width, self._context.height, self._context.pix_fmt = *size, format.pixels
+        self._context.time_base = time_base
+        self._context.thread_type = "AUTO"
+        self._context.options = dict(format.options)
+
+    def write(self, frame: av.VideoFrame) -> None:
+        self._times.append(float(frame.pts * frame.time_base))
+        self._save(self._context.encode(frame))
+
+    def _save(self, packets: list[av.Packet]) -> None:
+        for packet in packets:
+            self._count += 1
+            (self._folder / f"{self._count:06d}{self._suffix}").write_bytes(bytes(packet))
+
+    def finish(self, *, everything: bool) -> None:
+        self._save(self._context.encode(None))
+        (self._folder / TIMES).write_text("".join(f"{time:.6f}\n" for time in self._times))
+
+    def abandon(self) -> None:
+        pass
+
+
+def _coded_size(size: tuple[int, int], format: Format) -> tuple[int, int]:
+    width, height = size
+    if format.shows == "side-by-side":
+        width *= 3
+    if format.even:
+        width, height = (width + 1) // 2 * 2, (height + 1) // 2 * 2
+    return width, height
+
+
+def _refuse_existing_folder(path: Path, overwrite: bool) -> None:
+    """A folder of pictures may take the place of another one of our own making only, never of anything else."""
+    if not path.exists():
+        return
+    if not overwrite:
+        raise FileExistsError(f"{path} exists and is not overwritten (--overwrite allows it)")
+    if not path.is_dir() or not (path / TIMES).is_file():
+        raise FileExistsError(f"{path} is not a folder of pictures made from a clip, and is left alone")
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename; a folder in the way is moved aside first, and removed when the new one is in place."""
+    if not path.is_dir():
+        os.replace(temporary, path)
+        return
+    aside = path.with_name(f".{uuid.uuid4().hex}.old")
+    os.replace(path, aside)
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        os.replace(aside, path)
+        raise
+    shutil.rmtree(aside)
+
+
+def _free(path: Path) -> Path:
+    """path, or path with a number where it is taken: what was kept before is not lost."""
+    count, free = 1, path
+    while free.exists():
+        count += 1
+        free = path.with_name(f"{path.stem}-{count}{path.suffix}")
+    return free

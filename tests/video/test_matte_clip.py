@@ -1,0 +1,302 @@
+"""Whole clips matted: each result is decoded again and compared with what should be in it."""
+
+import threading
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from birefnet_core.video import FORMATS, Clip, Look, Span, Stopped, VideoError, matte_clip
+from birefnet_core.video.write import TIMES
+from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of, numbered
+
+
+def ellipse(pixels):
+    """Alpha [n, h, w] of a soft ellipse whose place depends on each frame's number, which is read off its picture."""
+    _, height, width = pixels.shape[:3]
+    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    places = [(number_of(picture.numpy()) - COUNT / 2) / COUNT for picture in pixels]
+    return torch.stack([((0.7 - (x - place) ** 2 - y**2) * 2).clamp(0, 1) for place in places])
+
+
+def truth(count=COUNT, size=(WIDTH, HEIGHT)):
+    return ellipse(torch.from_numpy(np.stack([numbered(index, *size) for index in range(count)]))).numpy()
+
+
+@pytest.fixture
+def matted(make_clip, tmp_path):
+    """`matted(format, ...)` -> the result's path. clip: arguments of make_clip."""
+
+    def run(format, *, clip=None, out=None, **options):
+        source = make_clip(**{"codec": "ffv1", "pixels": "yuv444p", "name": "clip.mkv", **(clip or {})})
+        path = tmp_path / (out or "out" + FORMATS[format].suffix)
+        return matte_clip(Clip(source), path, ellipse, format=format, **options)
+
+    return run
+
+
+def test_prores_carries_alpha_and_colours(matted, decode):
+    frames, times = decode(matted("prores"))
+    assert np.abs(frames[..., 3] / 255 - truth()).max() <= 1 / 255
+    assert [number_of(frame) for frame in frames[..., :3]] == list(range(COUNT))
+    source = np.stack([numbered(index) for index in range(COUNT)])
+    assert np.abs(frames[..., :3].astype(int) - source).mean() < 1
+    assert times == pytest.approx([index / 12 for index in range(COUNT)], abs=6e-4)  # Matroska counts milliseconds
+
+
+def test_webm_carries_alpha(matted, decode):
+    frames, times = decode(matted("webm"))
+    assert np.abs(frames[..., 3] / 255 - truth()).mean() < 0.02
+    assert [number_of(frame) for frame in frames[..., :3]] == list(range(COUNT))
+    assert times == pytest.approx([index / 12 for index in range(COUNT)], abs=0.0011)
+
+
+def test_png_pictures_are_exact(matted):
+    folder = matted("png")
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == [f"{index + 1:06d}.png" for index in range(COUNT)] + [TIMES]
+    alpha = truth()
+    for index in (0, 11, COUNT - 1):
+        rgba = np.asarray(Image.open(folder / names[index]))
+        assert np.abs(rgba[..., 3] - alpha[index] * 255).max() <= 0.51
+        assert np.abs(rgba[..., :3].astype(int) - numbered(index)).max() <= 3
+    seconds = [float(line) for line in (folder / TIMES).read_text().split()]
+    assert seconds == pytest.approx([index / 12 for index in range(COUNT)], abs=6e-4)
+
+
+@pytest.mark.parametrize("background", ["#20c040", "picture"])
+def test_h264_lies_on_the_background(matted, decode, tmp_path, background):
+    colour = np.array([0x20, 0xC0, 0x40], np.float32)
+    if background == "picture":
+        Image.new("RGB", (200, 30), "#20c040").save(tmp_path / "back.png")
+        background = tmp_path / "back.png"
+    frames, _ = decode(matted("h264", look=Look(background=background)))
+    alpha = truth()[..., None]
+    source = np.stack([numbered(index) for index in range(COUNT)])
+    ideal = alpha * source + (1 - alpha) * colour
+    assert np.abs(frames[..., :3] - ideal).mean() < 3
+    assert (frames[..., 3] == 255).all()
+
+
+def test_the_mask_is_the_alpha(matted, decode):
+    frames, _ = decode(matted("mask"))
+    assert np.abs(frames[..., 1] / 255 - truth()).mean() < 0.01
+
+
+def test_side_by_side_shows_source_mask_and_cut_out(matted, decode):
+    frames, _ = decode(matted("side-by-side"))
+    assert frames.shape == (COUNT, HEIGHT, 3 * WIDTH, 4)
+    assert [number_of(frame[:, :WIDTH, :3]) for frame in frames] == list(range(COUNT))
+    assert np.abs(frames[:, :, WIDTH : 2 * WIDTH, 1] / 255 - truth()).mean() < 0.02
+
+
+@pytest.mark.parametrize("format", list(FORMATS))
+def test_odd_sizes_fit_every_format(matted, format):
+    path = matted(format, clip={"size": (61, 47), "count": 3})
+    if format == "png":
+        assert Image.open(path / "000001.png").size == (61, 47)
+        return
+    info = Clip(path).info
+    wide = 183 if format == "side-by-side" else 61
+    assert (info.width, info.height) == ((wide + 1, 48) if FORMATS[format].even else (wide, 47))
+
+
+@pytest.mark.parametrize("format", ["prores", "h264", "webm"])
+def test_uneven_frame_times_are_kept(matted, decode, format):
+    times = np.cumsum([0] + [1 + (3 * index) % 7 for index in range(COUNT - 1)]).tolist()
+    clip = {"times": [5 + time for time in times], "time_base": Fraction(1, 50)}
+    _, seconds = decode(matted(format, clip=clip))
+    assert seconds == pytest.approx([time / 50 for time in times], abs=1.1e-3 if format == "webm" else 1e-9)
+
+
+@pytest.mark.parametrize("format", ["prores", "h264", "webm"])
+def test_colours_are_tagged_and_kept(matted, format):
+    tags = {"colorspace": 5, "color_range": 2, "color_primaries": 5, "color_trc": 6}
+    clip = {"codec": "libx264", "pixels": "yuv444p", "options": {"qp": "0"}, "tags": tags, "count": 3}
+    path = matted(format, clip=clip, look=Look(background="#000000"))
+    frame = next(Clip(path).frames()).picture
+    assert (frame.colorspace, frame.color_range) == (5, 1)
+    if format != "webm":  # WebM's tags come from the container, the decoder with alpha does not see them
+        assert (frame.color_primaries, frame.color_trc) == (5, 6)
+
+
+def onsets(samples, rate):
+    """Where each click begins, in seconds, and how long it is, in milliseconds."""
+    loud = np.abs(samples) > 0.12
+    indices = np.flatnonzero(loud)
+    groups = np.split(indices, np.flatnonzero(np.diff(indices) > rate // 50) + 1)
+    return [(group[0] / rate, (group[-1] - group[0]) * 1000 / rate) for group in groups if len(group)]
+
+
+def heard(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        resampler = av.AudioResampler(format="fltp", layout="mono", rate=48_000)
+        frames = [frame for packet in container.demux(stream) for frame in packet.decode()]
+        begins = round(frames[0].pts * frames[0].time_base * 48_000)
+        pieces = [piece.to_ndarray()[0] for frame in [*frames, None] for piece in resampler.resample(frame)]
+        samples = np.concatenate([np.zeros(max(0, begins), np.float32), *pieces])[max(0, -begins) :]
+        return stream.codec_context.name, onsets(samples, 48_000)
+
+
+@pytest.mark.parametrize(
+    ("format", "sound", "codec"),
+    [("prores", "aac", "aac"), ("prores", "pcm_s16le", "pcm_s16le"), ("h264", "aac", "aac"), ("h264", "libopus", "aac"),
+     ("webm", "libopus", "opus"), ("webm", "aac", "opus")],
+)  # fmt: skip
+@pytest.mark.parametrize("skip", [0, 7])
+def test_sound_stays_in_time(matted, format, sound, codec, skip):
+    """Copied where the container takes it, else encoded again; the n-th click of the source is n + 2 ms long."""
+    path = matted(format, clip={"sound": sound}, span=Span(skip=skip))
+    found, clicks = heard(path)
+    assert found.replace("libopus", "opus") == codec
+    begin = skip / 12
+    ideal = [(index / 10 - begin, index + 2) for index in range(20) if index / 10 >= begin]
+    assert len(clicks) == pytest.approx(len(ideal), abs=1)
+    clicks = clicks[-len(ideal) :]  # a click cut in two by the beginning may be heard still
+    for (time, length), (ideal_time, ideal_length) in zip(clicks, ideal):
+        assert time == pytest.approx(ideal_time, abs=0.004)
+        assert length == pytest.approx(ideal_length, abs=4)
+
+
+def test_sound_ends_with_the_span(matted):
+    path = matted("h264", clip={"sound": "libopus"}, span=Span(skip=3, count=6))
+    assert [round(time, 2) for time, _ in heard(path)[1]] == pytest.approx([0.05, 0.15, 0.25, 0.35, 0.45], abs=0.01)
+
+
+def test_what_was_transparent_stays_so(matted, decode):
+    def half(index, width, height):
+        alpha = np.full((height, width), 255, np.uint8)
+        alpha[:, : width // 2] = 0
+        return np.dstack([numbered(index, width, height), alpha])
+
+    path = matted("prores", clip={"name": "a.mov", "codec": "png", "pixels": "rgba", "frame": half, "count": 4})
+    frames, _ = decode(path)
+    assert (frames[:, :, : WIDTH // 2, 3] == 0).all()
+    assert np.abs(frames[:, :, WIDTH // 2 :, 3] / 255 - truth(4)[:, :, WIDTH // 2 :]).max() <= 1 / 255
+
+
+def test_the_network_may_see_frames_smaller(make_clip, tmp_path, decode):
+    shapes = set()
+
+    def matte(pixels):
+        shapes.add(tuple(pixels.shape[1:]))
+        return ellipse(pixels)
+
+    source = make_clip("clip.mkv", codec="ffv1", pixels="yuv444p")
+    path = matte_clip(Clip(source), tmp_path / "a.mov", matte, size=(40, 24))
+    assert shapes == {(24, 40, 3)}
+    assert np.abs(decode(path)[0][..., 3] / 255 - truth()).mean() < 0.05
+
+
+def test_every_other_frame_keeps_its_time(matted, decode):
+    frames, times = decode(matted("h264", clip={"sound": "aac"}, span=Span(every=3)))
+    assert times == pytest.approx([index / 4 for index in range(8)], abs=6e-4)
+    assert len(frames) == 8
+
+
+def test_progress_counts_up_and_shows_each_frame(matted):
+    seen = []
+    matted("mask", on_progress=seen.append)
+    assert [step.done for step in seen] == list(range(1, COUNT + 1))
+    assert {step.total for step in seen} == {COUNT}
+    assert [number_of(step.pixels.numpy()) for step in seen] == list(range(COUNT))
+    assert torch.equal(seen[5].alpha, ellipse(seen[5].pixels[None])[0])
+
+
+def listing(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+class Interrupted(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("format", ["prores", "webm", "h264", "png"])
+def test_an_interrupt_leaves_what_is_done_and_playable(matted, tmp_path, decode, format):
+    def stop(progress):
+        if progress.done == 10:
+            raise Interrupted
+
+    before = threading.active_count()
+    with pytest.raises(Interrupted):
+        matted(format, clip={"sound": "aac"}, on_progress=stop)
+    assert threading.active_count() == before
+    partial = "out.partial" + FORMATS[format].suffix
+    assert listing(tmp_path) == ["clip.mkv", partial]
+    if format == "png":
+        assert len(listing(tmp_path / partial)) == 11
+        return
+    frames, _ = decode(tmp_path / partial)
+    assert 9 <= len(frames) <= 12
+    if format != "h264":  # whose pictures lie on green by now
+        assert [number_of(frame) for frame in frames[..., :3]] == list(range(len(frames)))
+    clicks = heard(tmp_path / partial)[1]
+    assert clicks[-1][0] <= len(frames) / 12 + 0.03
+
+
+def test_a_failing_network_leaves_what_is_done(make_clip, tmp_path, decode):
+    def matte(pixels):
+        if number_of(pixels[0].numpy()) == 12:
+            raise ArithmeticError("the network gave NaN")
+        return ellipse(pixels)
+
+    (tmp_path / "out.partial.mov").write_bytes(b"kept from an earlier run")
+    source = make_clip("clip.mkv", codec="ffv1", pixels="yuv444p")
+    with pytest.raises(Stopped, match=r"gave NaN; the 12 frames done are in .*out\.partial-2\.mov") as caught:
+        matte_clip(Clip(source), tmp_path / "out.mov", matte)
+    assert isinstance(caught.value.__cause__, ArithmeticError)
+    assert len(decode(caught.value.partial)[0]) == 12
+    assert (tmp_path / "out.partial.mov").read_bytes() == b"kept from an earlier run"
+    assert not (tmp_path / "out.mov").exists()
+
+
+def test_a_network_that_fails_at_once_leaves_nothing(make_clip, tmp_path):
+    source = make_clip("clip.mkv", codec="ffv1", pixels="yuv444p")
+    (tmp_path / "out.mov").write_bytes(b"before")
+
+    def matte(pixels):
+        raise ArithmeticError("the network gave NaN")
+
+    with pytest.raises(ArithmeticError, match="NaN"):
+        matte_clip(Clip(source), tmp_path / "out.mov", matte, overwrite=True)
+    assert listing(tmp_path) == ["clip.mkv", "out.mov"]
+    assert (tmp_path / "out.mov").read_bytes() == b"before"
+
+
+def test_a_cut_off_clip_leaves_what_could_be_read(make_clip, tmp_path, decode):
+    source = make_clip("cut.avi", codec="mjpeg", pixels="yuvj420p", count=40)
+    data = source.read_bytes()
+    source.write_bytes(data[: len(data) * 7 // 10])
+    with pytest.raises(Stopped, match="is cut off") as caught:
+        matte_clip(Clip(source), tmp_path / "out.mov", ellipse)
+    assert isinstance(caught.value.__cause__, VideoError)
+    frames, _ = decode(caught.value.partial)
+    assert [number_of(frame) for frame in frames[..., :3]][:12] == list(range(12))
+
+
+def test_nothing_is_overwritten_unasked(matted, tmp_path, decode):
+    path = matted("prores")
+    content = path.read_bytes()
+    with pytest.raises(FileExistsError, match="is not overwritten"):
+        matted("prores")
+    assert path.read_bytes() == content
+    matted("prores", overwrite=True, span=Span(count=3))
+    assert len(decode(path)[0]) == 3
+
+
+def test_a_folder_is_replaced_only_by_a_whole_one_of_the_same_kind(matted, tmp_path):
+    folder = matted("png")
+    with pytest.raises(FileExistsError):
+        matted("png")
+    matted("png", overwrite=True, span=Span(count=2))
+    assert listing(folder) == ["000001.png", "000002.png", TIMES]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(FileExistsError, match="left alone"):
+        matted("png", out="mine", overwrite=True)
+    assert listing(tmp_path / "mine") == ["letter.txt"]
+    assert listing(tmp_path) == ["clip.mkv", "mine", "out"]

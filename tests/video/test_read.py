@@ -1,0 +1,243 @@
+"""Reading: exactly the frames asked for, upright, with times, depth and transparency; one sentence for the rest."""
+
+import io
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from birefnet_core.video import Clip, Span, VideoError
+from birefnet_core.video.colour import own_alpha, to_deep_rgb, to_rgb
+from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of, numbered
+
+WHOLE = Span()
+
+
+def numbers(clip, span=WHOLE):
+    return [number_of(to_rgb(frame.picture)) for frame in clip.frames(span)]
+
+
+CONTAINERS = [
+    ("a.mp4", "libx264", {}),
+    ("a.mkv", "libx264", {}),
+    ("a.ts", "libx264", {}),
+    ("a.avi", "mpeg4", {}),
+    ("a.avi", "libx264", {}),
+    ("a.webm", "libvpx-vp9", {}),
+    ("a.mpg", "mpeg1video", {"rate": 24, "time_base": Fraction(1, 24)}),
+]
+
+
+@pytest.mark.parametrize(("name", "codec", "more"), CONTAINERS, ids=[f"{c[1]}-{c[0][2:]}" for c in CONTAINERS])
+def test_every_span_gives_exactly_its_frames(make_clip, name, codec, more):
+    clip = Clip(make_clip(name, codec=codec, **more))
+    rate = more.get("rate", 12)
+    assert (clip.info.width, clip.info.height, clip.info.frame_rate) == (WIDTH, HEIGHT, rate)
+    everything = list(range(COUNT))
+    assert numbers(clip) == everything
+    for skip in (1, 7, 8, 9, 23):
+        assert numbers(clip, Span(skip=skip, count=3)) == everything[skip : skip + 3]
+    assert numbers(clip, Span(start=13 / rate, every=3)) == everything[13::3]
+    assert numbers(clip, Span(start=12.5 / rate, end=17 / rate)) == everything[13:17]
+    assert numbers(clip, Span(start=5 / rate, skip=4, every=2, count=4)) == everything[9:17:2]
+    assert clip.count() == COUNT
+    assert clip.count(Span(start=5 / rate, skip=4, every=2, count=4)) == 4
+    assert clip.count(Span(start=13 / rate, every=3)) == 4
+
+
+def test_frames_keep_their_uneven_times(make_clip):
+    times = np.cumsum([0] + [1 + (3 * index) % 7 for index in range(COUNT - 1)]).tolist()
+    clip = Clip(make_clip("uneven.mkv", times=times, time_base=Fraction(1, 50)))
+    seconds = [frame.pts * clip.info.time_base for frame in clip.frames()]
+    assert seconds == [Fraction(time, 50) for time in times]
+    for skip in (5, 17):
+        (frame,) = clip.frames(Span(skip=skip, count=1))
+        assert number_of(to_rgb(frame.picture)) == skip
+        assert frame.pts * clip.info.time_base == Fraction(times[skip], 50)
+    (frame,) = clip.frames(Span(start=times[9] / 50, count=1))
+    assert number_of(to_rgb(frame.picture)) == 9
+
+
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+def test_rotated_clips_stand_upright(make_clip, rotation):
+    def tilted(index, width, height):
+        return np.ascontiguousarray(np.rot90(numbered(index, HEIGHT, WIDTH), -rotation // 90))
+
+    size = (WIDTH, HEIGHT) if abs(rotation) == 90 else (HEIGHT, WIDTH)
+    clip = Clip(make_clip("phone.mp4", size=size, rotation=rotation, frame=tilted))
+    assert clip.info.rotation == rotation % 360
+    assert (clip.info.width, clip.info.height) == (HEIGHT, WIDTH)
+    frame = next(clip.frames(Span(skip=5)))
+    assert (frame.picture.width, frame.picture.height) == (HEIGHT, WIDTH)
+    difference = to_rgb(frame.picture).astype(int) - numbered(5, HEIGHT, WIDTH)
+    assert np.abs(difference).mean() < 4
+
+
+def test_odd_sizes_are_whole(make_clip):
+    clip = Clip(make_clip("odd.mkv", codec="ffv1", pixels="yuv444p", size=(61, 47)))
+    rgb = to_rgb(next(clip.frames()).picture)
+    assert rgb.shape == (47, 61, 3)
+    assert np.abs(rgb.astype(int) - numbered(0, 61, 47)).max() <= 3
+
+
+def test_ten_bits_stay_ten_bits(tmp_path):
+    ramp = np.linspace(64, 940, WIDTH).round().astype(np.uint16)
+    with av.open(str(tmp_path / "deep.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=12)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv444p10le"
+        frame = av.VideoFrame(WIDTH, HEIGHT, "yuv444p10le")
+        for plane, values in zip(frame.planes, (ramp, 512, 512), strict=True):
+            np.frombuffer(plane, np.uint16).reshape(HEIGHT, -1)[:, :WIDTH] = values
+        frame.pts = 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    clip = Clip(tmp_path / "deep.mkv")
+    assert clip.info.bits == 10
+    deep = to_deep_rgb(next(clip.frames()).picture)
+    assert np.abs(deep - ((ramp - 64) / 876)[:, None]).max() < 0.1 / 876
+
+
+def translucent(index, width, height):
+    alpha = np.linspace(0, 255, width).round().astype(np.uint8)[None].repeat(height, axis=0)
+    return np.dstack([numbered(index, width, height), np.roll(alpha, index, axis=1)])
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels", "options", "off"),
+    [
+        ("a.webm", "libvpx-vp9", "yuva420p", {"crf": "4", "b": "0", "auto-alt-ref": "0"}, 6),
+        ("a.mov", "prores_ks", "yuva444p10le", {"profile": "4444", "alpha_bits": "16"}, 0.5),
+        ("a.mov", "qtrle", "argb", {}, 0),
+        ("a.mov", "png", "rgba", {}, 0),
+    ],
+)
+def test_transparent_sources_keep_their_alpha(make_clip, name, codec, pixels, options, off):
+    clip = Clip(make_clip(name, codec=codec, pixels=pixels, options=options, frame=translucent, count=9))
+    assert clip.info.has_alpha
+    for index, frame in enumerate(clip.frames()):
+        alpha = own_alpha(frame.picture)
+        assert np.abs(alpha * 255 - translucent(index, WIDTH, HEIGHT)[..., 3]).max() <= off
+    assert index == 8
+    assert number_of(to_rgb(next(clip.frames(Span(skip=7))).picture)) == 7
+
+
+@pytest.mark.parametrize(("matrix", "full"), [(1, False), (5, False), (1, True), (9, False)])
+def test_colours_follow_the_tags(make_clip, matrix, full):
+    """Against the definition of each matrix, H.273."""
+    red, blue = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 9: (0.2627, 0.0593)}[matrix]
+
+    def planes(container, stream):
+        frame = av.VideoFrame(WIDTH, HEIGHT, "yuv444p")
+        for index, value in enumerate((120, 90, 160)):
+            np.frombuffer(frame.planes[index], np.uint8)[:] = value
+        frame.colorspace, frame.color_range = matrix, 2 if full else 1
+        frame.pts = 0
+        container.mux(stream.encode(frame))
+
+    path = make_clip("tagged.mkv", codec="ffv1", pixels="yuv444p", count=1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=12)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv444p"
+        stream.codec_context.colorspace, stream.codec_context.color_range = matrix, 2 if full else 1
+        planes(container, stream)
+        container.mux(stream.encode(None))
+    y, u, v = (120 / 255, (90 - 128) / 255, (160 - 128) / 255) if full else (104 / 219, -38 / 224, 32 / 224)
+    r, b = y + 2 * (1 - red) * v, y + 2 * (1 - blue) * u
+    g = (y - red * r - blue * b) / (1 - red - blue)
+    pixel = to_rgb(next(Clip(path).frames()).picture)[20, 20]
+    assert np.abs(pixel / 255 - (r, g, b)).max() < 1 / 255
+
+
+def test_bytes_are_read_as_a_file_is(make_clip):
+    path = make_clip()
+    clip = Clip(io.BytesIO(path.read_bytes()), "uploaded")
+    assert numbers(clip, Span(skip=10, count=2)) == [10, 11]
+    assert numbers(clip) == list(range(COUNT))
+
+
+def test_a_clip_that_begins_late_begins_at_zero(make_clip):
+    clip = Clip(make_clip("late.mkv", times=[30 + index for index in range(COUNT)]))
+    assert next(clip.frames()).pts == 0
+    assert numbers(clip, Span(start=1.0, count=2)) == [12, 13]
+
+
+def said(path, span=WHOLE):
+    with pytest.raises(VideoError) as caught:
+        list(Clip(path).frames(span))
+    text = str(caught.value)
+    assert text.startswith(str(path))
+    assert "\n" not in text
+    return text
+
+
+def test_what_is_no_clip_is_told_in_one_sentence(make_clip, tmp_path):
+    assert "does not exist" in said(tmp_path / "missing.mp4")
+    assert "is a folder" in said(tmp_path)
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    assert "not a clip we can read" in said(tmp_path / "empty.mp4")
+    (tmp_path / "text.mp4").write_text("hello " * 500)
+    assert "not a clip we can read" in said(tmp_path / "text.mp4")
+    Image.new("RGB", (40, 30)).save(tmp_path / "still.png")
+    (tmp_path / "still.png").rename(tmp_path / "still.mp4")
+    assert "is a still picture (PNG)" in said(tmp_path / "still.mp4")
+
+
+def test_sound_alone_is_told(tmp_path):
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=48_000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 48_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert "has sound only" in said(path)
+
+
+def test_zero_frames_are_told(tmp_path):
+    path = tmp_path / "none.y4m"
+    path.write_bytes(b"YUV4MPEG2 W64 H48 F12:1 C420\n")
+    assert "has no frames" in said(path)
+
+
+def test_an_absurd_frame_rate_is_told(make_clip):
+    path = make_clip("fast.mp4", times=list(range(COUNT)), time_base=Fraction(1, 60_000), rate=60_000)
+    assert "frames a second" in said(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"),
+    [("cut.mp4", "mpeg4", "yuv420p"), ("cut.mkv", "ffv1", "yuv444p"), ("cut.avi", "mjpeg", "yuvj420p")],
+)
+def test_a_cut_off_file_gives_its_frames_and_then_says_so(make_clip, name, codec, pixels):
+    path = make_clip(name, codec=codec, pixels=pixels, count=60, container_options={"movflags": "faststart"})
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    clip, seen = Clip(path), []
+    with pytest.raises(VideoError, match="is cut off"):
+        for frame in clip.frames():
+            seen.append(number_of(to_rgb(frame.picture)))
+    assert 12 < len(seen) < 60
+    assert seen[:12] == list(range(12))
+    assert numbers(clip, Span(count=10)) == list(range(10))
+
+
+def test_a_span_past_the_end_is_told(make_clip):
+    path = make_clip()
+    assert "no frames from 0 s and 24 frames on" in said(path, Span(skip=24))
+    assert "2.00 s long" in said(path, Span(start=3))
+    for wrong in ({"start": -1}, {"start": float("nan")}, {"end": 0}, {"every": 0}, {"count": 0}, {"skip": -1}):
+        with pytest.raises(ValueError, match="must"):
+            Span(**wrong)
+
+
+def test_a_play_list_is_not_followed(make_clip, tmp_path):
+    """A stranger's file may name others; none is opened."""
+    secret = make_clip("secret.ts")
+    for name, text in (
+        ("list.m3u8", f"#EXTM3U\n#EXTINF:2,\n{secret}\n#EXT-X-ENDLIST\n"),
+        ("list.mp4", f"ffconcat version 1.0\nfile {secret}\n"),
+    ):
+        (tmp_path / name).write_text(text)
+        assert "not a clip we can read" in said(tmp_path / name)
