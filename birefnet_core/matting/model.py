@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .locate import look_again
 from .size import network_size
 
 if TYPE_CHECKING:
     from ..weights.catalog import ModelSpec
 
+MODES = ("whole", "locate")
 LARGEST_BATCH = 4  # more brings no speed, only memory (upstream thread 106: 1 picture .33 s, 3 pictures 1.09 s)
 # Bytes of activations a pixel of network input is taken to need in half precision: what upstream's README reports for
 # itself, 3.5 GB at 1024 x 1024. Ours was not measured on a GPU; too high a figure only makes batches smaller.
@@ -48,8 +51,10 @@ class MattingModel:
         size: at which the network sees the pictures: the side of a square or (width, height), rounded to multiples of
             32; None: the model's own size.
         batch_size: pictures a pass; None: one on a CPU, what fits in free memory on a GPU. Halved when memory runs out.
-        mode: "whole": the network sees the whole picture.
-        on_progress: called with (done, total) after each pass; what it raises stops the work and reaches the caller.
+        mode: "whole": the network sees the whole picture. "locate": it then looks again, closely, at the subjects that
+            take a small part of it (locate.py); up to three more passes for each such picture.
+        on_progress: called with (done, total) pictures after each batch; what it raises stops the work and reaches the
+            caller.
 
         Returns alpha [B, H, W] float32 0..1 on the device of images, 1 = foreground. Beside input and output only one
         batch is in memory, however many pictures there are.
@@ -59,20 +64,21 @@ class MattingModel:
 
         The sigmoid comes before the way back to the picture's size, as in the reference's evaluation.
         """
-        if mode != "whole":
-            raise ValueError(f'mode must be "whole", not {mode!r}')
+        if mode not in MODES:
+            raise ValueError(f'mode must be "whole" or "locate", not {mode!r}')
         if self.network.training:
             raise ValueError("the network is in training mode: call network.eval() before predict")
         check_images(images)
         total, height, width = images.shape[:3]
-        seen = network_size(size, self.spec.size, (width, height))
+        seen_of = partial(network_size, size, self.spec.size)
+        seen = seen_of((width, height))
         weight = next(self.network.parameters())
         batch = checked_batch_size(batch_size) or automatic_batch_size(seen, weight)
         alpha = torch.empty(total, height, width, dtype=torch.float32, device=images.device)
         done = 0
         while done < total:
             count = min(batch, total - done)
-            if not self._alpha_into(alpha[done : done + count], images[done : done + count], seen, weight):
+            if not self._alpha_into(alpha[done : done + count], images[done : done + count], seen_of, mode):
                 if weight.device.type == "cuda":
                     torch.cuda.empty_cache()
                 if count == 1:
@@ -87,22 +93,40 @@ class MattingModel:
                 on_progress(done, total)
         return alpha
 
-    def _alpha_into(self, alpha: Tensor, images: Tensor, seen: tuple[int, int], weight: Tensor) -> bool:
+    def _alpha_into(self, alpha: Tensor, images: Tensor, seen_of: Callable, mode: str) -> bool:
         """Fill alpha [n, H, W] from images [n, H, W, 3|4]; False when memory ran out.
 
         A function of its own: by the time it returns, the frames that held the failed pass's tensors are gone.
         """
         try:
-            logits = self.network(self._network_input(images, seen, weight))
-            if logits.isnan().any():
-                dtype = str(weight.dtype).removeprefix("torch.")
-                raise ArithmeticError(f"the network gave NaN in {dtype}: load the model as float32 or bfloat16")
-            alpha.copy_(resize(logits.float().sigmoid(), images.shape[1:3])[:, 0].clamp_(0, 1))
+            seen = self._seen(images, seen_of)
+            alpha.copy_(fitted(seen, images))
+            if mode == "locate":
+                for own, image, coarse in zip(alpha, images, seen[:, 0], strict=True):
+                    look_again(
+                        own,
+                        image,
+                        coarse,
+                        seen_of=seen_of,
+                        matte=lambda part: fitted(self._seen(part, seen_of), part),
+                    )
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             return False
         return True
+
+    def _seen(self, images: Tensor, seen_of: Callable) -> Tensor:
+        """images [n, H, W, 3|4] -> alpha [n, 1, h, w] float32 0..1 at the size at which the network sees them.
+
+        Raises ArithmeticError when the network gives NaN.
+        """
+        weight = next(self.network.parameters())
+        logits = self.network(self._network_input(images, seen_of((images.shape[2], images.shape[1])), weight))
+        if logits.isnan().any():
+            dtype = str(weight.dtype).removeprefix("torch.")
+            raise ArithmeticError(f"the network gave NaN in {dtype}: load the model as float32 or bfloat16")
+        return logits.float().sigmoid()
 
     def _network_input(self, images: Tensor, seen: tuple[int, int], weight: Tensor) -> Tensor:
         """images [n, H, W, 3|4] -> normalised [n, 3, h, w] in the network's dtype, on its device."""
@@ -112,6 +136,11 @@ class MattingModel:
         rgb = resize(rgb.permute(0, 3, 1, 2), (height, width))
         mean, std = (rgb.new_tensor(values).view(1, 3, 1, 1) for values in (self.spec.mean, self.spec.std))
         return ((rgb - mean) / std).to(weight.dtype, memory_format=torch.contiguous_format)
+
+
+def fitted(alpha: Tensor, images: Tensor) -> Tensor:
+    """alpha [n, 1, h, w] -> [n, H, W] 0..1 at the size of images [n, H, W, C], on their device."""
+    return resize(alpha, images.shape[1:3])[:, 0].clamp_(0, 1).to(images.device)
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,0 +1,158 @@
+"""Locate: what a pass over the whole picture found is looked at again, alone, at the network's full size.
+
+To a network that sees the whole of a large picture at its own size a small subject is a few pixels. Here the first pass
+only says where subjects are; a second pass sees each of them on a crop, and its alpha replaces the first one's there,
+faded in along the crop's border. Not in the paper. The constants were chosen on E1 and on `python -m
+train.evaluation_sets small` with the bundled model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+THRESHOLD = 0.5  # alpha above which the first pass found something
+SHARE = 0.2  # of the largest component's sum of alpha that makes another component worth a look
+PADDING = 0.25  # of a component's sides, added on each side
+SMALLEST = 0.5  # sides of a crop, of the size at which the network sees it: a crop is enlarged at most 2 times
+GAIN = 1.2  # by which a crop must be seen larger than before (square root of the areas' ratio) to be worth a pass
+MOST = 3  # crops a picture
+FADE = 0.1  # of a crop's sides
+
+Size = tuple[int, int]  # (width, height)
+
+
+@dataclass(frozen=True)
+class Box:
+    """Whole pixels of a picture, right and bottom excluded."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def size(self) -> Size:
+        return self.right - self.left, self.bottom - self.top
+
+    @property
+    def pixels(self) -> tuple[slice, slice]:
+        """Index of [H, W, ...]."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def overlaps(self, other: Box) -> bool:
+        across = min(self.right, other.right) > max(self.left, other.left)
+        return across and min(self.bottom, other.bottom) > max(self.top, other.top)
+
+    def joined(self, other: Box) -> Box:
+        """The smallest box around both."""
+        return Box(
+            min(self.left, other.left),
+            min(self.top, other.top),
+            max(self.right, other.right),
+            max(self.bottom, other.bottom),
+        )
+
+
+def look_again(
+    alpha: Tensor, image: Tensor, coarse: Tensor, *, seen_of: Callable[[Size], Size], matte: Callable[[Tensor], Tensor]
+) -> None:
+    """Improve the first pass's alpha [H, W] of image [H, W, C] in place, one crop at a time.
+
+    coarse: the first pass's alpha [h, w] at the network's size. seen_of: from a picture's size to that at which the
+    network sees it. matte: from a picture [1, H, W, C] to its alpha [1, H, W].
+
+    Nothing changes where there is nothing to gain: no subject found, or one that fills the picture. What the first
+    pass found outside the crops stays.
+    """
+    height, width = alpha.shape
+    for box in crops(coarse, (width, height), seen_of):
+        merge(alpha, matte(image[box.pixels][None])[0], box)
+
+
+def crops(coarse: Tensor, size: Size, seen_of: Callable[[Size], Size]) -> list[Box]:
+    """Where in a picture of this size a second look is worth it, largest subject first; the boxes do not overlap."""
+    height, width = coarse.shape
+    seen = seen_of(size)
+    found = [
+        Box(
+            box.left * size[0] // width,
+            box.top * size[1] // height,
+            -(-box.right * size[0] // width),
+            -(-box.bottom * size[1] // height),
+        )
+        for box in subjects(coarse)
+    ]
+    boxes = [_padded(box, size, seen) for box in _apart(found, size, seen)[:MOST]]
+    return [box for box in boxes if _enlargement(box.size, seen_of) >= GAIN * _enlargement(size, seen_of)]
+
+
+def subjects(coarse: Tensor) -> list[Box]:
+    """The connected components above THRESHOLD of alpha [h, w], the one with the largest sum of alpha first."""
+    import numpy as np
+    from scipy import ndimage
+
+    values = coarse.float().cpu().numpy()
+    labels, count = ndimage.label(values > THRESHOLD)
+    if not count:
+        return []
+    sums = ndimage.sum(values, labels, np.arange(1, count + 1))
+    slices = ndimage.find_objects(labels)
+    order = [index for index in np.argsort(-sums, kind="stable") if sums[index] >= SHARE * sums.max()]
+    return [Box(x.start, y.start, x.stop, y.stop) for y, x in (slices[index] for index in order)]
+
+
+def _apart(boxes: list[Box], size: Size, seen: Size) -> list[Box]:
+    """Join boxes until their crops no longer overlap."""
+    apart: list[Box] = []
+    for box in boxes:
+        while near := [other for other in apart if _padded(box, size, seen).overlaps(_padded(other, size, seen))]:
+            apart = [other for other in apart if other not in near]
+            for other in near:
+                box = box.joined(other)
+        apart.append(box)
+    return apart
+
+
+def _padded(box: Box, size: Size, seen: Size) -> Box:
+    """The crop for box: padded, of at least SMALLEST, moved into the picture."""
+    left, right = _side(box.left, box.right, size[0], SMALLEST * seen[0])
+    top, bottom = _side(box.top, box.bottom, size[1], SMALLEST * seen[1])
+    return Box(left, top, right, bottom)
+
+
+def _side(start: int, stop: int, limit: int, least: float) -> tuple[int, int]:
+    length = min(limit, round(max((stop - start) * (1 + 2 * PADDING), least)))
+    first = (start + stop - length) // 2
+    first = max(0, min(first, limit - length))
+    return first, first + length
+
+
+def _enlargement(size: Size, seen_of: Callable[[Size], Size]) -> float:
+    """How much larger the network sees a picture of this size; the mean of both sides."""
+    seen = seen_of(size)
+    return (seen[0] * seen[1] / (size[0] * size[1])) ** 0.5
+
+
+def merge(alpha: Tensor, crop: Tensor, box: Box) -> None:
+    """Lay the alpha of a crop over alpha [H, W], in place; where both agree nothing changes."""
+    height, width = alpha.shape
+    columns = _fade(box.left, box.right, width, alpha)
+    rows = _fade(box.top, box.bottom, height, alpha)
+    alpha[box.pixels].lerp_(crop, rows[:, None] * columns)
+
+
+def _fade(start: int, stop: int, limit: int, like: Tensor) -> Tensor:
+    """Weights [stop - start] of a crop: 1, falling to nearly 0 at its ends, but not where the picture ends too."""
+    length = stop - start
+    fade = max(1.0, FADE * length)
+    middles = torch.arange(length, device=like.device) + 0.5
+    weights = torch.ones(length, dtype=like.dtype, device=like.device)
+    if start > 0:
+        weights = weights.minimum(middles / fade)
+    if stop < limit:
+        weights = weights.minimum((length - middles) / fade)
+    return weights
