@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..birefnet_core.matting.model import LARGEST_BATCH, MattingModel, activation_bytes, automatic_batch_size
+from ..birefnet_core.matting.model import (
+    LARGEST_BATCH,
+    MattingModel,
+    activation_bytes,
+    automatic_batch_size,
+    check_images,
+)
 from ..birefnet_core.matting.size import DYNAMIC_SIDES, network_size
 from . import host
 
@@ -46,8 +52,8 @@ class ManagedModel:
         on_progress: OnProgress | None = None,
     ) -> Tensor:
         """As MattingModel.predict, on the device the manager chose. Says so when size is far from the model's own."""
-        picture = (images.shape[2], images.shape[1]) if images.ndim == 4 else (1, 1)  # predict refuses other shapes
-        seen = network_size(size, self.spec.size, picture)
+        check_images(images)
+        seen = network_size(size, self.spec.size, (images.shape[2], images.shape[1]))
         if size is not None and (text := far_from_own_size(self.spec, seen)):
             host.say(text, logging.WARNING)
         weight = next(self.managed.model.parameters())
@@ -90,6 +96,7 @@ class ForeignModel:
     ) -> Tensor:
         """As MattingModel.predict; batch_size has no effect. ValueError for what the foreign model cannot do."""
         options = self._options(size, mode)
+        check_images(images)
         alpha = torch.empty(images.shape[:3], dtype=torch.float32, device=images.device)
         for index in range(len(images)):
             mask = self._model.encode_image(images[index : index + 1, ..., :3].float(), **options)

@@ -1,0 +1,247 @@
+"""Segment without ComfyUI: shapes, types, odd pictures, memory, interrupts, foreign models, errors."""
+
+import pytest
+import torch
+from torch import nn
+
+SIZE = (128, 96)
+
+
+class Spread(nn.Module):
+    """A narrow network with random weights whose alpha spans 0..1. Counts its passes; runs out of memory above
+    `fits` pictures."""
+
+    def __init__(self, network: nn.Module, fits: int = 99) -> None:
+        super().__init__()
+        self.network = network
+        self.fits = fits
+        self.passes = []
+
+    def forward(self, x):
+        if len(x) > self.fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.passes.append(tuple(x.shape))
+        return (self.network(x) + 0.11) * 40
+
+
+class Stopped(BaseException):
+    """As ComfyUI's InterruptProcessingException."""
+
+
+class Native:
+    """As ComfyUI's own loader gives: `encode_image` alone, [B,H,W,3] float32 -> [B,H,W]."""
+
+    def __init__(self):
+        self.seen = []
+
+    def encode_image(self, image):
+        self.seen.append((tuple(image.shape), image.dtype))
+        return image.mean(-1) * 1.5
+
+
+class NewerNative(Native):
+    def encode_image(self, image, resolution=None):
+        self.resolution = resolution
+        return super().encode_image(image)
+
+
+@pytest.fixture(scope="module")
+def network(module):
+    torch.manual_seed(1)
+    build = module("birefnet_core.network").build_network
+    return build("timm:tf_efficientnet_lite0", block_channels=16, branch_channels=16, inward_channels=8).eval()
+
+
+@pytest.fixture
+def make(module, network):
+    """make(fits=..., size=...) -> the model as Load BiRefNet gives it, around a new Spread."""
+
+    def make(fits: int = 99, size: tuple[int, int] | None = SIZE):
+        spec = module("birefnet_core.weights.catalog").ModelSpec("narrow", "timm:tf_efficientnet_lite0", size)
+        matting = module("birefnet_core.matting.model").MattingModel(Spread(network, fits).eval(), spec)
+        return module("nodes.managed").ManagedModel(matting, torch.device("cpu"))
+
+    return make
+
+
+@pytest.fixture
+def model(make):
+    return make()
+
+
+@pytest.fixture
+def segment(node):
+    return node("BiRefNetSegment")().segment
+
+
+def passes(model) -> list[tuple[int, ...]]:
+    return model.managed.model.passes
+
+
+@pytest.fixture
+def interrupt_at(module, monkeypatch):
+    """interrupt_at(n): the user presses stop while image n is on its way."""
+
+    def interrupt_at(model, count: int) -> None:
+        def check() -> None:
+            if len(passes(model)) >= count:
+                raise Stopped
+
+        monkeypatch.setattr(module("nodes.host"), "check_interrupt", check)
+
+    return interrupt_at
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("count, height, width", [(1, 60, 90), (3, 33, 47), (1, 1, 1), (2, 1, 50), (1, 50, 1)])
+def test_masks_have_the_images_shape(segment, model, channels, dtype, count, height, width):
+    image = torch.rand(count, height, width, channels).to(dtype)
+    kept = image.clone()
+    mask, inverted = segment(model, image)
+    assert mask.shape == inverted.shape == (count, height, width)
+    assert mask.dtype == inverted.dtype == torch.float32
+    assert mask.device == image.device
+    assert mask.min() >= 0 and mask.max() <= 1
+    assert torch.equal(mask + inverted, torch.ones_like(mask))
+    assert torch.equal(image, kept)
+
+
+def test_a_fourth_channel_is_ignored(segment, model):
+    image = torch.rand(1, 40, 60, 4)
+    assert torch.equal(segment(model, image)[0], segment(model, image[..., :3])[0])
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.02, 1.05])
+def test_flat_images_have_finite_masks(segment, model, value):
+    mask, _ = segment(model, torch.full((1, 30, 40, 3), value))
+    assert mask.isfinite().all() and mask.min() >= 0 and mask.max() <= 1
+
+
+def test_no_images_give_no_masks(segment, model):
+    assert segment(model, torch.zeros(0, 20, 30, 3))[0].shape == (0, 20, 30)
+
+
+def test_masks_of_a_batch_are_those_of_its_images(segment, model):
+    images = torch.rand(4, 40, 60, 3)
+    together, _ = segment(model, images, batch_size=4)
+    alone = torch.cat([segment(model, image[None])[0] for image in images])
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert together.std() > 0.05
+
+
+@pytest.mark.parametrize(
+    "width, height, seen", [(0, 0, (96, 128)), (64, 0, (64, 64)), (0, 160, (160, 160)), (192, 64, (64, 192))]
+)
+def test_zero_stands_for_the_models_own_size(segment, model, width, height, seen):
+    segment(model, torch.rand(1, 50, 50, 3), width=width, height=height)
+    assert passes(model) == [(1, 3, *seen)]
+
+
+def test_a_dynamic_model_takes_the_images_own_size(segment, make):
+    model = make(size=None)
+    segment(model, torch.rand(1, 300, 260, 3))
+    assert passes(model) == [(1, 3, 288, 256)] or passes(model) == [(1, 3, 304 // 32 * 32, 256)]
+
+
+@pytest.mark.parametrize("size, far", [((128, 96), False), ((160, 96), False), ((64, 64), True), ((256, 256), True)])
+def test_a_size_far_from_the_models_own_is_told(segment, model, caplog, size, far):
+    with caplog.at_level("WARNING", "birefnet-suite"):
+        segment(model, torch.rand(1, 50, 50, 3), *size)
+    assert (f"narrow runs at {size[0]} x {size[1]} but was trained for 128 x 96" in caplog.text) == far
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(segment, make):
+    images = torch.rand(5, 40, 60, 3)
+    expected, _ = segment(make(), images)
+    model = make(fits=1)
+    mask, _ = segment(model, images, batch_size=4)
+    assert torch.allclose(mask, expected, atol=1e-5)
+    assert [shape[0] for shape in passes(model)] == [1] * 5
+
+
+def test_an_image_too_large_for_memory_says_what_to_do(segment, make):
+    with pytest.raises(torch.OutOfMemoryError, match="choose a smaller size"):
+        segment(make(fits=0), torch.rand(2, 40, 60, 3))
+
+
+def test_stop_is_obeyed_within_one_image(segment, model, interrupt_at):
+    interrupt_at(model, 2)
+    with pytest.raises(Stopped):
+        segment(model, torch.rand(5, 40, 60, 3))
+    assert len(passes(model)) == 2
+
+
+def test_stop_before_the_first_image(segment, model, interrupt_at):
+    interrupt_at(model, 0)
+    with pytest.raises(Stopped):
+        segment(model, torch.rand(5, 40, 60, 3))
+    assert passes(model) == []
+
+
+def test_a_model_of_comfyuis_own_loader_works(segment):
+    native = Native()
+    image = torch.rand(3, 20, 30, 4, dtype=torch.float16)
+    mask, inverted = segment(native, image)
+    assert native.seen == [((1, 20, 30, 3), torch.float32)] * 3
+    assert mask.dtype == torch.float32 and torch.equal(inverted, 1 - mask)
+    assert torch.allclose(mask, (image[..., :3].float().mean(-1) * 1.5).clamp(0, 1))
+
+
+def test_stop_is_obeyed_between_the_images_of_a_foreign_model(segment, module, monkeypatch):
+    native = Native()
+
+    def check() -> None:
+        if len(native.seen) == 2:
+            raise Stopped
+
+    monkeypatch.setattr(module("nodes.host"), "check_interrupt", check)
+    with pytest.raises(Stopped):
+        segment(native, torch.rand(4, 20, 30, 3))
+    assert len(native.seen) == 2
+
+
+def test_a_newer_native_model_takes_a_square_size(segment):
+    native = NewerNative()
+    segment(native, torch.rand(1, 20, 30, 3), width=512)
+    assert native.resolution == 512
+    segment(native, torch.rand(1, 20, 30, 3))
+    assert native.resolution is None
+
+
+@pytest.mark.parametrize(
+    "model, options, words",
+    [
+        (Native(), {"width": 512, "height": 512}, "cannot run at 512 x 512: set width and height to 0"),
+        (NewerNative(), {"width": 512, "height": 256}, "cannot run at 512 x 256"),
+        (Native(), {"mode": "locate"}, "load the file with Load BiRefNet"),
+        ("a string", {}, "str is not a background-removal model: connect Load BiRefNet"),
+    ],
+)
+def test_what_a_foreign_model_cannot_do_is_said(segment, model, options, words):
+    with pytest.raises(ValueError, match=words):
+        segment(model, torch.rand(1, 20, 30, 3), **options)
+
+
+@pytest.mark.parametrize(
+    "image, words",
+    [
+        (torch.rand(20, 30, 3), r"not \[20, 30, 3\]"),
+        (torch.rand(1, 3, 20, 30), "channels last"),
+        (torch.rand(1, 20, 30, 2), r"not \[1, 20, 30, 2\]"),
+        (torch.rand(1, 20, 30, 3) * 255, "looks like 0..255"),
+        (torch.full((1, 20, 30, 3), float("nan")), "NaN"),
+        (torch.zeros(1, 0, 30, 3), "at least one pixel"),
+    ],
+)
+@pytest.mark.parametrize("foreign", [False, True])
+def test_wrong_images_are_refused_in_one_sentence(segment, model, image, words, foreign):
+    with pytest.raises(ValueError, match=words) as error:
+        segment(Native() if foreign else model, image)
+    assert "\n" not in str(error.value)
+    assert passes(model) == []
+
+
+def test_an_unknown_mode_is_refused(segment, model):
+    with pytest.raises(ValueError, match="mode must be"):
+        segment(model, torch.rand(1, 20, 30, 3), mode="else")
