@@ -116,13 +116,13 @@ def evaluate(
     return Result(name, scores)
 
 
-def matte_maker(model, size: tuple[int, int] | None) -> Callable[[Sample], None]:
+def matte_maker(model, size: tuple[int, int] | None, mode: str) -> Callable[[Sample], None]:
     """A function that mattes a sample's photograph with a MattingModel and writes its prediction, in 8 bits."""
     from birefnet_core.matting.images import read
 
     def make(sample: Sample) -> None:
         pixels = read(sample.image).pixels
-        save_picture(to_grey(model.predict(pixels[None], size=size)[0].numpy()), sample.prediction)
+        save_picture(to_grey(model.predict(pixels[None], size=size, mode=mode)[0].numpy()), sample.prediction)
 
     return make
 
@@ -179,8 +179,11 @@ def main(arguments: list[str] | None = None) -> list[Result]:
 
 def _run(options: argparse.Namespace) -> list[Result]:
     model = _load(options) if options.model else None
-    make = matte_maker(model, options.size) if model else None
-    key = {"model": _fingerprint(model), "size": options.size} if model else {"pred": str(options.pred.resolve())}
+    make = matte_maker(model, options.size, options.mode) if model else None
+    if model:
+        key = {"model": _fingerprint(model), "size": options.size, "mode": options.mode}
+    else:
+        key = {"pred": str(options.pred.resolve())}
     results, sheets, journals = [], {}, []
     with tempfile.TemporaryDirectory() as elsewhere:
         for name, gt, images in _data_sets(options):
@@ -218,6 +221,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--worst", type=int, default=16, metavar="N", help="images on the sheet of worst cases (16)")
     parser.add_argument("--partial", action="store_true", help="score what has a mate instead of stopping")
     parser.add_argument("--size", type=_size, metavar="N or WxH", help="the model's input size (its own by default)")
+    parser.add_argument(
+        "--mode", choices=("whole", "locate"), default="whole", help="locate: small subjects get a second look (whole)"
+    )
     parser.add_argument("--device", default="auto", help="where the model runs (auto)")
     parser.add_argument(
         "--processes", type=int, metavar="N", help="that score at a time (as many as the machine gives)"

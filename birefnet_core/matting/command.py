@@ -13,7 +13,7 @@ from PIL import ImageColor
 from tqdm import tqdm
 
 from . import images
-from .model import MattingModel
+from .model import MODES, MattingModel
 from .size import checked, fit_inside, network_size
 
 KINDS = ("cutout", "alpha", "composite")
@@ -54,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=parse_size,
         metavar="N|WxH",
         help="at which the network sees the picture (default: the model's own)",
+    )
+    parser.add_argument(
+        "--mode", choices=MODES, default="whole", help="locate: a second, close look at small subjects (default: whole)"
     )
     parser.add_argument("--keep-aspect", action="store_true", help="fit the picture's aspect inside the size")
     parser.add_argument("--recursive", action="store_true", help="folders with their sub-folders")
@@ -102,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
         model,
         jobs,
         size=args.size,
+        mode=args.mode,
         keep_aspect=args.keep_aspect,
         background=args.background or "white",
         depth=args.depth,
@@ -203,6 +207,7 @@ def matte_file(
     job: Job,
     *,
     size: int | tuple[int, int] | None = None,
+    mode: str = "whole",
     keep_aspect: bool = False,
     background: str = "white",
     depth: int = 8,
@@ -211,8 +216,9 @@ def matte_file(
 ) -> None:
     """Read, matte and write one picture. What was transparent in the file is transparent in its mattes.
 
-    size: as of MattingModel.predict; with keep_aspect the box inside which the picture's aspect is fitted. background:
-    of a composite. depth: bits of an alpha picture. invert: keep the background. overwrite: replace existing outputs.
+    size, mode: as of MattingModel.predict; with keep_aspect, size is the box inside which the picture's aspect is
+    fitted. background: of a composite. depth: bits of an alpha picture. invert: keep the background. overwrite: replace
+    existing outputs.
     """
     for path in job.outputs.values():
         images.refuse_existing(path, overwrite)
@@ -220,7 +226,7 @@ def matte_file(
     height, width = picture.pixels.shape[:2]
     if keep_aspect:
         size = fit_inside((width, height), network_size(size, model.spec.size, (width, height)))
-    alpha = model.predict(picture.pixels[None], size=size)[0]
+    alpha = model.predict(picture.pixels[None], size=size, mode=mode)[0]
     if invert:
         alpha = 1 - alpha
     if picture.alpha is not None:
