@@ -6,92 +6,112 @@ Borders are those of Suzuki & Abe, "Topological structural analysis of digitized
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
-from scipy import ndimage
 
 # Directions counter-clockwise from the right, as (row, column) steps; bit k of a code: neighbour k is set.
 STEPS = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
 
 
-def _next_direction() -> bytes:
-    """[256 * 8]: by neighbour code and the direction one came from, the first set neighbour counter-clockwise."""
-    table = bytearray(256 * 8)
+LEFT, RIGHT = 1, 2  # bits: the border passes the left, the right side of a pixel
+
+
+def _turns() -> tuple[bytes, bytes]:
+    """[256 * 8] each: by neighbour code and the direction one came from, the first set neighbour counter-clockwise, and
+    which sides of the pixel one passes on the way there."""
+    directions, sides = bytearray(256 * 8), bytearray(256 * 8)
     for code in range(1, 256):
         for came_from in range(8):
             turns = next(turn for turn in range(1, 9) if code >> (came_from + turn) % 8 & 1)
-            table[code * 8 + came_from] = (came_from + turns) % 8
-    return bytes(table)
+            passed = {(came_from + turn) % 8 for turn in range(1, turns)}
+            directions[code * 8 + came_from] = (came_from + turns) % 8
+            sides[code * 8 + came_from] = LEFT * (4 in passed) + RIGHT * (0 in passed)
+    return bytes(directions), bytes(sides)
 
 
-NEXT = _next_direction()
+NEXT, SIDES = _turns()
 
 
-def borders(mask: np.ndarray) -> list[np.ndarray]:
-    """Every border of a mask [H, W] as the flat indices (row * W + column) of its pixels in the order of following.
+@dataclass
+class Border:
+    """chain: the flat indices (row * W + column) of its pixels in the order of following; pixels come again where the
+    border runs back along a line. inside: the borders found within it, in that order. A hole's border belongs to the
+    region around the hole."""
 
-    Pixels come again where the border runs back along a line. The borders are ordered as OpenCV's `findContours`
-    orders a tree: each before what lies inside it, and among neighbours the last found first.
+    hole: bool
+    region: int
+    parent: Border | None
+    chain: np.ndarray | None = None
+    inside: list[Border] = field(default_factory=list)
+
+
+def borders(mask: np.ndarray) -> list[Border]:
+    """Every border of a mask [H, W], ordered as OpenCV's `findContours` orders a tree: each before what lies inside it,
+    and among neighbours the last found first.
+
+    A border is found where the row by row scan comes upon a side of a run of pixels that no border has passed yet.
     """
     width = mask.shape[1]
     padded = np.pad(mask.astype(np.uint8), 1)
-    wide = width + 2
+    wide, flat = width + 2, padded.ravel()
     steps = [row * wide + column for row, column in STEPS]
-    codes = np.zeros(padded.size, dtype=np.uint8)
-    flat = padded.ravel()
+    codes = np.zeros(flat.size, dtype=np.uint8)
+    reach = wide + 1  # nothing lies nearer than this to the ends of `flat`
     for bit, step in enumerate(steps):
-        codes |= np.roll(flat, -step) << bit
+        codes[reach:-reach] |= flat[reach + step : flat.size - reach + step] << bit
     codes = codes.tobytes()
-    found = []
-    for start, hole in _starts(padded):
-        chain = _follow(start, 0 if hole else 4, codes, steps)
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    frame = Border(hole=True, region=0, parent=None)
+    left_of, right_of = {}, {}  # the border that passes the left, the right side of a pixel
+    regions = 0
+
+    def follow(border: Border, start: int, outside: int) -> None:
+        border.parent.inside.append(border)
+        chain = _follow(start, outside, codes, steps, border, left_of, right_of)
         rows, columns = np.divmod(np.asarray(chain), wide)
-        found.append((rows - 1) * width + columns - 1)
-    return found
+        border.chain = (rows - 1) * width + columns - 1
 
+    last = -1
+    for first, end in zip((edges[::2] + 1).tolist(), edges[1::2].tolist()):  # a run of pixels
+        if first not in left_of:
+            # It lies in what lies to the left: outside of everything, or beside or within the last run's border.
+            beside = right_of[last] if last // wide == first // wide else frame
+            regions += 1
+            follow(Border(False, regions, beside if beside.hole else beside.parent), first, outside=4)
+        if end not in right_of:
+            around = left_of[first]
+            follow(Border(True, around.region, around.parent if around.hole else around), end, outside=0)
+        last = end
 
-def _starts(padded: np.ndarray) -> list[tuple[int, bool]]:
-    """(first pixel, is it a hole's border) in the order of `borders`."""
-    components, _ = ndimage.label(padded, np.ones((3, 3)))
-    outsides, _ = ndimage.label(padded == 0)
-    outsides = outsides.ravel()
-    # A border's first pixel in reading order: a component's own, or the one left of a hole's.
-    of_component, of_outside = _firsts(components.ravel()), _firsts(outsides)
-    components = components.ravel()
-    inner: dict[int, list[int]] = {}  # holes by the component around them
-    outer: dict[int, list[int]] = {}  # components by the hole, or the outside, around them
-    for hole, first in of_outside.items():
-        if hole != outsides[0]:
-            inner.setdefault(components[first - 1], []).append(hole)
-    for component, first in of_component.items():
-        outer.setdefault(outsides[first - 1], []).append(component)
-    order: list[tuple[int, bool]] = []
-    waiting = [(component, False) for component in outer.get(outsides[0], [])]
+    order, waiting = [], list(frame.inside)
     while waiting:
-        which, hole = waiting.pop()
-        order.append((of_outside[which] - 1, True) if hole else (of_component[which], False))
-        waiting += [(each, not hole) for each in (outer if hole else inner).get(which, [])]
+        order.append(waiting.pop())
+        waiting += order[-1].inside
     return order
 
 
-def _firsts(labels: np.ndarray) -> dict[int, int]:
-    """The first index of every label but 0, in order of that index."""
-    places = np.flatnonzero(labels)[::-1]
-    first = np.zeros(labels.max() + 1, dtype=np.intp)
-    first[labels[places]] = places  # the last one written stays
-    order = np.argsort(first[1:]) + 1
-    return dict(zip(order.tolist(), first[order].tolist()))
-
-
-def _follow(start: int, outside: int, codes: bytes, steps: list[int]) -> list[int]:
-    """The pixels of one border. `outside`: the direction from `start` in which the empty pixel lies."""
+def _follow(
+    start: int, outside: int, codes: bytes, steps: list[int], border: Border, left_of: dict, right_of: dict
+) -> list[int]:
+    """The pixels of one border, which it notes in `left_of` and `right_of`. `outside`: the direction from `start` in
+    which the empty pixel lies."""
     code = codes[start]
     if code == 0:
+        left_of[start] = right_of[start] = border
         return [start]
     came_from = next(turn % 8 for turn in range(outside + 7, outside - 1, -1) if code >> turn % 8 & 1)
     chain, pixel, first = [], start, came_from
     while True:
         chain.append(pixel)
-        direction = NEXT[codes[pixel] * 8 + came_from]
+        place = codes[pixel] * 8 + came_from
+        sides = SIDES[place]
+        if sides:
+            if sides & LEFT:
+                left_of[pixel] = border
+            if sides & RIGHT:
+                right_of[pixel] = border
+        direction = NEXT[place]
         pixel += steps[direction]
         came_from = direction ^ 4
         if pixel == start and came_from == first:

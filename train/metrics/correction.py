@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 from .contours import borders, count_corners
 from .pair import Pair
@@ -75,22 +74,22 @@ def _mending(wrong: np.ndarray, neighbour: np.ndarray) -> tuple[list[np.ndarray]
     pixel in the first that has it, and the number of regions that touch `neighbour` nowhere."""
     if not wrong.any():
         return [], 0
-    along = _dilated(neighbour)
-    labels, regions = ndimage.label(wrong, np.ones((3, 3)))
-    chains = borders(wrong)
-    pixels = np.concatenate(chains)
-    to_click = along.ravel()[pixels]
-    again = np.ones(pixels.size, dtype=bool)
-    chosen = np.flatnonzero(to_click)
-    again[chosen[np.unique(pixels[chosen], return_index=True)[1]]] = False
-    to_click &= ~again
-    touching = np.unique(labels.ravel()[pixels[to_click]])
+    along = _dilated(neighbour).ravel()
+    found = borders(wrong)
+    pixels = np.concatenate([border.chain for border in found])
+    to_click = np.zeros(pixels.size, dtype=bool)
+    candidates = np.flatnonzero(along[pixels])
+    to_click[candidates[np.unique(pixels[candidates], return_index=True)[1]]] = True
     stretches: list[np.ndarray] = []
-    end = 0
-    for chain in chains:
-        begin, end = end, end + len(chain)
-        stretches += _stretches(chain, to_click[begin:end], wrong.shape[1])
-    return stretches, regions - touching.size
+    touching, end = set(), 0
+    for border in found:
+        begin, end = end, end + len(border.chain)
+        some = _stretches(border.chain, to_click[begin:end], wrong.shape[1])
+        if some:
+            touching.add(border.region)
+            stretches += some
+    regions = sum(not border.hole for border in found)
+    return stretches, regions - len(touching)
 
 
 def _stretches(chain: np.ndarray, chosen: np.ndarray, width: int) -> list[np.ndarray]:

@@ -25,28 +25,13 @@ class Pair:
         if alpha.ndim != 2 or alpha.shape != truth.shape or alpha.size == 0:
             raise ValueError(f"alpha and truth must be [H, W] of one size, got {alpha.shape} and {truth.shape}")
         self.levels, self.values = _levels(alpha, "alpha")
-        self._truth_levels, self._truth_values = _levels(truth, "truth")
+        self.truth_levels, self.truth_values = _levels(truth, "truth")
         self.shape, self.size = alpha.shape, alpha.size
-
-    @cached_property
-    def alpha(self) -> np.ndarray:
-        """The prediction as it is, float64 in 0..1."""
-        return self.values[self.levels]
-
-    @cached_property
-    def soft_truth(self) -> np.ndarray:
-        """The truth as it is, float64 in 0..1."""
-        return self._truth_values[self._truth_levels]
-
-    @cached_property
-    def difference(self) -> np.ndarray:
-        """Prediction less truth, both as they are."""
-        return self.alpha - self.soft_truth
 
     @cached_property
     def truth(self) -> np.ndarray:
         """The truth as a mask."""
-        return (self._truth_values > FOREGROUND)[self._truth_levels]
+        return (self.truth_values > FOREGROUND)[self.truth_levels]
 
     @cached_property
     def mask(self) -> np.ndarray:
@@ -96,11 +81,21 @@ class Pair:
         """Pixels by quadrant, truth (0, 1) and level: int64 [4, 2, L]. Of a truth without foreground the first quadrant
         holds everything."""
         levels = len(self.values)
-        joint = self.levels + np.where(self.truth, levels, 0)
+        kind = np.uint16 if 2 * levels <= 1 << 16 else np.int64
+        joint = self.levels + self.truth * kind(levels)
         parts = self.quadrants if self.truth.any() else [(slice(None), slice(None)), *[(slice(0), slice(0))] * 3]
-        return np.stack([np.bincount(joint[part].ravel(), minlength=2 * levels) for part in parts]).reshape(
-            4, 2, levels
-        )
+        counts = [np.bincount(joint[part].ravel(), minlength=2 * levels) for part in parts]
+        return np.stack(counts).reshape(4, 2, levels)
+
+    @cached_property
+    def combinations(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The values of prediction and truth, both as they are, that fall on one pixel, and on how many: three [N]."""
+        if self.levels.dtype != np.uint8 or self.truth_levels.dtype != np.uint8:
+            values = self.values[self.levels.ravel()], self.truth_values[self.truth_levels.ravel()]
+            return *values, np.ones(self.size)
+        counts = np.bincount((self.levels.astype(np.uint16) * 256 + self.truth_levels).ravel())
+        present = np.flatnonzero(counts)
+        return self.values[present // 256], self.truth_values[present % 256], counts[present]
 
 
 def _levels(map_: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -27,25 +27,27 @@ def skeleton(mask: np.ndarray) -> np.ndarray:
     padded = np.zeros((height + 2, width + 2), dtype=np.uint8)
     padded[1:-1, 1:-1] = mask
     flat, wide = padded.ravel(), width + 2
-    steps = np.array([row * wide + column for row, column in STEPS])
-    edge = flat[wide + 1 : -wide - 1].copy()  # of pixels that have an empty neighbour
-    for step in steps:
-        edge &= flat[wide + 1 + step : flat.size - wide - 1 + step]
-    start = np.flatnonzero((edge == 0) & (flat[wide + 1 : -wide - 1] == 1)) + wide + 1
-    waiting = [start, start]  # for each of the two passes
+    steps = [row * wide + column for row, column in STEPS]
+    codes = np.zeros(flat.size, dtype=np.uint8)
+    reach = wide + 1  # nothing lies nearer than this to the ends of `flat`
+    for bit, step in enumerate(steps):
+        codes[reach:-reach] |= flat[reach + step : flat.size - reach + step] << bit
+    rim = np.flatnonzero((codes != 255) & (flat == 1))
+    waiting = [rim, rim]  # for each of the two passes; a pixel may come twice
     place = np.empty(flat.size, dtype=np.intp)
     turn = 0
     while waiting[0].size or waiting[1].size:
         here = waiting[turn]
-        code = np.zeros(here.size, dtype=np.uint8)
-        for bit, step in enumerate(steps):
-            code |= flat[here + step] << bit
-        gone = here[REMOVABLE[turn][code]]
+        gone = here[REMOVABLE[turn][codes[here]] & (flat[here] == 1)]
         flat[gone] = 0
-        touched = (gone[:, None] + steps).ravel()
-        waiting[turn] = here[:0]
-        for each in (0, 1):
-            waiting[each] = _distinct(np.concatenate([waiting[each], touched]), flat, place)
+        touched = []
+        for bit, step in enumerate(steps):
+            neighbours = gone + step
+            codes[neighbours] &= 255 - (1 << (bit + 4) % 8)
+            touched.append(neighbours)
+        touched = _distinct(np.concatenate(touched), flat, place)
+        waiting[turn] = touched
+        waiting[1 - turn] = np.concatenate([waiting[1 - turn], touched])
         turn = 1 - turn
     return padded[1:-1, 1:-1].astype(bool)
 
