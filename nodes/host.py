@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,7 +137,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def check_interrupt() -> None:
-    """Raises ComfyUI's InterruptProcessingException (a BaseException since 0.2x) when the user pressed stop."""
+    """Raises ComfyUI's InterruptProcessingException (a BaseException in newer versions) when the user pressed stop."""
     if management is not None:
         management.throw_exception_if_processing_interrupted()
 
@@ -177,10 +178,10 @@ def say(text: str, level: int = logging.INFO) -> None:
     if management is None:
         return
     from comfy_execution.utils import get_executing_context
-    from server import PromptServer
 
     context = get_executing_context()
-    server = getattr(PromptServer, "instance", None)
+    # Not imported: where ComfyUI's parts are used without its server there is no browser to show it.
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
     if context is not None and hasattr(server, "send_progress_text"):
         server.send_progress_text(text, context.node_id)
 
