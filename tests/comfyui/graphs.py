@@ -1,0 +1,286 @@
+"""What the example workflows consist of. `make_workflows` has the real frontend lay them out and write them down."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+HUB = "https://huggingface.co"
+SD15 = {
+    "name": "v1-5-pruned-emaonly-fp16.safetensors",
+    "url": f"{HUB}/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/v1-5-pruned-emaonly-fp16.safetensors",
+    "directory": "checkpoints",
+}
+PORTRAIT = {
+    "name": "BiRefNet-portrait.safetensors",
+    "url": f"{HUB}/ZhengPeng7/BiRefNet-portrait/resolve/main/model.safetensors",
+    "directory": "background_removal",
+}
+
+
+@dataclass(frozen=True)
+class Node:
+    """type: node id. inputs: input -> "node.OUTPUT" of another one. widgets: value of each that is not the default.
+    models: files the frontend offers to download when they are missing. size: (width, height), None for the node's own.
+    """
+
+    type: str
+    inputs: dict[str, str] = field(default_factory=dict)
+    widgets: dict[str, Any] = field(default_factory=dict)
+    title: str | None = None
+    size: tuple[int, int] | None = None
+    models: tuple[dict[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Column:
+    """Nodes below each other, with a frame and a title around them."""
+
+    title: str
+    nodes: dict[str, Node]
+    colour: str = "#3f789e"
+
+
+def note(text: str, height: int) -> Node:
+    """A note in Markdown. Line breaks inside a paragraph are taken out: the page would show them."""
+    text = re.sub(r"(?<=\S)\n(?![\n#\d-])", " ", text.strip())
+    return Node("MarkdownNote", widgets={"text": text}, title="Read me", size=(340, height))
+
+
+def photograph() -> Node:
+    return Node("LoadImage", widgets={"image": "example.png"}, size=(340, 360))
+
+
+def load(model: str = "bundled", **options) -> Node:
+    return Node(
+        "LoadBiRefNet", widgets={"model": model}, size=(340, 240), **options
+    )  # room for what it says after a run
+
+
+def segment(image: str) -> Node:
+    return Node("BiRefNetSegment", {"model": "load.model", "image": image}, size=(340, 170))
+
+
+def apply(image: str, *, scene: str | None = None, **widgets) -> Node:
+    inputs = {"image": image, "mask": "segment.mask"}
+    if scene:
+        inputs["background_image"] = scene
+        widgets["background"] = "image"
+    return Node("BiRefNetApplyMask", inputs, widgets, size=(320, 330))
+
+
+def save(image: str, prefix: str) -> Node:
+    return Node("SaveImage", {"images": image}, {"filename_prefix": f"BiRefNet/{prefix}"}, size=(400, 420))
+
+
+def text(prompt: str, title: str) -> Node:
+    return Node("CLIPTextEncode", {"clip": "checkpoint.CLIP"}, {"text": prompt}, title=title, size=(340, 130))
+
+
+def sampler(latent: str) -> Node:
+    inputs = {"model": "checkpoint.MODEL", "positive": "wanted.CONDITIONING", "negative": "unwanted.CONDITIONING"}
+    widgets = {"seed": 7, "steps": 25, "cfg": 7, "sampler_name": "dpmpp_2m", "scheduler": "karras"}
+    return Node("KSampler", {**inputs, "latent_image": latent}, widgets, size=(300, 270))
+
+
+def decode() -> Node:
+    return Node("VAEDecode", {"samples": "sampler.LATENT", "vae": "checkpoint.VAE"}, size=(300, 50))
+
+
+def half_megapixel() -> Node:
+    widgets = {"upscale_method": "lanczos", "megapixels": 0.4, "resolution_steps": 8}
+    return Node("ImageScaleToTotalPixels", {"image": "photo.IMAGE"}, widgets, size=(340, 110))
+
+
+OWN_PICTURE = """
+To begin, press **Run**: `example.png` comes with ComfyUI. Then drop a photograph of your own on **Load Image**; one to
+try is in this pack's folder, `demo/photograph.jpg`.
+"""
+SD_SIZE = "Stable Diffusion 1.5 works at about 0.4 megapixels; for an SDXL checkpoint set **megapixels** to 1."
+
+WORKFLOWS: dict[str, list[Column]] = {
+    "1-cut-out": [
+        Column(
+            "1  Photograph",
+            {
+                "note": note(
+                    f"""
+# Cut out a subject
+{OWN_PICTURE}
+The saved PNG is transparent around the subject (output **cutout**, straight alpha).
+
+The bundled model is small and works offline. For hair and fine detail choose a published model in **Load BiRefNet**:
+it is downloaded when it is first used.
+""",
+                    240,
+                ),
+                "photo": photograph(),
+            },
+        ),
+        Column("2  Find the subject", {"load": load(), "segment": segment("photo.IMAGE")}),
+        Column(
+            "3  Cut it out",
+            {"apply": apply("photo.IMAGE"), "mask": Node("MaskPreview", {"mask": "apply.mask"}, size=(320, 300))},
+        ),
+        Column("4  Result", {"save": save("apply.cutout", "cut-out")}),
+    ],
+    "2-new-background": [
+        Column(
+            "1  Photograph",
+            {
+                "note": note(
+                    f"""
+# Repaint the background
+{OWN_PICTURE}
+Stable Diffusion repaints what the **inverted mask** marks: the background. Then the subject's own pixels are put back,
+with the old background's colour taken out of their edges (**clean_foreground**).
+
+{SD_SIZE}
+""",
+                    330,
+                ),
+                "photo": photograph(),
+                "scale": half_megapixel(),
+            },
+        ),
+        Column(
+            "2  Find the subject",
+            {
+                "load": load(),
+                "segment": segment("scale.IMAGE"),
+                "grow": Node(
+                    "GrowMask",
+                    {"mask": "segment.inverted_mask"},
+                    {"expand": 6},
+                    title="Repaint up to the subject's edge",
+                    size=(340, 90),
+                ),
+                "area": Node("MaskPreview", {"mask": "grow.MASK"}, title="White is repainted", size=(340, 300)),
+            },
+        ),
+        Column(
+            "3  What to paint",
+            {
+                "checkpoint": Node(
+                    "CheckpointLoaderSimple", widgets={"ckpt_name": SD15["name"]}, size=(340, 110), models=(SD15,)
+                ),
+                "wanted": text(
+                    "a quiet garden after rain, flowering shrubs, soft morning light, photograph",
+                    "Background you want",
+                ),
+                "unwanted": text("person, animal, text, watermark, frame, blurry", "Background you do not want"),
+            },
+        ),
+        Column(
+            "4  Repaint",
+            {
+                "encode": Node("VAEEncode", {"pixels": "scale.IMAGE", "vae": "checkpoint.VAE"}, size=(300, 50)),
+                "noise": Node("SetLatentNoiseMask", {"samples": "encode.LATENT", "mask": "grow.MASK"}, size=(300, 50)),
+                "sampler": sampler("noise.LATENT"),
+                "decode": decode(),
+            },
+        ),
+        Column("5  Put the subject back", {"apply": apply("scale.IMAGE", scene="decode.IMAGE")}),
+        Column("6  Result", {"save": save("apply.composite", "new-background")}),
+    ],
+    "3-generated-scene": [
+        Column(
+            "1  Photograph",
+            {
+                "note": note(
+                    f"""
+# Put a subject into a generated scene
+{OWN_PICTURE}
+The scene is painted from the text alone, in the photograph's shape. The subject goes on top, its edge feathered by a
+pixel and freed of the old background's colour.
+
+{SD_SIZE}
+""",
+                    310,
+                ),
+                "photo": photograph(),
+                "scale": half_megapixel(),
+            },
+        ),
+        Column("2  Find the subject", {"load": load(), "segment": segment("scale.IMAGE")}),
+        Column(
+            "3  What to paint",
+            {
+                "checkpoint": Node(
+                    "CheckpointLoaderSimple", widgets={"ckpt_name": SD15["name"]}, size=(340, 110), models=(SD15,)
+                ),
+                "wanted": text(
+                    "wide empty beach at sunset, low golden light, gentle waves, shallow depth of field, photograph",
+                    "Scene you want",
+                ),
+                "unwanted": text("person, animal, text, watermark, frame", "Scene you do not want"),
+            },
+        ),
+        Column(
+            "4  Paint the scene",
+            {
+                "size": Node("GetImageSize", {"image": "scale.IMAGE"}, size=(300, 70)),
+                "empty": Node("EmptyLatentImage", {"width": "size.width", "height": "size.height"}, size=(300, 110)),
+                "sampler": sampler("empty.LATENT"),
+                "decode": decode(),
+            },
+        ),
+        Column("5  Put the subject in", {"apply": apply("scale.IMAGE", scene="decode.IMAGE", feather=1.0)}),
+        Column("6  Result", {"save": save("apply.composite", "generated-scene")}),
+    ],
+    "4-portrait": [
+        Column(
+            "1  Photograph",
+            {
+                "note": note(
+                    f"""
+# Portrait on a plain background
+{OWN_PICTURE}
+Uses the published **BiRefNet-portrait** weights, about 0.9 GB. Press **Run** and Load BiRefNet downloads and checks
+them; without a network, put the file there yourself: `models/background_removal/BiRefNet-portrait.safetensors`.
+
+No download wanted? Choose **bundled** in Load BiRefNet.
+""",
+                    330,
+                ),
+                "photo": photograph(),
+            },
+        ),
+        Column(
+            "2  Find the person",
+            {"load": load(PORTRAIT["name"], models=(PORTRAIT,)), "segment": segment("photo.IMAGE")},
+        ),
+        Column("3  Plain background", {"apply": apply("photo.IMAGE", background="colour", colour="#d8dde3")}),
+        Column(
+            "4  Results",
+            {"save": save("apply.composite", "portrait"), "save cut-out": save("apply.cutout", "portrait-cut-out")},
+        ),
+    ],
+    "5-folder-to-cut-outs": [
+        Column(
+            "1  Photographs",
+            {
+                "note": note(
+                    """
+# Cut out a whole folder
+1. Make a folder `photographs` in ComfyUI's `input` folder and put your pictures into it.
+2. Press **R**, so that ComfyUI sees it, and choose it below.
+3. Press **Run**. The cut-outs are in `output/BiRefNet/folder/`, transparent PNGs, numbered.
+
+Pictures may differ in size; each is worked on by itself, but all are held in memory. ComfyUI remembers what it read:
+after adding pictures to the folder choose *Unload Models and Execution Cache* from the menu and run again.
+
+For thousands of pictures, or to keep their names, use the command line:
+`python -m birefnet_core matte photographs/ -o cut-outs/`
+""",
+                    430,
+                ),
+                "photos": Node("LoadImageDataSetFromFolder", widgets={"folder": "photographs"}, size=(340, 60)),
+            },
+        ),
+        Column("2  Find the subjects", {"load": load(), "segment": segment("photos.images")}),
+        Column("3  Cut them out", {"apply": apply("photos.images")}),
+        Column("4  Results", {"save": save("apply.cutout", "folder/cut-out")}),
+    ],
+}

@@ -1,0 +1,126 @@
+"""The pictures of the help pages (web/docs) and the thumbnails of the workflows, from the repository's photograph.
+
+    python -m tests.comfyui.make_pictures
+
+Made by our own nodes with the bundled model; no ComfyUI is needed. Painted backgrounds are drawn here, in place of
+what Stable Diffusion would paint.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tests.nodes.conftest import load_pack
+
+ROOT = Path(__file__).parents[2]
+SQUARE = 440  # pixels a side of a thumbnail: the photograph's height
+WIDTH = 1020  # pixels of a picture of a help page
+SQUARES = 20  # pixels of the checkerboard
+GREY, DARK = "#d8dde3", "#26304f"
+
+
+def main() -> None:
+    pack = load_pack("birefnet_suite_pictures")
+    photo = torch.from_numpy(np.asarray(Image.open(ROOT / "demo" / "photograph.jpg")) / np.float32(255))[None]
+    [model] = pack.NODE_CLASS_MAPPINGS["LoadBiRefNet"]().load("bundled", device="cpu")
+    mask, inverted = pack.NODE_CLASS_MAPPINGS["BiRefNetSegment"]().segment(model, photo)
+
+    def apply(**options) -> tuple[Tensor, ...]:
+        return pack.NODE_CLASS_MAPPINGS["BiRefNetApplyMask"]().apply(photo, mask, **options)
+
+    _, _, foreground, _ = apply()
+    over = {
+        name: foreground * mask[..., None] + behind * (1 - mask[..., None]) for name, behind in scenes(photo).items()
+    }
+    grey = apply(background="colour", colour=GREY)[0]
+    soft, hard = (
+        apply(background="colour", colour=DARK)[0],
+        apply(background="colour", colour=DARK, clean_foreground=False)[0],
+    )
+
+    docs, thumbnails = ROOT / "web" / "docs", ROOT / "workflows"
+    panels(docs / "LoadBiRefNet.jpg", photo, grey_picture(mask), over["board"])
+    panels(docs / "BiRefNetSegment.jpg", photo, grey_picture(mask), grey_picture(inverted))
+    panels(docs / "BiRefNetApplyMask.jpg", over["board"], grey, over["dusk"])
+    edge = (slice(None), slice(60, 170), slice(160, 330))
+    panels(docs / "clean_foreground.jpg", photo[edge], hard[edge], soft[edge])
+
+    panels(docs / "BiRefNetVideoFrames.jpg", *clip(photo))
+    strips = [torch.cat(frames, 1) for frames in zip(clip(photo), clip(over["board"]))]
+    panels(docs / "BiRefNetMatteVideo.jpg", *strips)
+
+    half = torch.arange(photo.shape[2]) < photo.shape[2] // 2
+    square(thumbnails / "1-cut-out.jpg", torch.where(half[:, None], photo, over["board"]))
+    square(thumbnails / "2-new-background.jpg", over["noise"])
+    square(thumbnails / "3-generated-scene.jpg", over["dusk"])
+    square(thumbnails / "4-portrait.jpg", grey)
+    square(thumbnails / "5-folder-to-cut-outs.jpg", four(over["board"]))
+
+
+def scenes(photo: Tensor) -> dict[str, Tensor]:
+    """Backgrounds of the photograph's size: a checkerboard, dusk, and the photograph dissolving into noise."""
+    _, height, width, _ = photo.shape
+    y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    rows, columns = torch.arange(height)[:, None] // SQUARES, torch.arange(width) // SQUARES
+    board = 0.75 + 0.15 * ((rows + columns) % 2)
+    sky = torch.tensor([0.16, 0.20, 0.42]) * (1 - y[..., None]) + torch.tensor([0.98, 0.62, 0.38]) * y[..., None]
+    sun = torch.exp(-((x - 0.72) ** 2 + (y - 0.55) ** 2) / 0.03)[..., None] * torch.tensor([0.5, 0.4, 0.2])
+    cells = torch.rand((1, 3, height // 8, width // 8), generator=torch.Generator().manual_seed(0))
+    noise = torch.nn.functional.interpolate(cells, (height, width), mode="nearest").movedim(1, -1)
+    part = ((x - 0.25) * 2).clamp(0, 1)[..., None]
+    return {
+        "board": board[None, ..., None].expand_as(photo),
+        "dusk": (sky + sun).clamp(0, 1)[None],
+        "noise": photo * (1 - part) + noise * part,
+    }
+
+
+def clip(picture: Tensor) -> list[Tensor]:
+    """Four frames [1,H,W,3] of a pan over the picture."""
+    width = picture.shape[2] * 3 // 4
+    return [picture[:, ::2, left : left + width : 2] for left in range(30, 151, 40)]
+
+
+def grey_picture(mask: Tensor) -> Tensor:
+    return mask[..., None].expand(*mask.shape, 3)
+
+
+def four(picture: Tensor) -> Tensor:
+    """The picture four times, at half the size, every other one mirrored."""
+    small = middle(picture)[:, ::2, ::2]
+    row = torch.cat((small, small.flip(2)), 2)
+    return torch.cat((row, row.flip(2)), 1)
+
+
+def middle(picture: Tensor) -> Tensor:
+    left = (picture.shape[2] - SQUARE) // 2
+    return picture[:, :SQUARE, left : left + SQUARE]
+
+
+def panels(path: Path, *pictures: Tensor) -> None:
+    """Pictures [1,H,W,3] of one size beside each other."""
+    sheet = to_image(torch.cat([picture.float() for picture in pictures], 2))
+    save(sheet.resize((WIDTH, round(sheet.height * WIDTH / sheet.width))), path)
+
+
+def square(path: Path, picture: Tensor) -> None:
+    save(to_image(middle(picture)), path)
+
+
+def to_image(picture: Tensor) -> Image.Image:
+    return Image.fromarray((picture[0].clamp(0, 1) * 255).round().byte().numpy())
+
+
+def save(image: Image.Image, path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    image.save(path, quality=85, optimize=True, progressive=True)
+    print(f"{path.relative_to(ROOT)} {image.width} x {image.height}, {path.stat().st_size // 1000} kB")
+
+
+if __name__ == "__main__":
+    main()
