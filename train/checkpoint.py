@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn as nn
 
+from .distributed import as_sharded_as, fill_, whole
 from .files import write_whole
-from .recipe import Recipe, as_dictionary, differences
+from .recipe import differences
 
-KEPT = 2
 PATTERN = re.compile(r"step_(\d+)\.pt$")
 
 
@@ -21,17 +22,24 @@ def checkpoints(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write the checkpoint of `step` and drop all but the last two."""
+def save(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
+    """Write the checkpoint of `step` and drop all but the last `keep`."""
     path = folder / f"step_{step:07d}.pt"
     write_whole(path, lambda temporary: torch.save(state, temporary))
-    for old in checkpoints(folder)[:-KEPT]:
+    for old in checkpoints(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return path
 
 
-def load_latest(folder: Path, recipe: Recipe, *, reschedule: bool = False) -> dict[str, Any] | None:
-    """The newest checkpoint's state, or None in a fresh folder.
+def sweep(folder: Path) -> None:
+    """Remove what a killed process was writing."""
+    for unfinished in folder.glob(".*"):
+        if unfinished.suffix in (".pt", ".jpg", ".csv", ".json", ".txt", ".md", ".part"):
+            unfinished.unlink(missing_ok=True)
+
+
+def load_latest(folder: Path, recipe: dict[str, Any], *, reschedule: bool = False) -> dict[str, Any] | None:
+    """The newest checkpoint's state, or None in a fresh folder. `recipe`: what the run now depends on.
 
     `reschedule` accepts another number of steps: the schedule goes on at the same step of the new length.
 
@@ -42,12 +50,44 @@ def load_latest(folder: Path, recipe: Recipe, *, reschedule: bool = False) -> di
     if not found:
         return None
     state = torch.load(found[-1], map_location="cpu", weights_only=True)
-    changed = differences(as_dictionary(recipe), state["recipe"])
+    changed = differences(recipe, state["recipe"])
     if reschedule:
-        changed = [line for line in changed if not line.startswith("steps:")]
+        changed = [line for line in changed if not line.startswith(("steps:", "epochs:"))]
     if changed:
         raise ValueError(
             f"{folder} was trained with another recipe; use another --out, or the same recipe. "
             + "\n  ".join(["Differences (there -> now):", *changed])
         )
     return state
+
+
+def network_state(network: nn.Module) -> dict[str, Any]:
+    """The state dict, whole even if the network is sharded (then all processes must call it)."""
+    return {name: whole(value) for name, value in network.state_dict().items()}
+
+
+def load_network_(network: nn.Module, state: dict[str, Any]) -> None:
+    """The reverse of `network_state`, on any number of processes."""
+    own = network.state_dict()
+    if own.keys() != state.keys():
+        raise ValueError("The checkpoint is of another network; use another --out.")
+    for name, value in own.items():
+        fill_(value, state[name])
+
+
+def optimiser_state(optimiser: torch.optim.Optimizer, network: nn.Module) -> dict[str, dict[str, Any]]:
+    """What the optimiser remembers of each parameter, by the parameter's name. (The groups follow from the recipe.)"""
+    return {
+        name: {key: whole(value) for key, value in optimiser.state[parameter].items()}
+        for name, parameter in network.named_parameters()
+        if parameter in optimiser.state
+    }
+
+
+def load_optimiser_(optimiser: torch.optim.Optimizer, network: nn.Module, state: dict[str, dict[str, Any]]) -> None:
+    """The reverse of `optimiser_state`, on any number of processes."""
+    for name, parameter in network.named_parameters():
+        for key, value in state.get(name, {}).items():
+            # Adam counts its steps on the CPU; all else lies where, and is sharded as, the parameter is.
+            like = parameter if value.shape == parameter.shape and key != "step" else None
+            optimiser.state[parameter][key] = value if like is None else as_sharded_as(like, value)

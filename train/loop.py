@@ -3,206 +3,249 @@
 from __future__ import annotations
 
 import copy
-import csv
 import math
 import signal
-import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn as nn
-from torch import Tensor
 
+from birefnet_core.matting.model import is_out_of_memory
 from birefnet_core.network import build_network
-from birefnet_core.weights.catalog import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
-from birefnet_core.weights.load import save_model
 
-from . import checkpoint, depthwise
-from .cutouts import Pack
+from . import checkpoint, depthwise, result
+from .distributed import Processes, distribute, gradients_stay_here, shard_
 from .files import write_whole
 from .initialise import initialise_
+from .log import Log
 from .losses import training_loss
+from .optimise import freeze_stages_, learning_rate_share, make_optimiser, training_mode_, update_average
+from .pairs import Batch
 from .prefetch import prefetch
-from .recipe import Recipe, as_dictionary
-from .scenes import Scenes
+from .recipe import METRICS, Recipe, as_dictionary, square
+from .recompute import recompute_
+from .result import Outcome
 from .sheets import save_sheet
+from .sources import Data
+from .validate import metric_table, normalise, validate
 
-PRECISIONS = {"bf16": torch.bfloat16, "fp32": None}
-VALIDATION_SEED = 20_000_003
-LOG_FIELDS = ("step", "pictures", "seconds", "rate", "learning_rate", "gradient_norm", "loss", "terms", "mae", "iou")
+AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TrainingError(RuntimeError):
     """The run cannot go on; the message says why and what to change."""
 
 
-def normalise(images: Tensor) -> Tensor:
-    """[N,3,H,W] in 0..1 -> ImageNet statistics, as the whole suite feeds its networks."""
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(3, 1, 1)
-    return (images - mean) / torch.tensor(IMAGENET_STD, device=images.device).view(3, 1, 1)
-
-
-def learning_rate_share(step: int, recipe: Recipe) -> float:
-    """Share of the full learning rate at `step`: linear warm-up, then half a cosine down to `final_rate`."""
-    if step < recipe.warmup_steps:
-        return (step + 1) / recipe.warmup_steps
-    progress = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    return recipe.final_rate + (1 - recipe.final_rate) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
-def make_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW with a rate of its own for the backbone, and no decay of norms and biases."""
-    backbone = {id(parameter) for parameter in network.localization.backbone.parameters()}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for parameter in network.parameters():
-        groups.setdefault((id(parameter) in backbone, parameter.ndim > 1), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "base_rate": recipe.backbone_learning_rate if in_backbone else recipe.learning_rate,
-                "weight_decay": recipe.weight_decay if decays else 0.0,
-            }
-            for (in_backbone, decays), parameters in groups.items()
-        ]
-    )
-
-
-@torch.no_grad()
-def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Exponential moving average of weights and of BatchNorm statistics."""
-    ours, theirs = average.state_dict(), network.state_dict()
-    floating = [name for name in ours if ours[name].is_floating_point()]
-    torch._foreach_lerp_([ours[name] for name in floating], [theirs[name] for name in floating], 1 - decay)
-
-
 @dataclass
 class Options:
-    """How to run, as opposed to what to train (the recipe)."""
+    """How to run, as opposed to what to train (the recipe). These may change from one start to the next.
+
+    Attributes:
+        keep: how many of the last checkpoints stay.
+        patch_order: of the result, "2024" or "2025".
+        recompute: activation checkpointing. shard: FSDP instead of DDP, if there are several processes.
+        sync_batch_norm: BatchNorm statistics over all processes, on GPUs.
+    """
 
     out: Path
-    device: torch.device
-    precision: str = "bf16"
+    keep: int = 2
+    patch_order: str = "2025"
     reschedule: bool = False
+    compile: bool = False
+    recompute: bool = False
+    shard: bool = False
+    sync_batch_norm: bool = True
 
 
 class Training:
     """One run in one folder. `run()` trains until the recipe's last step or a signal."""
 
-    def __init__(self, recipe: Recipe, training: Pack, validation: Pack, options: Options) -> None:
-        self.recipe, self.options, self.out = recipe, options, options.out
+    def __init__(self, recipe: Recipe, data: Data, options: Options, among: Processes | None = None) -> None:
+        self.recipe = recipe = recipe.for_data(data.training.samples)
+        self.data, self.options, self.out, self.among = data, options, options.out, among or Processes()
+        self.micro = {phase.batch_size: self._micro_batch(phase.batch_size) for phase in recipe.phases}
         self.out.mkdir(parents=True, exist_ok=True)
-        state = checkpoint.load_latest(self.out, recipe, reschedule=options.reschedule)
+        self.identity = as_dictionary(recipe) | {"data": data.fingerprint}
+        state = checkpoint.load_latest(self.out, self.identity, reschedule=options.reschedule)
+        self.step, self.skipped, self.stale, self.gave_up = 0, 0, 0, False
+        self.best: dict[str, float] = {}
+        self._build(state)
+        self.asked_to_stop = self.agreed_to_stop = False
+        self.log = Log(self.out, self.step, quiet=not self.among.main)
+        if self.among.main:
+            checkpoint.sweep(self.out)
+
+    def _micro_batch(self, batch: int) -> int:
+        """How many pictures this process takes at a time: equal parts, at most `micro_batch` each."""
+        share, rest = divmod(batch, self.among.world)
+        if rest:
+            raise ValueError(f"batch_size {batch} cannot be shared by {self.among.world} processes; use a multiple.")
+        most = self.recipe.micro_batch or share
+        return max(size for size in range(1, share + 1) if share % size == 0 and size <= most)
+
+    def _build(self, state: dict | None) -> None:
+        recipe, options, device = self.recipe, self.options, self.among.device
         torch.manual_seed(recipe.seed)
         network = build_network(recipe.architecture)
         if state is None:
             initialise_(network, recipe.init)
-        self.network = network.to(options.device, memory_format=torch.channels_last)
-        self.average = copy.deepcopy(self.network).eval()
-        if options.device.type == "cpu":
+        freeze_stages_(network, recipe.frozen_stages)
+        synced = options.sync_batch_norm and device.type == "cuda" and self.among.world > 1
+        if synced:
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        self.single = min(self.micro.values()) == 1 and not synced
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.network).eval() if recipe.ema else self.network
+        if device.type == "cpu":
             depthwise.speed_up_depthwise_(self.network)
+        if options.recompute:
+            recompute_(self.network)
+        if options.shard and self.among.world > 1 and recipe.ema:
+            shard_(self.average, self.among)
+        called = distribute(self.network, self.among, shard=options.shard)
+        self.called = torch.compile(called) if options.compile else called
         self.optimiser = make_optimiser(self.network, recipe)
-        self.scenes = Scenes(training.to(options.device), recipe.scenes, seed=recipe.seed)
-        self.validation = Scenes(validation.to(options.device), self._held_out_style(validation), seed=VALIDATION_SEED)
-        self.step, self.skipped, self.best = 0, 0, math.inf
-        self.asked_to_stop = False
-        self.started, self.rate = time.monotonic(), 0.0
+        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         if state is not None:
             self._restore(state)
 
-    def _held_out_style(self, validation: Pack):
-        style = self.recipe.scenes
-        present = {picture.source for picture in validation.foregrounds}
-        sources = {source: share for source, share in style.sources.items() if source in present}
-        return replace(style, sources=sources)
-
     def _restore(self, state: dict) -> None:
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        checkpoint.load_network_(self.network, state["network"])
+        if self.recipe.ema:
+            checkpoint.load_network_(self.average, state["average"])
+        checkpoint.load_optimiser_(self.optimiser, self.network, state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
         self.step, self.skipped, self.best = state["step"], state["skipped"], state["best"]
+        self.stale, self.gave_up = state["stale"], state["gave_up"]
 
     def _state(self) -> dict:
         return {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "network": checkpoint.network_state(self.network),
+            "average": checkpoint.network_state(self.average) if self.recipe.ema else {},
+            "optimiser": checkpoint.optimiser_state(self.optimiser, self.network),
+            "scaler": self.scaler.state_dict(),
             "step": self.step,
             "skipped": self.skipped,
             "best": self.best,
-            "recipe": as_dictionary(self.recipe),
+            "stale": self.stale,
+            "gave_up": self.gave_up,
+            "recipe": self.identity,
         }
 
     def run(self) -> bool:
         """Train to the end. Returns False when a signal stopped the run first (the state is saved either way)."""
-        result = self.out / "model.safetensors"
-        if self.step >= self.recipe.steps and result.is_file():
-            print(f"{self.out} is finished ({self.step} steps); nothing to do.")
+        if self.done and (self.out / result.MODEL).is_file():
+            self.log.say(f"{self.out} is finished ({self.step} steps); nothing to do.")
             return True
-        first = self.step
+        if self.single:
+            self.log.say("One picture at a time: BatchNorm keeps its statistics as they are.")
         handlers = {kind: signal.signal(kind, self._on_signal) for kind in (signal.SIGTERM, signal.SIGINT)}
-        batches = prefetch(self._draw, range(first, self.recipe.steps))
+        batches = prefetch(self._draw, range(self.step, self.step if self.done else self.recipe.steps))
         try:
             for batch in batches:
-                self._train_step(*batch)
+                self._train_step(batch)
                 self._housekeeping()
-                if self.asked_to_stop:
+                # A signal that comes now has not reached the other processes: those stop after the next step.
+                stop = self.asked_to_stop if self.among.world == 1 else self.agreed_to_stop
+                if stop or self.done:
                     break
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise TrainingError(self._out_of_memory()) from error
+            raise
         finally:
             batches.close()
             for kind, handler in handlers.items():
                 signal.signal(kind, handler)
-        if self.step < self.recipe.steps:
-            path = checkpoint.save(self.out, self.step, self._state())
-            print(f"\nstopped at step {self.step}; saved {path}. The same command goes on from there.")
+        if not self.done:
+            self._save()
+            path = checkpoint.checkpoints(self.out)[-1]
+            self.log.say(f"stopped at step {self.step}; saved {path}. The same command goes on from there.")
             return False
-        self._finish(result)
+        self._finish()
         return True
+
+    def _out_of_memory(self) -> str:
+        size = max(self.micro.values())
+        return (
+            f"Out of memory with {size} {'pictures' if size > 1 else 'picture'} at a time on {self.among.device}. "
+            f"Lower --micro-batch (the result stays the same but for BatchNorm statistics) or --size, or add "
+            "--recompute (activation checkpointing), --precision bf16, or --shard with several GPUs. "
+            "The same --out goes on from its last checkpoint where the recipe stays the same."
+        )
 
     def _on_signal(self, number: int, frame) -> None:
         self.asked_to_stop = True
 
-    def _draw(self, step: int) -> tuple[Tensor, Tensor]:
+    def _draw(self, step: int) -> Batch:
+        """This process's share of the step's pictures."""
         phase, first = self.recipe.phase_at(step), self.recipe.first_picture(step)
-        return self.scenes.batch(range(first, first + phase.batch_size), phase.size)
+        share = phase.batch_size // self.among.world
+        first += self.among.rank * share
+        return self.data.training.batch(range(first, first + share), phase.sides(step, self.recipe.seed))
 
     def _autocast(self) -> torch.autocast:
-        dtype = PRECISIONS[self.options.precision]
-        return torch.autocast(self.options.device.type, dtype=dtype, enabled=dtype is not None)
+        dtype = AUTOCAST[self.recipe.precision]
+        return torch.autocast(self.among.device.type, dtype=dtype, enabled=dtype is not None)
 
-    def _train_step(self, images: Tensor, alpha: Tensor) -> None:
+    def _train_step(self, batch: Batch) -> None:
         began = time.monotonic()
-        self._training_mode()
+        training_mode_(self.network, self.recipe, single=self.single)
         share = learning_rate_share(self.step, self.recipe)
         for group in self.optimiser.param_groups:
             group["lr"] = group["base_rate"] * share
+        # Dropout and stochastic depth draw from torch's own generator: seeded so, a resumed run draws the same.
+        seed = np.random.SeedSequence((self.recipe.seed, self.step, self.among.rank)).generate_state(1)
+        torch.manual_seed(int(seed[0]))
         statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
-        with self._autocast():
-            output = self.network(normalise(images))
-        loss, terms = training_loss(output, alpha, self.recipe.phase_at(self.step).losses)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-        if torch.isfinite(loss) and torch.isfinite(norm):
-            self.optimiser.step()
-            update_average(self.average, self.network, min(self.recipe.ema, (1 + self.step) / (10 + self.step)))
+        losses = self._backward(batch)
+        self.scaler.unscale_(self.optimiser)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip or math.inf)
+        norm = (norm.full_tensor() if hasattr(norm, "full_tensor") else norm).item()
+        # One exchange for all that the processes must agree on.
+        names = list(losses)
+        *means, stop = self.among.mean([*losses.values(), float(self.asked_to_stop)])
+        losses, self.agreed_to_stop = dict(zip(names, means)), stop > 0
+        if math.isfinite(losses["loss"]) and math.isfinite(norm):
+            self.scaler.step(self.optimiser)
+            if self.recipe.ema:
+                update_average(self.average, self.network, min(self.recipe.ema, (1 + self.step) / (10 + self.step)))
         else:
             for buffer, before in statistics:  # the forward pass has put its NaN into BatchNorm's running averages
                 buffer.copy_(before)
-            self._count_skip()
+            self._count_skip(losses["loss"])
+        self.scaler.update()
         self.step += 1
-        self._report(loss.item(), norm.item(), share, terms, len(images) / (time.monotonic() - began))
+        self._report(losses, norm, share, time.monotonic() - began)
 
-    def _training_mode(self) -> None:
-        self.network.train()
-        if self.recipe.freeze_backbone_statistics:
-            for module in self.network.localization.backbone.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+    def _backward(self, batch: Batch) -> dict[str, float]:
+        """Forward and backward of this process's pictures, some at a time. Returns the mean loss and terms."""
+        phase = self.recipe.phase_at(self.step)
+        micro = self.micro[phase.batch_size]
+        parts = list(zip(*(tensor.split(micro) for tensor in batch if tensor is not None)))
+        sums: dict[str, torch.Tensor] = {}
+        for number, part in enumerate(parts, start=1):
+            images, alpha, *labels = (tensor.to(self.among.device, non_blocking=True) for tensor in part)
+            with gradients_stay_here(self.called, number < len(parts)):
+                with self._autocast():
+                    output = self.called(normalise(images))
+                loss, terms = training_loss(output, alpha, phase.losses, *labels, parts=len(parts) * self.among.world)
+                # What a phase's losses leave out still takes part: several processes wait for all gradients.
+                spare = [*output.gradient_predictions, *([] if output.class_logits is None else [output.class_logits])]
+                loss_of_part = (loss + 0 * sum(tensor.float().mean() for tensor in spare)) / len(parts)
+                self.scaler.scale(loss_of_part).backward()
+            for name, value in {"loss": loss.detach(), **terms}.items():
+                sums[name] = sums.get(name, 0) + value / len(parts)
+        return dict(zip(sums, torch.stack([value.float() for value in sums.values()]).tolist()))
 
-    def _count_skip(self) -> None:
+    def _count_skip(self, loss: float) -> None:
+        """A gradient too large for fp16 is no fault while the scaler can still scale less."""
+        if math.isfinite(loss) and self.scaler.get_scale() > 1:
+            return
         self.skipped += 1
         if self.skipped > self.recipe.skip_limit:
             raise TrainingError(
@@ -210,108 +253,90 @@ class Training:
                 "lower learning_rate, or use --precision fp32."
             )
 
-    def _report(self, loss: float, norm: float, share: float, terms: dict[str, Tensor], rate: float) -> None:
-        self.rate = rate if not self.rate else 0.95 * self.rate + 0.05 * rate
-        written = " ".join(f"{name} {value.item():.4f}" for name, value in terms.items())
-        left = (self.recipe.first_picture(self.recipe.steps) - self.recipe.first_picture(self.step)) / self.rate
-        line = (
-            f"{self.step}/{self.recipe.steps}  {self.rate:.2f} pictures/s  {left / 60:.0f} min left  loss {loss:.3f}"
-            + f"  {written}"
-            + (f"  skipped {self.skipped}" if self.skipped else "")
+    def _report(self, losses: dict[str, float], norm: float, share: float, seconds: float) -> None:
+        recipe = self.recipe
+        before, drawn = (recipe.first_picture(step) for step in (self.step - 1, self.step))
+        self.log.step(
+            self.step,
+            recipe.steps,
+            drawn=drawn - before,
+            left=recipe.first_picture(recipe.steps) - drawn,
+            took=seconds,
+            epoch=drawn / self.data.training.samples,
+            pictures=drawn,
+            learning_rate=share * recipe.learning_rate,
+            gradient_norm=norm,
+            skipped=self.skipped,
+            loss=losses.pop("loss"),
+            **{f"loss_{name}": value for name, value in losses.items()},
         )
-        if sys.stdout.isatty():
-            print(f"\r{line:<118}", end="", flush=True)
-        elif self.step % 20 == 0 or self.step <= 3:
-            print(line, flush=True)
-        if self.step % 20 == 0 or self.step == self.recipe.steps:
-            self._log(
-                gradient_norm=f"{norm:.3f}",
-                loss=f"{loss:.4f}",
-                terms=written,
-                learning_rate=f"{share * self.recipe.learning_rate:.3e}",
-            )
 
-    def _log(self, **values: str) -> None:
-        path = self.out / "log.csv"
-        fresh = not path.exists()
-        row = {
-            "step": self.step,
-            "pictures": self.recipe.first_picture(self.step),
-            "seconds": f"{time.monotonic() - self.started:.0f}",
-            "rate": f"{self.rate:.2f}",
-            **values,
-        }
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, LOG_FIELDS)
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
+    @property
+    def done(self) -> bool:
+        """Whether the last step is behind, or nothing has become better for too long."""
+        return self.gave_up or self.step >= self.recipe.steps
 
     def _housekeeping(self) -> None:
-        last = self.step == self.recipe.steps
-        if last or self.step % self.recipe.validate_every == 0:
-            mae, iou = self.validate()
-            self._log(mae=f"{mae:.5f}", iou=f"{iou:.5f}")
-            better = mae < self.best
-            print(f"\nstep {self.step}: held-out MAE {mae:.4f}, IoU {iou:.4f}{' (best)' if better else ''}", flush=True)
-            if better:
-                self.best = mae
-                best = {
-                    "average": self.average.state_dict(),
-                    "step": self.step,
-                    "mae": mae,
-                    "recipe": as_dictionary(self.recipe),
-                }
-                write_whole(self.out / "best.pt", lambda temporary: torch.save(best, temporary))
-        if last or self.step % self.recipe.save_every == 0:
-            checkpoint.save(self.out, self.step, self._state())
+        if self.data.validation is not None and (self.done or self.step % self.recipe.validate_every == 0):
+            self._validate()
+        if self.done or self.step % self.recipe.save_every == 0:
+            self._save()
 
-    @torch.no_grad()
-    def validate(self) -> tuple[float, float]:
-        """Mean absolute error and mean IoU (at alpha 0.5) of the averaged network on held-out objects and backgrounds.
+    def _save(self) -> None:
+        state = self._state()
+        if self.among.main:
+            checkpoint.save(self.out, self.step, state, keep=self.options.keep)
+        self.among.wait()
 
-        Writes a contact sheet of the first pictures where the recipe asks for one at this step.
-        """
-        recipe, errors, overlaps, shown = self.recipe, [], [], []
-        for first in range(0, recipe.validation_pictures, 8):
-            indices = range(first, min(first + 8, recipe.validation_pictures))
-            images, alpha = self.validation.batch(indices, recipe.validation_size)
-            with self._autocast():
-                predicted = self.average(normalise(images)).float().sigmoid()
-            errors.append((predicted - alpha).abs().mean(dim=(1, 2, 3)))
-            ours, true = predicted > 0.5, alpha > 0.5
-            common, union = (ours & true).sum(dim=(1, 2, 3)), (ours | true).sum(dim=(1, 2, 3))
-            overlaps.append(
-                torch.where(union > 0, common / union.clamp(min=1), torch.ones_like(union, dtype=torch.float32))
-            )
-            if len(shown) < 2:
-                shown.append((images, alpha, predicted))
-        if self.step % recipe.sheet_every == 0 or self.step == recipe.steps:
-            save_sheet(self.out / f"sheet_{self.step:07d}.jpg", *(torch.cat(parts) for parts in zip(*shown)))
-        return torch.cat(errors).mean().item(), torch.cat(overlaps).mean().item()
+    def _validate(self) -> None:
+        recipe = self.recipe
+        self.among.copy_buffers_(self.average)
+        scores = validate(
+            self.average.eval(),
+            self.data.validation,
+            square(recipe.validation_size),
+            among=self.among,
+            autocast=self._autocast,
+            at_a_time=max(self.micro.values()),
+        )
+        values = {"mae": scores.mae, "iou": scores.iou}
+        known = self.best.get(recipe.metric)
+        better = known is None or METRICS[recipe.metric](values[recipe.metric], known) != known
+        self.log.row(self.step, **values)
+        note = " (best)" if better else ""
+        self.log.say(f"step {self.step}: validation MAE {scores.mae:.4f}, IoU {scores.iou:.4f}{note}")
+        if self.among.main and (self.step % recipe.sheet_every == 0 or self.done):
+            save_sheet(self.out / f"sheet_{self.step:07d}.jpg", *scores.shown)
+        self.stale = 0 if better else self.stale + 1
+        if better:
+            self.best = values
+            self._save_best(values)
+        if recipe.patience and self.stale >= recipe.patience and not self.done:
+            self.log.say(f"no better {recipe.metric} in {self.stale} validations: stopping early")
+            self.gave_up = True
 
-    def _finish(self, result: Path) -> None:
-        """Ship the averaged weights of the best validation."""
+    def _save_best(self, scores: dict[str, float]) -> None:
+        best = {"average": checkpoint.network_state(self.average), "step": self.step, "scores": scores}
+        if self.among.main:
+            write_whole(self.out / "best.pt", lambda temporary: torch.save(best, temporary))
+
+    def _finish(self) -> None:
+        """Ship the weights of the best validation, or the last ones where there is none."""
+        if self.data.validation is None:
+            self._save_best({})
+        self.among.wait()
+        if not self.among.main:
+            return
         best = torch.load(self.out / "best.pt", map_location="cpu", weights_only=True)
         network = build_network(self.recipe.architecture)
         network.load_state_dict(best["average"])
-        save_bundle(network.eval(), result, recipe=self.recipe, step=best["step"], mae=best["mae"])
-        print(f"\nfinished: {result} (step {best['step']}, held-out MAE {best['mae']:.4f})")
-
-
-def save_bundle(network: nn.Module, path: Path, *, recipe: Recipe, step: int, mae: float) -> None:
-    """Write `network` as fp16 safetensors in the published layout, with what it needs and how it came about."""
-    spec = ModelSpec(
-        name=recipe.name,
-        backbone=recipe.architecture.backbone,
-        size=(recipe.model_size, recipe.model_size),
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        task=recipe.task,
-        patch_order="2025",
-        licence="MIT",
-        source="trained with train/train.py",
-        note="",
-    )
-    extra = {"recipe": recipe.name, "steps": str(step), "held_out_mae": f"{mae:.5f}"}
-    save_model(network, path, spec=spec, extra=extra)
+        network.eval().to(self.among.device, memory_format=torch.channels_last)
+        outcome = Outcome(best["step"], best["scores"], self.data.names)
+        model, order = self.out / result.MODEL, self.options.patch_order
+        table = {}
+        if self.data.validation is not None:
+            table = metric_table(network, self.data.validation, square(self.recipe.validation_size), self._autocast)
+        result.save_card(self.out / result.CARD, recipe=self.recipe, outcome=outcome, table=table, patch_order=order)
+        result.save_bundle(network.cpu(), model, recipe=self.recipe, outcome=outcome, patch_order=order)
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in outcome.scores.items())
+        self.log.say(f"finished: {model} (step {outcome.step}{', validation ' + scores if scores else ''})")

@@ -25,6 +25,8 @@ class LossWeights:
     """What each term counts for. The defaults are the paper's (lambda 1-4, and 1 for the gradient maps).
 
     Fine-tuning on the region level (section 3.6) is the same loss with other weights: `LossWeights(bce=0, ssim=0)`.
+    The IoU term is summed over the pictures of a step. `iou_pictures` scales it to that many, whatever the batch size:
+    the paper's eight GPUs each sum over 4 pictures and then average, which is `iou_pictures=4`. 0 leaves the sum.
     """
 
     bce: float = 30.0
@@ -35,6 +37,7 @@ class LossWeights:
     contour: float = 0.0
     gradient: float = 1.0
     classes: float = 5.0
+    iou_pictures: int = 0
 
 
 def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -122,13 +125,17 @@ MAP_TERMS = {
 }
 
 
-def map_loss(side_outputs: list[Tensor], target: Tensor, weights: LossWeights) -> tuple[Tensor, dict[str, Tensor]]:
+def map_loss(
+    side_outputs: list[Tensor], target: Tensor, weights: LossWeights, parts: int = 1
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Weighted pixel terms summed over all side outputs (multi-stage supervision).
 
-    `side_outputs` are logits [N,1,h,w] of any sizes, `target` [N,1,H,W] in 0..1.
+    `side_outputs` are logits [N,1,h,w] of any sizes, `target` [N,1,H,W] in 0..1. `parts` as in `training_loss`.
     Returns the loss and the unweighted terms of the last (finest) output.
     """
     target = target.float()
+    pictures = len(target) * parts
+    scale = {"iou": parts * (weights.iou_pictures or pictures) / pictures}
     total = target.new_zeros(())
     shared = {"ssim": {"target_means": _target_means(target)}} if weights.ssim else {}
     terms: dict[str, Tensor] = {}
@@ -137,7 +144,7 @@ def map_loss(side_outputs: list[Tensor], target: Tensor, weights: LossWeights) -
         for name, term in MAP_TERMS.items():
             weight = getattr(weights, name)
             if weight:
-                terms[name] = term(logits, target, **shared.get(name, {}))
+                terms[name] = scale.get(name, 1) * term(logits, target, **shared.get(name, {}))
                 total = total + weight * terms[name]
     return total, {name: value.detach() for name, value in terms.items()}
 
@@ -154,7 +161,7 @@ def gradient_loss(predictions: list[Tensor], labels: list[Tensor]) -> Tensor:
 
 
 def training_loss(
-    output, target: Tensor, weights: LossWeights, class_labels: Tensor | None = None
+    output, target: Tensor, weights: LossWeights, class_labels: Tensor | None = None, *, parts: int = 1
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The whole objective for one `birefnet_core.network.TrainingOutput`.
 
@@ -163,11 +170,14 @@ def training_loss(
         target: alpha [N,1,H,W], 0..1.
         weights: how much each term counts.
         class_labels: [N] class indices; needed when the network has a class head and `weights.classes` is not 0.
+        parts: how many equal parts a step's batch is divided into, over processes and micro-batches, of which this is
+            one. The mean of their losses is the loss of the whole batch: all terms are means over pictures but the
+            IoU's sum, which counts `parts` times.
 
     Returns:
         The scalar loss and the detached, unweighted terms for the log.
     """
-    loss, terms = map_loss(output.side_outputs, target, weights)
+    loss, terms = map_loss(output.side_outputs, target, weights, parts)
     if weights.gradient and output.gradient_predictions:
         value = gradient_loss(output.gradient_predictions, output.gradient_labels)
         loss, terms["gradient"] = loss + weights.gradient * value, value.detach()

@@ -1,15 +1,20 @@
-"""Recipes: TOML files that say everything a run depends on."""
+"""Recipes: TOML files that say everything a run depends on but the data and the machine."""
 
 from __future__ import annotations
 
+import math
 import sys
+import types
 from bisect import bisect_right
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from birefnet_core.network import Architecture
 
+from .augment import Augmentation
 from .losses import LossWeights
 from .scenes import SIDE_MULTIPLE, SceneStyle
 
@@ -19,39 +24,89 @@ else:
     import tomli as tomllib
 
 
+PRECISIONS = ("fp32", "bf16", "fp16")
+OPTIMISERS = ("adam", "adamw")
+METRICS = {"mae": min, "iou": max}  # what validation computes, and whether less or more is better
+INITS_OF_BACKBONES = ("none", "timm", "imagenet")
+OF_PHASES = ("size", "dynamic", "batch_size", "losses")
+FREE = ("micro_batch", "save_every", "sheet_every")  # may change from one start of a run to the next
+
+
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of the run: up to the share `until` of all steps, at this size, batch size and loss."""
+    """A stretch of the run: up to the share `until` of all steps, at this size, batch size and loss.
+
+    Attributes:
+        size: side of a square, or [width, height]; sides are multiples of 32.
+        batch_size: pictures a step in all, however many processes and micro-batches share them.
+        dynamic: [least, most]: each step draws width and height between them instead of `size`.
+    """
 
     until: float
-    size: int
+    size: int | tuple[int, ...]
     batch_size: int
+    dynamic: tuple[int, ...] = ()
     losses: LossWeights = field(default_factory=LossWeights)
+
+    def sides(self, step: int, seed: int) -> tuple[int, int]:
+        """(width, height) of step `step`."""
+        if not self.dynamic:
+            return square(self.size)
+        least, most = (side // SIDE_MULTIPLE for side in self.dynamic)
+        width, height = np.random.default_rng((seed, step)).integers(least, most + 1, 2) * SIDE_MULTIPLE
+        return int(width), int(height)
+
+
+def square(size: int | tuple[int, ...]) -> tuple[int, int]:
+    """A side, or (width, height), as (width, height)."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training run. Lengths are in steps; learning rates are those after warm-up.
+    """One training run. Learning rates are those after warm-up.
 
     Attributes:
-        init: what the network starts from: "none", "imagenet" (the backbone), a model's name or a file of weights.
-        model_size: side length the finished model is meant to be used at; goes into its metadata.
-        task: goes into the metadata.
+        steps, epochs: how long; one of the two. An epoch draws every pair (or cut-out) once; `for_data` turns epochs
+            into steps.
+        init: what the network starts from: "none", "timm" (the backbone, from timm's hub), "imagenet" (the backbone of
+            `timm:tf_efficientnet_lite0`, from a package), a model's name, or a file of a model or of a backbone.
+        architecture_from_init: take the architecture of the model that `init` names.
+        model_size: what the finished model is meant to be used at, a side or [width, height], 0 for a dynamic model;
+            goes into its metadata.
+        task, licence: go into the metadata.
+        precision: of the forward pass: "fp32", or autocast to "bf16" or "fp16" (with a loss scaler).
+        micro_batch: the most pictures that one process takes at a time; more are accumulated. 0: all of its share.
+        frozen_stages: the first so many backbone stages stay as they are; 4 is the whole backbone.
         freeze_backbone_statistics: keep the backbone's BatchNorm statistics as initialised (its weights still learn).
             Both scales of the image pyramid share them, so batch statistics would differ between training and use.
-        ema: decay of the averaged weights, which are what is validated and shipped.
-        clip: largest gradient norm.
+        freeze_statistics: the same for every BatchNorm of the network. Single pictures at a time imply it.
+        ema: decay of the averaged weights, which are what is validated and shipped; 0 for none.
+        clip: largest gradient norm; 0 for none.
+        hold_out: of 100 names, how many are kept for validation when no --validation is given.
+        validation_pictures: the most to validate on, 0 for all. validation_size as `Phase.size`.
+        validate_every, save_every, sheet_every: in steps. validate_epochs: in epochs, instead of validate_every.
+        metric: "mae" or "iou"; the best weights by it are the result. patience: stop after so many validations without
+            a better one; 0 for never.
+        skip_limit: steps with a loss that is not finite before the run gives up.
     """
 
     name: str
-    architecture: Architecture
     phases: tuple[Phase, ...]
+    architecture: Architecture = field(default_factory=Architecture)
     scenes: SceneStyle = field(default_factory=SceneStyle)
+    augmentation: Augmentation = field(default_factory=Augmentation)
     init: str = "none"
-    model_size: int = 512
+    architecture_from_init: bool = False
+    model_size: int | tuple[int, ...] = 512
     task: str = "general"
-    steps: int = 1000
+    licence: str = ""
+    steps: int = 0
+    epochs: float = 0.0
     seed: int = 0
+    precision: str = "bf16"
+    micro_batch: int = 0
+    optimiser: str = "adamw"
     learning_rate: float = 1e-3
     backbone_learning_rate: float = 3e-4
     final_rate: float = 0.02
@@ -59,13 +114,27 @@ class Recipe:
     warmup_steps: int = 100
     ema: float = 0.998
     clip: float = 10.0
+    frozen_stages: int = 0
     freeze_backbone_statistics: bool = True
+    freeze_statistics: bool = False
+    hold_out: int = 6
     validation_pictures: int = 96
-    validation_size: int = 384
+    validation_size: int | tuple[int, ...] = 384
     validate_every: int = 500
+    validate_epochs: float = 0.0
+    metric: str = "mae"
+    patience: int = 0
     save_every: int = 100
     sheet_every: int = 500
     skip_limit: int = 50
+
+    def for_data(self, samples: int) -> Recipe:
+        """This recipe with epochs of `samples` pictures counted in steps."""
+        begins = [0.0, *(phase.until for phase in self.phases)]
+        pictures = sum((p.until - begin) * p.batch_size for begin, p in zip(begins, self.phases))  # a step, on average
+        steps = math.ceil(self.epochs * samples / pictures) if self.epochs else self.steps
+        every = max(1, round(self.validate_epochs * samples / pictures)) if self.validate_epochs else 0
+        return replace(self, steps=steps, validate_every=every or self.validate_every)
 
     def _share(self, step: int) -> float:
         return (step + 0.5) / self.steps
@@ -104,6 +173,8 @@ def _build(kind: type, values: Any, file: Path, key: str = "") -> Any:
 def _value(kind: Any, value: Any, file: Path, key: str) -> Any:
     if is_dataclass(kind):
         return _build(kind, value, file, key)
+    if get_origin(kind) is types.UnionType:  # a side, or a list of them
+        kind = get_args(kind)[isinstance(value, list)]
     container, entries = get_origin(kind), get_args(kind)
     if container is tuple and isinstance(value, list):
         return tuple(_value(entries[0], entry, file, f"{key}[{index}]") for index, entry in enumerate(value))
@@ -118,22 +189,41 @@ def _value(kind: Any, value: Any, file: Path, key: str) -> Any:
 def _check(recipe: Recipe, file: Path) -> None:
     """Refuse numbers that would only fail in the middle of a run."""
     untils = [phase.until for phase in recipe.phases]
-    if not untils or untils != sorted(set(untils)) or untils[-1] != 1:
+    if not untils or untils != sorted(set(untils)) or untils[0] <= 0 or untils[-1] != 1:
         raise ValueError(f"{file}: [[phases]] need a rising `until` that ends at 1.0.")
     sizes = [("phases: size", phase.size) for phase in recipe.phases]
+    sizes += [("phases: dynamic", phase.dynamic) for phase in recipe.phases if phase.dynamic]
     for name, size in [*sizes, ("validation_size", recipe.validation_size)]:
-        if size % SIDE_MULTIPLE or size <= 0:
-            raise ValueError(f"{file}: {name} must be a multiple of {SIDE_MULTIPLE}, not {size}.")
+        if not isinstance(size, int) and len(size) != 2:
+            raise ValueError(f"{file}: {name} must be one side or two, not {list(size)}.")
+        for side in square(size):
+            if side % SIDE_MULTIPLE or side <= 0:
+                raise ValueError(f"{file}: {name} must be a multiple of {SIDE_MULTIPLE}, not {side}.")
+    if any(phase.dynamic and phase.dynamic[0] > phase.dynamic[1] for phase in recipe.phases):
+        raise ValueError(f"{file}: phases: dynamic must be [least, most].")
     for phase in recipe.phases:
-        if phase.batch_size < 2:
-            raise ValueError(f"{file}: phases: batch_size must be 2 or more (BatchNorm), not {phase.batch_size}.")
-    for name in ("steps", "validation_pictures", "validate_every", "save_every", "sheet_every"):
+        if phase.batch_size < 1:
+            raise ValueError(f"{file}: phases: batch_size must be 1 or more, not {phase.batch_size}.")
+    if bool(recipe.steps) == bool(recipe.epochs):
+        raise ValueError(f"{file}: give either steps or epochs, as a number above 0.")
+    for name in ("steps", "epochs", "micro_batch", "validation_pictures", "patience", "hold_out"):
+        if getattr(recipe, name) < 0:
+            raise ValueError(f"{file}: {name} must not be negative, not {getattr(recipe, name)}.")
+    for name in ("validate_every", "save_every", "sheet_every"):
         if getattr(recipe, name) < 1:
             raise ValueError(f"{file}: {name} must be 1 or more, not {getattr(recipe, name)}.")
+    for name, known in (("precision", PRECISIONS), ("optimiser", OPTIMISERS), ("metric", tuple(METRICS))):
+        if getattr(recipe, name) not in known:
+            raise ValueError(f"{file}: {name} must be one of {', '.join(known)}, not {getattr(recipe, name)!r}.")
+    if recipe.architecture_from_init and recipe.init in INITS_OF_BACKBONES:
+        raise ValueError(f"{file}: this recipe goes on from a model; name it with --init: a file, or a published name.")
 
 
 def read_recipe(path: str | Path, *, overrides: dict[str, Any] | None = None) -> Recipe:
-    """Read a TOML recipe. `overrides` replaces top-level values; `size` and `batch_size` replace those of every phase.
+    """Read a TOML recipe and, where it names a `base`, the recipe (beside it) whose values it changes.
+
+    `overrides` replaces values by dotted names ("architecture.backbone"); `size`, `batch_size`, `dynamic` and
+    "losses.<term>" are those of every phase, and `size` is that of validation and of the model too.
 
     Raises:
         ValueError: the file is not TOML, or a key is unknown, missing, of another type or impossible; names the file
@@ -141,18 +231,55 @@ def read_recipe(path: str | Path, *, overrides: dict[str, Any] | None = None) ->
         FileNotFoundError: there is no such file.
     """
     path = Path(path)
+    values = {"phases": [], **_read_values(path)}
+    overrides = {name: value for name, value in (overrides or {}).items() if value is not None}
+    for length, other in (("steps", "epochs"), ("epochs", "steps")):
+        if length in overrides and other not in overrides:
+            values.pop(other, None)
+    if "size" in overrides:
+        overrides = {"model_size": overrides["size"], "validation_size": overrides["size"], **overrides}
+    for name, value in overrides.items():
+        in_phases = name.split(".")[0] in OF_PHASES and isinstance(values["phases"], list)
+        for table in values["phases"] if in_phases else [values]:
+            _put(table, name.split("."), value)
+    recipe = _build(Recipe, values, path)
+    _check(recipe, path)
+    return recipe
+
+
+def _read_values(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there, or is no file; give a TOML file such as those in train/recipes.")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a TOML file: {error}.") from error
-    overrides = {name: value for name, value in (overrides or {}).items() if value is not None}
-    for_phases = {name: overrides.pop(name) for name in ("size", "batch_size") if name in overrides}
-    recipe = _build(Recipe, {"architecture": {}, "phases": [], **values, **overrides}, path)
-    recipe = replace(recipe, phases=tuple(replace(phase, **for_phases) for phase in recipe.phases))
-    _check(recipe, path)
-    return recipe
+    base = values.pop("base", None)
+    return values if base is None else _merge(_read_values(path.parent / base), values)
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`; tables are merged, everything else (lists of phases too) is replaced."""
+    merged = dict(base)
+    for name, value in changes.items():
+        both = isinstance(value, dict) and isinstance(base.get(name), dict)
+        merged[name] = _merge(base[name], value) if both else value
+    return merged
+
+
+def _put(table: Any, names: list[str], value: Any) -> None:
+    for name in names[:-1]:
+        table = table.setdefault(name, {}) if isinstance(table, dict) else None
+    if isinstance(table, dict):
+        table[names[-1]] = value
+
+
+def parse_value(text: str) -> Any:
+    """A value as TOML writes it; what is not TOML is a text ("swin_v1_t" needs no quotes)."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
@@ -169,12 +296,12 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """Lines "key: old -> new" for every value in which two recipes (as dictionaries) differ."""
+    """Lines "key: old -> new" for every value in which two recipes (as dictionaries) differ, but for those in FREE."""
     ours, theirs = _flat(ours), _flat(theirs)
     return [
         f"{name}: {theirs.get(name, 'nothing')} -> {ours.get(name, 'nothing')}"
         for name in sorted(set(ours) | set(theirs))
-        if ours.get(name) != theirs.get(name)
+        if ours.get(name) != theirs.get(name) and name not in FREE
     ]
 
 

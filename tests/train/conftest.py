@@ -1,4 +1,4 @@
-"""A tiny cut-out pack and a narrow network's recipe for the tests of training."""
+"""A tiny cut-out pack, tiny pictures with mattes and a narrow network's recipe for the tests of training."""
 
 from pathlib import Path
 
@@ -17,6 +17,7 @@ validation_size = 64
 validate_every = 2
 save_every = 1
 sheet_every = 2
+precision = "fp32"
 
 [architecture]
 backbone = "timm:tf_efficientnet_lite0"
@@ -79,3 +80,42 @@ def recipe_file(tmp_path):
         return path
 
     return write
+
+
+# What makes any recipe small enough to try: the tiniest four-level backbone, a narrow decoder, 64 pixels.
+TINY = [
+    *("--backbone", "timm:test_efficientnet", "--size", "64", "--batch-size", "2", "--micro-batch", "2"),
+    *("--set", "architecture.block_channels=8", "--set", "architecture.branch_channels=8"),
+    *("--set", "architecture.inward_channels=4", "--device", "cpu", "--threads", "1"),
+]
+
+
+@pytest.fixture
+def tiny() -> list[str]:
+    return list(TINY)
+
+
+def write_pair(root: Path, name: str, rng: np.random.Generator, size: tuple[int, int] = (80, 64)) -> None:
+    """A bright disc on a dark ground, and its matte, as DIS5K lays them out."""
+    width, height = size
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    alpha = np.clip((0.5 - np.hypot(*(a - c for a, c in zip((x, y), rng.uniform(-0.4, 0.4, 2))))) * 12, 0, 1)[..., None]
+    pixels = alpha * rng.uniform(100, 255, 3) + (1 - alpha) * rng.uniform(0, 100, 3)
+    for folder, suffix, values in (("im", "jpg", pixels), ("gt", "png", alpha[..., 0] * 255)):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values.astype(np.uint8)).save(root / folder / f"{name}.{suffix}")
+
+
+@pytest.fixture(scope="session", name="write_pair")
+def _write_pair():
+    return write_pair
+
+
+@pytest.fixture(scope="session")
+def discs(tmp_path_factory) -> Path:
+    """Twelve pairs named as DIS5K names its files, of three classes."""
+    root = tmp_path_factory.mktemp("discs")
+    rng = np.random.default_rng(0)
+    for index in range(12):
+        write_pair(root, f"1#Shapes#1#Class{index % 3}#disc{index}", rng)
+    return root

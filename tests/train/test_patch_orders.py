@@ -12,9 +12,9 @@ import birefnet_core as bc
 from birefnet_core.network.reference import InwardReference
 from birefnet_core.weights.patch_order import detect
 from train.cutouts import read_pack
-from train.loop import normalise
 from train.losses import LossWeights, training_loss
 from train.scenes import Scenes, SceneStyle
+from train.validate import normalise
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,19 +11,27 @@ import torch
 from safetensors.torch import load_file
 
 import birefnet_core
-from train import checkpoint, loop
+from train import checkpoint, loop, optimise
 from train.cutouts import read_pack
 from train.files import write_whole
-from train.recipe import as_dictionary, differences, read_recipe
+from train.losses import LossWeights, training_loss
+from train.pairs import Pairs, find_pairs
+from train.recipe import read_recipe
+from train.sources import from_packs
 from train.train import main
+from train.validate import normalise
 
 ROOT = Path(__file__).parents[2]
 UNEVEN = "until = 0.3\nsize = 64\nbatch_size = 7\n\n[[phases]]\nuntil = 0.31\nsize = 64\nbatch_size = 5"
-FP32 = ("--precision", "fp32", "--threads", "1", "--device", "cpu")
+QUIETLY = ("--threads", "1", "--device", "cpu")
+
+
+def _training(recipe, pack_folder, out, **options) -> loop.Training:
+    return loop.Training(recipe, from_packs(recipe, *read_pack(pack_folder)), loop.Options(out, **options))
 
 
 def _run(recipe: Path, data: Path, out: Path, *extra: str) -> int:
-    return main(["--recipe", str(recipe), "--data", str(data), "--out", str(out), *FP32, *extra])
+    return main(["--recipe", str(recipe), "--data", str(data), "--out", str(out), *QUIETLY, *extra])
 
 
 def test_two_steps_write_a_model_that_loads_and_a_finished_run_does_nothing(recipe_file, pack_folder, tmp_path, capsys):
@@ -63,7 +71,7 @@ def test_resumed_run_is_bit_identical(recipe_file, pack_folder, tmp_path, monkey
         assert all(torch.equal(value, parts[kind][name]) for name, value in whole[kind].items())
     whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
-    assert len(checkpoint.checkpoints(tmp_path / "whole")) == checkpoint.KEPT
+    assert len(checkpoint.checkpoints(tmp_path / "whole")) == 2
 
 
 def test_other_recipe_is_refused_with_the_difference(recipe_file, pack_folder, tmp_path, capsys):
@@ -95,7 +103,12 @@ def test_bad_recipes_are_explained(tmp_path, recipe_file):
         (("until = 1.0", "until = 0.9"), "until"),
         (("dropout = 0.0", "droput = 0.0"), "droput"),
         (("steps = 2", "steps = "), "TOML"),
-        (("steps = 2", "steps = 0"), "steps must be 1 or more, not 0"),
+        (("steps = 2", "steps = 0"), "give either steps or epochs"),
+        (("steps = 2", "steps = 2\nepochs = 3"), "give either steps or epochs"),
+        (("steps = 2", "steps = -2"), "steps must not be negative, not -2"),
+        (('precision = "fp32"', 'precision = "fp8"'), "precision must be one of fp32, bf16, fp16, not 'fp8'"),
+        (("size = 64\nbatch_size", "size = [64, 50]\nbatch_size"), "multiple of 32, not 50"),
+        (("size = 64\nbatch_size", "size = [64]\nbatch_size"), r"one side or two, not \[64\]"),
         (("steps = 2", "steps = 2.5"), "steps must be a whole number, not 2.5"),
         (("steps = 2", "learning_rate = 'x'"), "learning_rate must be a number, not 'x'"),
         (("steps = 2", "learning_rate = true"), "learning_rate must be a number, not True"),
@@ -125,9 +138,12 @@ def test_bad_recipes_are_explained(tmp_path, recipe_file):
     [
         (["--device", "toaster"], "device 'toaster' cannot be used here"),
         (["--size", "60"], "size must be a multiple of 32, not 60"),
-        (["--steps", "0"], "steps must be 1 or more, not 0"),
+        (["--steps", "0"], "give either steps or epochs"),
+        (["--set", "nothing"], "--set nothing: write KEY=VALUE"),
+        (["--set", "losses.bze=1"], "unknown bze"),
+        (["--data", "more=many"], "the weight after = must be a number above 0, not 'many'"),
         (["--recipe", "none.toml"], "none.toml is not there"),
-        (["--data", "."], "No pictures under foregrounds"),
+        (["--data", "."], ". has no pictures with mattes"),
     ],
 )
 def test_wrong_arguments_are_answered_with_one_sentence(
@@ -142,18 +158,9 @@ def test_wrong_arguments_are_answered_with_one_sentence(
     assert not (tmp_path / "run").exists()
 
 
-def test_shipped_recipes_load():
-    recipes = sorted((ROOT / "train" / "recipes").glob("*.toml"))
-    assert recipes
-    for path in recipes:
-        recipe = read_recipe(path)
-        assert recipe.first_picture(recipe.steps) > 0
-        assert not differences(as_dictionary(recipe), as_dictionary(read_recipe(path)))
-
-
 def test_schedule_warms_up_then_falls(recipe_file):
     recipe = read_recipe(recipe_file(100), overrides={"steps": 100})
-    shares = [loop.learning_rate_share(step, recipe) for step in range(100)]
+    shares = [optimise.learning_rate_share(step, recipe) for step in range(100)]
     assert shares[0] == 1 and shares == sorted(shares, reverse=True)
     assert shares[-1] == pytest.approx(recipe.final_rate, abs=0.01)
     assert recipe.first_picture(60) == 120
@@ -170,17 +177,16 @@ def test_pictures_before_a_step_are_those_of_all_steps_before(recipe_file, tmp_p
     assert [recipe.first_picture(step) for step in range(101)] == [sum(drawn[:step]) for step in range(101)]
 
 
-def test_steps_that_are_not_finite_are_skipped_then_stop_the_run(recipe_file, pack_folder, tmp_path, monkeypatch):
+def test_steps_that_are_not_finite_are_skipped_then_stop_the_run(recipe_file, pack_folder, tmp_path):
     recipe = read_recipe(recipe_file(4))
-    training = loop.Training(
-        recipe, *read_pack(pack_folder), loop.Options(tmp_path / "run", torch.device("cpu"), "fp32")
-    )
+    training = _training(recipe, pack_folder, tmp_path / "run")
     before = {name: value.clone() for name, value in training.network.state_dict().items()}
-    images, alpha = training._draw(0)
-    training._train_step(images * float("nan"), alpha)
+    batch = training._draw(0)
+    broken = batch._replace(images=batch.images * float("nan"))
+    training._train_step(broken)
     assert training.skipped == 1 and training.step == 1
     assert all(torch.equal(value, before[name]) for name, value in training.network.state_dict().items())
-    training._train_step(images, alpha)
+    training._train_step(batch)
     assert training.skipped == 1
     moved = {name for name, value in training.network.state_dict().items() if not torch.equal(value, before[name])}
     assert any("running_mean" in name for name in moved) and any("weight" in name for name in moved)
@@ -188,7 +194,7 @@ def test_steps_that_are_not_finite_are_skipped_then_stop_the_run(recipe_file, pa
         assert all(value.isfinite().all() for value in network.state_dict().values())
     training.skipped = recipe.skip_limit
     with pytest.raises(loop.TrainingError, match="learning_rate"):
-        training._train_step(images * float("nan"), alpha)
+        training._train_step(broken)
 
 
 def test_full_disk_leaves_the_previous_checkpoint(tmp_path):
@@ -204,15 +210,43 @@ def test_full_disk_leaves_the_previous_checkpoint(tmp_path):
     assert path.read_bytes() == b"good" and list(tmp_path.iterdir()) == [path]
 
 
-def test_one_batch_can_be_learnt(recipe_file, pack_folder, tmp_path):
-    """Twenty-five steps on the same four pictures bring the loss down by far more than chance."""
-    recipe = read_recipe(recipe_file(100), overrides={"size": 64, "steps": 100000})
-    training = loop.Training(
-        recipe, *read_pack(pack_folder), loop.Options(tmp_path / "run", torch.device("cpu"), "fp32")
-    )
-    images, alpha = training.scenes.batch(range(4), 64)
-    for _ in range(25):
-        training._train_step(images, alpha)
-    with torch.no_grad():
-        predicted = training.network(loop.normalise(images)).side_outputs[-1].sigmoid()
-    assert (predicted - alpha).abs().mean() < 0.5 * alpha.std()
+def _mean_error_after_fitting(network, batch, *, steps: int, rate: float) -> float:
+    """Mean absolute error on the batch itself, in evaluation mode, after fitting it; stops when it is good enough."""
+    images, alpha = normalise(batch.images), batch.alpha
+    optimiser = torch.optim.AdamW(network.parameters(), rate)
+    for step in range(1, steps + 1):
+        loss, _ = training_loss(network.train()(images), alpha, LossWeights(mae=30.0))
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
+        optimiser.step()
+        if step % 10 == 0:
+            with torch.no_grad():
+                error = (network.eval()(images).sigmoid() - alpha).abs().mean().item()
+            if error < 0.018:
+                break
+    return error
+
+
+NARROW = {"block_channels": 16, "branch_channels": 16, "inward_channels": 8}
+
+
+def test_one_batch_can_be_learnt_by_heart(discs):
+    """To a mean absolute error below .02, as issue 4 asks, by the smallest backbone."""
+    torch.manual_seed(0)
+    network = birefnet_core.build_network("pvt_v2_b0", dropout=0.0, **NARROW)
+    batch = Pairs(find_pairs(discs).pairs).batch(range(2), (64, 64))
+    assert batch.alpha.mean() > 0.1
+    assert _mean_error_after_fitting(network, batch, steps=150, rate=1e-3) < 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backbone", "rate"),
+    [("swin_v1_t", 5e-4), ("resnet50", 5e-4), ("vgg16bn", 5e-4), ("dino_v3_s", 5e-4), ("timm:test_efficientnet", 2e-3)],
+)
+def test_one_batch_can_be_learnt_by_heart_by_every_family(backbone, rate, discs):
+    torch.manual_seed(0)
+    network = birefnet_core.build_network(backbone, dropout=0.0, **NARROW)
+    batch = Pairs(find_pairs(discs).pairs).batch(range(2), (64, 64))
+    assert _mean_error_after_fitting(network, batch, steps=400, rate=rate) < 0.02

@@ -1,0 +1,111 @@
+"""The shipped recipes: the paper's settings, and two steps of each on generated data."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+import birefnet_core as bc
+from train.recipe import as_dictionary, differences, parse_value, read_recipe
+from train.result import CARD, MODEL
+from train.train import main, recipe_path
+
+RECIPES = Path(__file__).parents[2] / "train" / "recipes"
+NAMES = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.toml"))
+ABLATIONS = [name for name in NAMES if name.startswith("ablations/")]
+
+
+def _read(name, **overrides):
+    init = {"init": "bundled"} if name == "finetune" else {}
+    return read_recipe(recipe_path(name), overrides=init | overrides)
+
+
+def test_all_that_are_promised_are_there():
+    assert {"dis5k", "hrsod", "cod", "general", "matting", "portrait", "finetune", "bundled"} <= set(NAMES)
+    assert len(ABLATIONS) == 3 + 8 + 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recipe_loads(name):
+    recipe = _read(name)
+    assert recipe.name == name.split("/")[-1]
+    assert not differences(as_dictionary(recipe), as_dictionary(_read(name)))
+    counted = recipe.for_data(1000)
+    assert counted.steps > 0 and counted.first_picture(counted.steps) > 0
+
+
+@pytest.mark.parametrize(("name", "epochs", "rate"), [("dis5k", 600, 1e-4), ("hrsod", 150, 1e-5), ("cod", 150, 1e-5)])
+def test_settings_are_the_papers(name, epochs, rate):
+    """Section 4.3: 1024 x 1024, Adam, 600/150/150 epochs, the last 20 region level; section 3.5: 30, 0.5, 10, 5."""
+    recipe = _read(name)
+    assert recipe.epochs == epochs and recipe.optimiser == "adam"
+    assert recipe.learning_rate == recipe.backbone_learning_rate == rate
+    first, last = recipe.phases
+    assert first.size == last.size == recipe.model_size == 1024
+    assert (first.losses.bce, first.losses.iou, first.losses.ssim, first.losses.classes) == (30, 0.5, 10, 5)
+    assert (last.losses.bce, last.losses.ssim, last.losses.mae) == (0, 0, 0) and last.losses.iou > 0
+    assert recipe.augmentation.flip == 0.5 and recipe.augmentation.crop == 1 and not recipe.augmentation.colour
+    counted = recipe.for_data(3200)
+    assert counted.steps == epochs * 100
+    region_level = sum(counted.phase_at(step) is counted.phases[1] for step in range(counted.steps))
+    assert math.isclose(region_level / 100, 20, abs_tol=0.1)
+    assert recipe.architecture.classes == (219 if name == "dis5k" else 0)
+
+
+def test_the_command_line_replaces_values_of_base_and_phases():
+    recipe = _read("matting", **{"size": [64, 96], "epochs": 3.0, "losses.mae": 7.0, "architecture.backbone": "vgg16"})
+    assert recipe.epochs == 3 and recipe.architecture.backbone == "vgg16" and recipe.task == "matting"
+    assert all(phase.size == (64, 96) and phase.losses.mae == 7 for phase in recipe.phases)
+    assert recipe.phases[0].losses.iou == 0 and recipe.model_size == recipe.validation_size == (64, 96)
+    assert _read("general", steps=5).epochs == 0
+    assert parse_value("[1, 2]") == [1, 2] and parse_value("swin_v1_t") == "swin_v1_t" and parse_value("1e-5") == 1e-5
+
+
+def test_dynamic_sizes_vary_by_step_alone():
+    phase = _read("general", dynamic=[64, 160]).phases[0]
+    sizes = [phase.sides(step, 0) for step in range(60)]
+    assert {side for size in sizes for side in size} == {64, 96, 128, 160}
+    assert sizes == [phase.sides(step, 0) for step in range(60)] != [phase.sides(step, 1) for step in range(60)]
+
+
+def test_finetune_needs_a_model():
+    with pytest.raises(ValueError, match="name it with --init"):
+        read_recipe(recipe_path("finetune"))
+
+
+def _train(name, data, out, tiny, *extra) -> None:
+    arguments = ["--recipe", name, "--data", str(data), "--out", str(out), *tiny, "--steps", "2", *extra]
+    assert main([*arguments, "--precision", "fp32", "--set", "validation_pictures=1"]) == 0
+    assert (out / MODEL).is_file()
+
+
+@pytest.mark.parametrize("name", ["dis5k", "hrsod", "cod", "general", "matting", "portrait"])
+def test_two_steps_of(name, discs, tiny, tmp_path):
+    extra = ["--set", "architecture.classes=3"] if name == "dis5k" else []
+    _train(name, discs, tmp_path, tiny, *extra)
+    spec = bc.load_model(str(tmp_path / MODEL), device="cpu").spec
+    assert spec.name == name and spec.size == (64, 64) and spec.patch_order == "2025"
+    card = (tmp_path / CARD).read_text()
+    for expected in (
+        "### Training Sets:",
+        "### Validation Sets:",
+        "| Dataset | Method | Smeasure | maxFm |",
+        discs.name,
+    ):
+        assert expected in card
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_two_steps_of_the_ablation(name, discs, tiny, tmp_path):
+    _train(name, discs, tmp_path, tiny, "--set", "architecture.classes=3")
+    architecture = bc.inspect(tmp_path / MODEL).architecture
+    wanted = _read(name).architecture
+    for switch in ("image_pyramid", "context_fusion", "reconstruction", "inward_reference", "outward_reference"):
+        assert getattr(architecture, switch) == getattr(wanted, switch)
+    assert architecture.multi_stage_supervision == wanted.multi_stage_supervision
+
+
+def test_two_steps_of_bundled(pack_folder, tiny, tmp_path):
+    extra = [f"scenes.{key}" for key in ("sources={}", "emphasised=[]", "cluttered_background=0.0")]
+    extra = [part for text in extra for part in ("--set", text)]
+    _train("bundled", pack_folder, tmp_path, tiny, "--init", "none", *extra)

@@ -1,0 +1,286 @@
+"""Where training pictures come from: the roots of `--data`, mixed with weights, and what is kept for validation.
+
+A root is a cut-out pack (`foregrounds/` and `backgrounds/`, composed into scenes on the fly) or holds pictures with
+mattes (`pairs.py`). A source gives `batch(indices, (width, height))` and says how many `samples` make its epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from .cutouts import Pack, read_pack
+from .files import write_whole
+from .pairs import Batch, Pair, Pairs, check_pairs, class_name, find_pairs, split
+from .recipe import Recipe
+from .scenes import Scenes
+
+VALIDATION_SEED = 20_000_003
+REPORT, CHECKED = "data-report.txt", "data-checked.json"
+
+
+class Source(Protocol):
+    """An endless sequence of pictures; `samples` of them are an epoch."""
+
+    samples: int
+
+    def batch(self, indices: Sequence[int], size: tuple[int, int]) -> Batch: ...
+
+
+@dataclass(frozen=True)
+class Root:
+    """One `--data DIR[=WEIGHT]`: each of its pairs is drawn `weight` times an epoch."""
+
+    path: Path
+    weight: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> Root:
+        """ValueError for a weight that is no positive number."""
+        path, found, weight = text.rpartition("=")
+        if not found or Path(text).exists():
+            return cls(Path(text))
+        try:
+            number = float(weight)
+        except ValueError:
+            number = 0.0
+        if not 0 < number < float("inf"):
+            raise ValueError(f"--data {text}: the weight after = must be a number above 0, not {weight!r}.")
+        return cls(Path(path), number)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run trains and is validated on.
+
+    names: a line a data set, for the model card. fingerprint: a line a root, by which a resumed run knows its data.
+    """
+
+    training: Source
+    validation: Source | None
+    names: tuple[list[str], list[str]] = ([], [])
+    fingerprint: list[str] = field(default_factory=list)
+
+
+class SceneSource:
+    """Composites of a cut-out pack; an epoch draws as many as there are cut-outs."""
+
+    def __init__(self, scenes: Scenes) -> None:
+        self.scenes, self.samples = scenes, len(scenes.pack.foregrounds)
+
+    def batch(self, indices: Sequence[int], size: tuple[int, int]) -> Batch:
+        if size[0] != size[1]:
+            raise ValueError(f"Scenes of cut-outs are square: give a size with one side, not {size[0]} x {size[1]}.")
+        return Batch(*self.scenes.batch(list(indices), size[0]))
+
+
+class Row:
+    """Sources one after the other, so many pictures of each: what is validated on."""
+
+    def __init__(self, sources: Sequence[Source], counts: Sequence[int]) -> None:
+        self.sources = list(sources)
+        self.ends = np.cumsum(counts)
+        self.samples = int(self.ends[-1])
+
+    def _find(self, index: int) -> tuple[int, int]:
+        """Picture `index` as (number of the source, index in it)."""
+        number = int(np.searchsorted(self.ends, index, side="right"))
+        return number, index - int(self.ends[number - 1] if number else 0)
+
+    def batch(self, indices: Sequence[int], size: tuple[int, int]) -> Batch:
+        places = [self._find(index) for index in indices]
+        rows: list = [None] * len(places)
+        for number in sorted({number for number, _ in places}):
+            chosen = [row for row, place in enumerate(places) if place[0] == number]
+            batch = self.sources[number].batch([places[row][1] for row in chosen], size)
+            for position, row in enumerate(chosen):
+                rows[row] = [None if part is None else part[position] for part in batch]
+        images, alpha, labels = zip(*rows)
+        device = images[0].device  # scenes may be composed on a GPU, pairs never are
+        stacked = [torch.stack([tensor.to(device) for tensor in part]) for part in (images, alpha)]
+        return Batch(*stacked, None if labels[0] is None else torch.stack(labels))
+
+
+class Mixture(Row):
+    """Sources shuffled into each other, each as often as its weight says: weight 2 draws every pair of a source twice
+    an epoch, weight 0.5 half of them, the other half in the next epoch."""
+
+    def __init__(self, sources: Sequence[Source], weights: Sequence[float], *, seed: int) -> None:
+        super().__init__(sources, [max(1, round(w * source.samples)) for source, w in zip(sources, weights)])
+        self.seed = seed
+
+    def _find(self, index: int) -> tuple[int, int]:
+        epoch, place = divmod(index, self.samples)
+        number, offset = super()._find(int(self._shuffle(epoch)[place]))
+        count = int(self.ends[number] - (self.ends[number - 1] if number else 0))
+        return number, epoch * count + offset
+
+    def _shuffle(self, epoch: int) -> np.ndarray:
+        if getattr(self, "_shuffled", (None,))[0] != epoch:
+            self._shuffled = epoch, np.random.default_rng((self.seed, epoch)).permutation(self.samples)
+        return self._shuffled[1]
+
+
+def from_packs(recipe: Recipe, training: Pack, validation: Pack, device: torch.device | str = "cpu") -> Data:
+    """A run on one cut-out pack, composed on `device`."""
+    scenes = _scenes(recipe, training, device)
+    held = _scenes(recipe, validation, device, held_out=True)
+    return Data(scenes, Row([held], [recipe.validation_pictures or held.samples]))
+
+
+def _scenes(recipe: Recipe, pack: Pack, device: torch.device | str, *, held_out: bool = False) -> SceneSource:
+    style, seed = recipe.scenes, recipe.seed
+    if held_out:
+        present = {picture.source for picture in pack.foregrounds}
+        style = replace(style, sources={name: share for name, share in style.sources.items() if name in present})
+        seed = VALIDATION_SEED
+    return SceneSource(Scenes(pack.to(device), style, seed=seed))
+
+
+def read_data(
+    roots: Sequence[Root],
+    validation: Sequence[Path],
+    recipe: Recipe,
+    *,
+    out: Path,
+    workers: int = 4,
+    device: torch.device | str = "cpu",
+    main: bool = True,
+) -> Data:
+    """Find, check and mix all roots. Files that cannot be used are listed in `out/data-report.txt` and left out.
+
+    `validation` roots, of pairs, take the place of what the recipe holds out by name. `main`: this process writes the
+    report (of several, only one does).
+
+    Raises:
+        ValueError: a root holds nothing usable.
+    """
+    checker = _Checker(out, workers, main)
+    sources, held, counts, names, fingerprint = [], [], [], ([], []), []
+    found: list[tuple[Root, list[Pair], list[Pair]]] = []
+    for root in roots:
+        if (root.path / "foregrounds").is_dir():
+            packs = read_pack(root.path, threads=workers)
+            sources.append(_scenes(recipe, packs[0], device))
+            if not validation:
+                held.append(_scenes(recipe, packs[1], device, held_out=True))
+                counts.append(recipe.validation_pictures or held[-1].samples)
+                names[1].append(f"{_name(root.path)}, composites of held-out cut-outs ({counts[-1]} pictures)")
+            contents = f"{sources[-1].samples} cut-outs over {len(packs[0].backgrounds)} backgrounds"
+            identity = sorted(picture.name for picture in packs[0].foregrounds)
+        else:
+            pairs = checker.usable(root.path)
+            kept, out_of_it = split(pairs, 0 if validation else recipe.hold_out)
+            found.append((root, kept, out_of_it))
+            sources.append(None)
+            contents, identity = f"{len(kept)} pairs", [pair.name for pair in kept]
+        names[0].append(f"{_name(root.path)} ({contents}{_times(root.weight)})")
+        fingerprint.append(f"{names[0][-1]} {zlib.crc32(chr(10).join(identity).encode()):08x}")
+    classes = _classes([pair for _, pairs, _ in found for pair in pairs], recipe)
+    waiting = iter(found)
+    for number, source in enumerate(sources):
+        if source is None:
+            root, kept, out_of_it = next(waiting)
+            sources[number] = Pairs(
+                kept,
+                seed=recipe.seed + number,
+                augmentation=recipe.augmentation,
+                workers=workers,
+                classes=classes,
+            )
+            if out_of_it := _spread(out_of_it, recipe.validation_pictures):
+                held.append(Pairs(out_of_it, workers=workers))
+                counts.append(len(out_of_it))
+                names[1].append(f"{_name(root.path)}, held out by name ({counts[-1]} pairs)")
+    for path in validation:
+        pairs = _spread(checker.usable(path), recipe.validation_pictures)
+        held.append(Pairs(pairs, workers=workers))
+        counts.append(len(pairs))
+        names[1].append(f"{_name(path)} ({counts[-1]} pairs)")
+    checker.write(names)
+    plain = len(roots) == 1 and roots[0].weight == 1
+    training = sources[0] if plain else Mixture(sources, [root.weight for root in roots], seed=recipe.seed)
+    return Data(training, Row(held, counts) if held else None, names, fingerprint)
+
+
+def _spread(pairs: list[Pair], most: int) -> list[Pair]:
+    """At most so many of them, evenly from first to last; all for 0."""
+    count = min(len(pairs), most or len(pairs))
+    return [pairs[number * len(pairs) // count] for number in range(count)]
+
+
+def _name(path: Path) -> str:
+    return path.resolve().name
+
+
+def _times(weight: float) -> str:
+    return "" if weight == 1 else f", drawn {weight:g} times an epoch"
+
+
+def _classes(pairs: list[Pair], recipe: Recipe) -> list[str]:
+    """Class names in the order of the class head's outputs, if the recipe's network has one."""
+    wanted = recipe.architecture.classes
+    if not wanted:
+        return []
+    names = sorted({class_name(pair) for pair in pairs})
+    if len(names) > wanted:
+        raise ValueError(
+            f"The data has {len(names)} classes, the recipe's class head {wanted}: --set architecture.classes="
+            f"{len(names)}, or 0 to train without labels."
+        )
+    return names
+
+
+class _Checker:
+    """Checks the pairs of all roots and remembers the outcome in the run's folder."""
+
+    def __init__(self, out: Path, workers: int, main: bool) -> None:
+        self.out, self.workers, self.main = out, workers, main
+        self.lines: list[str] = []
+        self.known: dict[str, str] = {}
+        if (out / CHECKED).is_file():
+            self.known = json.loads((out / CHECKED).read_text(encoding="utf-8"))
+
+    def usable(self, root: Path) -> list[Pair]:
+        found = find_pairs(root)
+        problems = check_pairs(found.pairs, threads=self.workers, known=self.known, on_progress=self._progress)
+        good = [pair for pair, problem in zip(found.pairs, problems) if not problem]
+        bad = [*found.lonely, *filter(None, problems)]
+        self.lines += [f"{root}: {len(good)} pairs, {len(bad)} left out"]
+        self.lines += [f"  {folder}: {count} pairs" for folder, count in _by_folder(good).items()]
+        self.lines += [f"  left out: {problem}" for problem in bad]
+        if bad and self.main:
+            print(f"{root}: {len(bad)} left out, see {self.out / REPORT}; the first: {bad[0]}", flush=True)
+        if not good:
+            raise ValueError(f"None of the {len(problems)} pairs under {root} can be used; the first: {bad[0]}")
+        return good
+
+    def _progress(self, done: int, total: int) -> None:
+        if self.main and total >= 200 and (done % 100 == 0 or done == total):
+            end = "\r" if sys.stdout.isatty() and done < total else "\n"
+            print(f"checking pairs, once: {done} of {total}", end=end, flush=True)
+
+    def write(self, names: tuple[list[str], list[str]]) -> None:
+        if not self.main:
+            return
+        lines = ["Training on:", *(f"  {name}" for name in names[0])]
+        lines += ["Validating on:", *(f"  {name}" for name in names[1] or ["nothing"])]
+        report = "\n".join([*lines, "", *self.lines, ""])
+        write_whole(self.out / REPORT, lambda path: path.write_text(report, encoding="utf-8"))
+        known = json.dumps(self.known, indent=0)
+        write_whole(self.out / CHECKED, lambda path: path.write_text(known, encoding="utf-8"))
+
+
+def _by_folder(pairs: list[Pair]) -> dict[Path, int]:
+    counts: dict[Path, int] = {}
+    for pair in pairs:
+        counts[pair.root] = counts.get(pair.root, 0) + 1
+    return counts
