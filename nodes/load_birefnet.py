@@ -83,17 +83,20 @@ class LoadBiRefNet:
     def load(
         self, model: str, device: str = "auto", precision: str = "auto", compile: bool = False, patch_order="auto"
     ):
-        from ..birefnet_core.weights.load import load_model  # imports timm
+        from ..birefnet_core.weights.load import PatchOrderWarning, load_model  # imports timm
         from .managed import ManagedModel
 
         where = torch.device("cpu") if device == "cpu" else host.compute_device()
         dtype = PRECISIONS.get(precision) or host.compute_dtype(where)
         name = model if model == BUNDLED else find(model)
         with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
+            warnings.simplefilter("always", PatchOrderWarning)
             loaded = load_model(name, device="cpu", dtype=dtype, patch_order=patch_order)
         for warning in caught:
-            host.say(str(warning.message), logging.WARNING)
+            if warning.category is PatchOrderWarning:  # a wrong guess gives wrong pictures: say it on the node
+                host.say(str(warning.message), logging.WARNING)
+            else:
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         spec = loaded.spec
         facts = [
             spec.backbone,

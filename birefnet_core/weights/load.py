@@ -25,6 +25,10 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
+class PatchOrderWarning(UserWarning):
+    """Nothing tells a file's patch order, so that "2025" was assumed."""
+
+
 @dataclass(frozen=True)
 class Inspection:
     """What `inspect` found. `problem` is empty for a file that loads; else it is one sentence, and only the path is set
@@ -106,7 +110,7 @@ def load_model(
     if found.problem:
         raise WeightsError(f"{path}: {found.problem}")
     if found.patch_order_reason.startswith("undecided"):
-        warnings.warn(f"{path.name}: patch order {found.patch_order_reason}", stacklevel=2)
+        warnings.warn(f"{path.name}: patch order {found.patch_order_reason}", PatchOrderWarning, stacklevel=2)
     network = build_network(found.architecture, dropout=0.0, stochastic_depth=0.0)
     load_published(network, weights, found.spec.patch_order)
     network.eval().requires_grad_(False)

@@ -18,7 +18,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 PACK = "birefnet-suite"
 READY = "To see the GUI go to"
-PATIENCE_SECONDS = 600  # for a machine that is busy with other things; nothing is measured by it
+PATIENCE_SECONDS = 3600  # for a machine that is busy with other things; nothing is measured by it
 
 
 class Refused(AssertionError):
