@@ -1,0 +1,150 @@
+"""A run that is killed, interrupted or out of disk goes on as if nothing had happened."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from train import checkpoint
+from train.log import Log
+from train.result import MODEL
+from train.train import main
+
+ROOT = Path(__file__).parents[2]
+STEPS = 6
+# Dropout, averaged weights and strong augmentation all draw or remember something.
+RECIPE = """
+name = "resumed"
+epochs = 1.2
+precision = "fp32"
+model_size = 64
+validation_size = 64
+validation_pictures = 1
+validate_every = 3
+save_every = 1
+sheet_every = 6
+ema = 0.9
+warmup_steps = 2
+
+[architecture]
+backbone = "timm:test_efficientnet"
+block_channels = 8
+branch_channels = 8
+inward_channels = 4
+dropout = 0.5
+
+[augmentation]
+crop = 0.7
+rotate = 5.0
+colour = 0.5
+degrade = 0.5
+
+[[phases]]
+until = 1.0
+size = 64
+batch_size = 2
+"""
+
+
+def _arguments(tmp_path, discs, out, workers=1) -> list[str]:
+    recipe = tmp_path / "resumed.toml"
+    recipe.write_text(RECIPE)
+    where = ["--recipe", str(recipe), "--data", str(discs), "--out", str(tmp_path / out)]
+    return [*where, "--device", "cpu", "--threads", "1", "--workers", str(workers)]
+
+
+@pytest.fixture
+def uninterrupted(tmp_path, discs) -> dict:
+    """The last checkpoint of a run that nothing happened to."""
+    assert main(_arguments(tmp_path, discs, "whole")) == 0
+    return _last_checkpoint(tmp_path / "whole")
+
+
+def _last_checkpoint(out: Path) -> dict:
+    path = checkpoint.checkpoints(out)[-1]
+    assert path.name == f"step_{STEPS + 1:07d}.pt" and (out / MODEL).is_file()
+    return torch.load(path, weights_only=True)
+
+
+def _assert_equal(ours, theirs, where="") -> None:
+    if isinstance(ours, dict):
+        assert ours.keys() == theirs.keys(), where
+        for key in ours:
+            _assert_equal(ours[key], theirs[key], f"{where}.{key}")
+    else:
+        same = torch.equal(ours, theirs) if isinstance(ours, torch.Tensor) else ours == theirs
+        assert same, f"{where} differs"
+
+
+def test_killed_at_any_step_and_with_other_workers_the_weights_are_bit_identical(uninterrupted, tmp_path, discs):
+    command = [sys.executable, str(ROOT / "train" / "train.py"), *_arguments(tmp_path, discs, "parts", workers=3)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as run:
+        for line in run.stdout:
+            if line.startswith("3/"):
+                os.kill(run.pid, signal.SIGKILL)
+                break
+        run.stdout.read()
+    assert run.wait() == -signal.SIGKILL
+    assert not (tmp_path / "parts" / MODEL).exists()
+    kept = checkpoint.checkpoints(tmp_path / "parts")
+    assert 1 <= len(kept) <= 2 and kept[-1].name < f"step_{STEPS:07d}.pt"
+    (tmp_path / "parts" / ".step_0000004.123.pt").write_bytes(b"half a checkpoint")
+    assert main(_arguments(tmp_path, discs, "parts")) == 0
+    _assert_equal(uninterrupted, _last_checkpoint(tmp_path / "parts"))
+    assert not list((tmp_path / "parts").glob(".*"))
+    steps = [row.split(",")[0] for row in (tmp_path / "parts" / "log.csv").read_text().splitlines()[1:]]
+    assert steps == [row.split(",")[0] for row in (tmp_path / "whole" / "log.csv").read_text().splitlines()[1:]]
+
+
+def test_a_full_disk_is_reported_and_the_checkpoint_before_survives(uninterrupted, tmp_path, discs, capfd):
+    """The disk is full for this process: files may not grow beyond half a checkpoint."""
+    arguments = _arguments(tmp_path, discs, "parts")
+    assert main([*arguments, "--epochs", "0.2"]) == 0
+    (tmp_path / "parts" / MODEL).unlink()
+    before = checkpoint.checkpoints(tmp_path / "parts")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (before[-1].stat().st_size // 2, limits[1]))
+    try:
+        assert main([*arguments, "--reschedule"]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "could not be written" in capfd.readouterr().err
+    assert checkpoint.checkpoints(tmp_path / "parts") == before and not list((tmp_path / "parts").glob(".*.pt"))
+    torch.load(before[-1], weights_only=True)
+    assert main([*arguments, "--reschedule"]) == 0
+    _last_checkpoint(tmp_path / "parts")
+
+
+def test_a_run_refuses_other_data(uninterrupted, tmp_path, discs, pack_folder, capsys):
+    arguments = _arguments(tmp_path, discs, "whole")
+    assert main([*arguments, "--data", f"{discs}=2"]) == 2
+    message = capsys.readouterr().err
+    assert "another recipe" in message and "data: " in message
+    assert main([*arguments, "--micro-batch", "1", "--keep", "5"]) == 0, "what does not change the result may change"
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_early_stopping_finishes_the_run(tmp_path, discs, capsys):
+    extra = ["--set", "validate_every=1", "--set", "patience=2", "--set", "learning_rate=1e-30"]
+    extra += ["--set", "backbone_learning_rate=1e-30", "--set", "ema=0.0", "--set", "freeze_statistics=true"]
+    arguments = [*_arguments(tmp_path, discs, "early"), *extra, "--set", "architecture.dropout=0.0", "--epochs", "9"]
+    assert main(arguments) == 0
+    assert "stopping early" in capsys.readouterr().out
+    last = checkpoint.checkpoints(tmp_path / "early")[-1].name
+    assert last < "step_0000009.pt" and (tmp_path / "early" / MODEL).is_file()
+    assert main(arguments) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_rows_after_the_checkpoint_are_dropped(tmp_path):
+    log = Log(tmp_path, 0)
+    for step in range(1, 6):
+        log.row(step, loss=1.0)
+    Log(tmp_path, 3)
+    assert [row.split(",")[0] for row in (tmp_path / "log.csv").read_text().splitlines()] == ["step", "1", "2", "3"]
