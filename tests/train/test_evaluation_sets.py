@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from train.evaluation_sets import __main__ as command
-from train.evaluation_sets import e1
-from train.evaluation_sets.debian import find_package, read_files
+from train.evaluation_sets import composites, e1, e4
+from train.evaluation_sets.debian import find_package, list_files, read_files
 from train.evaluation_sets.paste import paste, resample
 from train.pictures import by_stem, read_image, read_matte
 
@@ -174,11 +174,65 @@ def test_e1_is_the_same_every_time(packages, tmp_path):
 
 
 def test_e1_is_built_whole_or_not_at_all(packages, tmp_path, monkeypatch):
-    monkeypatch.setattr(e1, "contact_sheet", lambda *_, **__: (_ for _ in ()).throw(OSError("No space left on device")))
+    monkeypatch.setattr(
+        composites, "contact_sheet", lambda *_, **__: (_ for _ in ()).throw(OSError("No space left on device"))
+    )
     before = set(tmp_path.iterdir())
     with pytest.raises(OSError, match="No space left"):
         build(packages, tmp_path / "E1", images=1)
     assert set(tmp_path.iterdir()) == before
+
+
+@pytest.fixture
+def game(tmp_path):
+    """A stand-in of the game's package: a bust that is cut off below, a whole beast, and a green landscape."""
+    folder = tmp_path / "game"
+    folder.mkdir()
+    bust, beast = np.zeros((100, 80, 4)), np.zeros((90, 90, 4))
+    bust[20:, 10:70] = (255, 0, 0, 255)
+    beast[10:60, 20:80] = (0, 0, 255, 255)
+    path = "usr/share/games/images"
+    files = {f"{path}/portraits/a/bust.png": png(bust), f"{path}/portraits/beast.png": png(beast)}
+    files |= {f"{path}/units/x.png": png(beast), f"{path}/story/1.png": png(np.full((600, 900, 3), (0, 200, 0)))}
+    write_deb(folder / "wesnoth-1.16-data_9.deb", files)
+    return folder
+
+
+def test_e4_shows_every_portrait_once_and_busts_on_the_lower_edge(game, tmp_path):
+    backgrounds = [composites.Background("wesnoth-1.16-data", "usr/share/games/images/story/1.png")]
+    e4.build(game, tmp_path / "E4", backgrounds=backgrounds)
+    mattes = {stem.split("_")[1]: read_matte(path) for stem, path in by_stem(tmp_path / "E4" / "gt").items()}
+    images = {stem.split("_")[1]: path for stem, path in by_stem(tmp_path / "E4" / "im").items()}
+    assert set(mattes) == {"bust", "beast"}
+    for stem, colour in (("bust", 0), ("beast", 2)):
+        image = np.asarray(read_image(images[stem])) / 255
+        np.testing.assert_allclose(image[..., colour], mattes[stem], atol=1.01 / 255)
+    assert (mattes["bust"][-1] == 1).sum() > 20
+
+
+def test_only_a_cut_out_cut_below_stands():
+    whole, cut = np.zeros((30, 30, 4), dtype=np.uint8), np.zeros((30, 30, 4), dtype=np.uint8)
+    whole[5:29, 5:25], cut[5:, 5:25] = 255, 255
+    whole[29, 14:16] = 255  # a foot
+    assert not composites._is_cut_below(Image.fromarray(whole))
+    assert composites._is_cut_below(Image.fromarray(cut))
+
+
+def test_e4_needs_a_package_with_portraits(tmp_path):
+    write_deb(tmp_path / "wesnoth-1.16-data_9.deb", {"usr/a.png": b""})
+    with pytest.raises(ValueError, match="has no images/portraits"):
+        e4.build(tmp_path, tmp_path / "E4")
+
+
+def test_the_files_of_a_package_are_listed(tmp_path):
+    files = {"usr/share/b": b"1", "usr/a": b""}
+    assert list_files(write_deb(tmp_path / "x_1.deb", files)) == list(files)
+
+
+def test_the_landscapes_of_e4_are_of_its_package():
+    backgrounds = composites.listed_backgrounds("e4_backgrounds.txt")
+    assert len(backgrounds) == len({background.path for background in backgrounds}) >= 12
+    assert {background.package for background in backgrounds} == {e4.PACKAGE}
 
 
 def test_e1_does_not_build_into_a_used_folder(packages, tmp_path):

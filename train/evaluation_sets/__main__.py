@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 import train.evaluation_sets
-from train.evaluation_sets import e1, small_subjects
+from train.evaluation_sets import e1, e4, small_subjects
 
-BUILDERS = {"E1": e1.build, "small": small_subjects.build}
+BUILDERS = {"E1": e1.build, "E4": e4.build, "small": small_subjects.build}
 
 
 def main(arguments: list[str] | None = None) -> None:

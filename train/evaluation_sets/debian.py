@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _HEADER = 60  # bytes: name 16, time 12, owner 6, group 6, mode 8, size 10, magic 2
@@ -28,19 +29,31 @@ def read_files(package: str | Path, wanted: Iterable[str]) -> dict[str, bytes]:
     """
     package, wanted = Path(package), set(wanted)
     found: dict[str, bytes] = {}
-    try:
-        with tarfile.open(fileobj=_data_member(package), mode="r|*") as archive:
-            for member in archive:
-                path = member.name.removeprefix("./")
-                if path in wanted and member.isfile():
-                    found[path] = archive.extractfile(member).read()
-                    if len(found) == len(wanted):
-                        break
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise ValueError(f"{package} is damaged ({error}): download it again") from None
+    with _archive(package) as archive:
+        for member in archive:
+            path = member.name.removeprefix("./")
+            if path in wanted and member.isfile():
+                found[path] = archive.extractfile(member).read()
+                if len(found) == len(wanted):
+                    break
     if missing := sorted(wanted - found.keys()):
         raise ValueError(f"{package} lacks {len(missing)} files of this set, such as {missing[0]}: another version?")
     return found
+
+
+def list_files(package: str | Path) -> list[str]:
+    """The paths of all files in a package. ValueError as of `read_files`."""
+    with _archive(Path(package)) as archive:
+        return [member.name.removeprefix("./") for member in archive if member.isfile()]
+
+
+@contextmanager
+def _archive(package: Path) -> Iterator[tarfile.TarFile]:
+    try:
+        with tarfile.open(fileobj=_data_member(package), mode="r|*") as archive:
+            yield archive
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ValueError(f"{package} is damaged ({error}): download it again") from None
 
 
 def _data_member(package: Path) -> io.BytesIO:

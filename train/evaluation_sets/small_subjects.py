@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from train.evaluation_sets import e1
+from train.evaluation_sets import composites, e1
 from train.evaluation_sets.paste import paste, resample
 from train.pictures import contact_sheet, save_picture, to_grey
 
@@ -45,8 +45,8 @@ def build(
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} already exists: name a new folder, or remove it first")
-    cutouts = e1._read_stamps(Path(packages), stamps if stamps is not None else e1.listed_stamps())
-    photographs = e1._read_backgrounds(
+    cutouts = e1.read_stamps(Path(packages), stamps if stamps is not None else e1.listed_stamps())
+    photographs = composites.read_backgrounds(
         Path(packages), backgrounds if backgrounds is not None else e1.listed_backgrounds()
     )
     photographs = {name: picture for name, picture in photographs.items() if _shapes(picture)}
@@ -76,7 +76,7 @@ def _shapes(photograph: Image.Image) -> list[tuple[int, int]]:
 
 def _write(folder: Path, stamps: dict[str, Image.Image], photographs: dict[str, Image.Image], kinds) -> str:
     draw = random.Random(SEED)
-    next_stamp, next_photograph = e1._endless(list(stamps), draw), e1._endless(list(photographs), draw)
+    next_stamp, next_photograph = composites.endless(list(stamps), draw), composites.endless(list(photographs), draw)
     fingerprint, rows, strips = hashlib.sha256(), [], []
     for index, kind in enumerate(kind for kind, count in kinds.items() for _ in range(count)):
         photograph = next(next_photograph)
