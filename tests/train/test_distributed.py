@@ -1,0 +1,132 @@
+"""Several processes train as one does, with micro-batches and without."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from train import checkpoint
+from train.result import MODEL
+from train.train import main
+
+ROOT = Path(__file__).parents[2]
+RECIPE = """
+name = "shared"
+steps = {steps}
+precision = "fp32"
+model_size = 64
+validation_size = 64
+validation_pictures = 3
+hold_out = 30
+validate_every = 10
+save_every = 5
+sheet_every = 100
+freeze_statistics = true
+learning_rate = 1e-3
+warmup_steps = 5
+
+[architecture]
+backbone = "timm:test_efficientnet"
+block_channels = 8
+branch_channels = 8
+inward_channels = 4
+dropout = 0.0
+
+[[phases]]
+until = 0.6
+size = 64
+batch_size = 4
+
+[[phases]]
+until = 1.0
+size = 64
+batch_size = 4
+losses = {{ bce = 0.0, ssim = 0.0, gradient = 0.0, mae = 30.0, iou_pictures = 2 }}
+"""
+
+
+@pytest.fixture
+def arguments(tmp_path, discs):
+    def build(out: str, *extra: str, steps: int = 20) -> list[str]:
+        recipe = tmp_path / f"shared{steps}.toml"
+        recipe.write_text(RECIPE.format(steps=steps))
+        where = ["--recipe", str(recipe), "--data", str(discs), "--out", str(tmp_path / out)]
+        return [*where, "--device", "cpu", "--threads", "1", "--workers", "1", *extra]
+
+    return build
+
+
+def _torchrun(arguments: list[str], processes: int = 2) -> subprocess.Popen:
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [sys.executable, *launcher, str(ROOT / "train" / "train.py"), *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, text=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def _run(arguments: list[str]) -> str:
+    with _torchrun(arguments) as run:
+        output = run.communicate()[0]
+    assert run.returncode == 0, output[-3000:]
+    return output
+
+
+def _losses(out: Path) -> list[float]:
+    with (out / "log.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
+
+
+def _weights(out: Path) -> dict[str, torch.Tensor]:
+    return torch.load(checkpoint.checkpoints(out)[-1], weights_only=True)["network"]
+
+
+def test_two_processes_and_micro_batches_give_the_losses_of_one_process(arguments, tmp_path):
+    assert main(arguments("one")) == 0
+    output = _run(arguments("two", "--micro-batch", "1"))
+    assert output.count("finished: ") == 1, "only the first process talks and writes"
+    assert main(arguments("parts", "--micro-batch", "2")) == 0
+    one = _losses(tmp_path / "one")
+    assert len(one) == 20 and one[0] > one[11]
+    for name in ("two", "parts"):
+        assert _losses(tmp_path / name) == pytest.approx(one, rel=1e-4)
+    ours, theirs = _weights(tmp_path / "two"), _weights(tmp_path / "one")
+    assert ours.keys() == theirs.keys()
+    assert (tmp_path / "two" / MODEL).is_file()
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(arguments, monkeypatch, capsys):
+    with _torchrun([*arguments("uneven", "--batch-size", "3")]) as run:
+        output = run.communicate()[0]
+    assert run.returncode != 0 and "batch_size 3 cannot be shared by 2 processes" in output
+
+
+@pytest.mark.slow
+def test_two_processes_resume_after_a_kill(arguments, tmp_path):
+    _run(arguments("whole"))
+    with _torchrun(arguments("killed")) as run:
+        for line in run.stdout:
+            if line.startswith("3/20"):
+                break
+        for line in run.stdout:  # validation at step 10, saved just after step 5
+            if line.startswith("step 10"):
+                os.kill(run.pid, signal.SIGTERM)
+                break
+        run.communicate()
+    assert not (tmp_path / "killed" / MODEL).exists()
+    _run(arguments("killed"))
+    whole, killed = _weights(tmp_path / "whole"), _weights(tmp_path / "killed")
+    assert all(torch.equal(value, killed[name]) for name, value in whole.items())
+
+
+@pytest.mark.slow
+def test_sharded_parameters_train_as_whole_ones_do(arguments, tmp_path):
+    """FSDP; and its checkpoint goes on in one process."""
+    assert main(arguments("one", steps=10)) == 0
+    _run(arguments("sharded", "--shard", "--recompute", steps=10))
+    assert _losses(tmp_path / "sharded") == pytest.approx(_losses(tmp_path / "one"), rel=1e-4)
+    assert main([*arguments("sharded"), "--steps", "12", "--reschedule"]) == 0
+    assert checkpoint.checkpoints(tmp_path / "sharded")[-1].name == "step_0000012.pt"
