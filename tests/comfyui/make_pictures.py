@@ -26,21 +26,22 @@ GREY, DARK = "#d8dde3", "#26304f"
 
 def main() -> None:
     pack = load_pack("birefnet_suite_pictures")
+
+    def run(name: str, *inputs, **options) -> tuple:
+        node = pack.NODE_CLASS_MAPPINGS[name]
+        return getattr(node(), node.FUNCTION)(*inputs, **options)
+
     photo = torch.from_numpy(np.asarray(Image.open(ROOT / "demo" / "photograph.jpg")) / np.float32(255))[None]
-    [model] = pack.NODE_CLASS_MAPPINGS["LoadBiRefNet"]().load("bundled", device="cpu")
-    mask, inverted = pack.NODE_CLASS_MAPPINGS["BiRefNetSegment"]().segment(model, photo)
-
-    def apply(**options) -> tuple[Tensor, ...]:
-        return pack.NODE_CLASS_MAPPINGS["BiRefNetApplyMask"]().apply(photo, mask, **options)
-
-    _, _, foreground, _ = apply()
+    [model] = run("LoadBiRefNet", "bundled", device="cpu")
+    mask, inverted = run("BiRefNetSegment", model, photo)
     over = {
-        name: foreground * mask[..., None] + behind * (1 - mask[..., None]) for name, behind in scenes(photo).items()
+        name: run("BiRefNetApplyMask", photo, mask, background="image", background_image=scene)[0]
+        for name, scene in scenes(photo).items()
     }
-    grey = apply(background="colour", colour=GREY)[0]
+    grey = run("BiRefNetApplyMask", photo, mask, background="colour", colour=GREY)[0]
     soft, hard = (
-        apply(background="colour", colour=DARK)[0],
-        apply(background="colour", colour=DARK, clean_foreground=False)[0],
+        run("BiRefNetApplyMask", photo, mask, background="colour", colour=DARK, clean_foreground=clean)[0]
+        for clean in (True, False)
     )
 
     docs, thumbnails = ROOT / "web" / "docs", ROOT / "workflows"

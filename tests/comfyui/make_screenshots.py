@@ -27,6 +27,7 @@ PHOTOGRAPH = ROOT / "demo" / "photograph.jpg"
 PICTURES = {"1-cut-out": "workflow-1", "2-new-background": "workflow-2"}
 MARGIN = 20
 COLOURS = 256
+NOISE_NEEDS_NO_MORE = {"KSampler": {2: 3}, "ImageScaleToTotalPixels": {1: 0.15}}  # steps, megapixels
 STAGE = """
 (margin) => {  // the canvas alone, all of the graph in it, one pixel of the graph a pixel of the screen
   const boxes = app.graph.groups.map(group => [...group.pos, ...group.size])
@@ -70,8 +71,8 @@ def take(server: Server, name: str) -> Image.Image:
     for node in workflow["nodes"]:
         if node["type"] == "LoadImage":
             node["widgets_values"][0] = PHOTOGRAPH.name
-        if node["type"] == "KSampler":
-            node["widgets_values"][2] = 3  # steps: noise needs no more
+        for widget, value in NOISE_NEEDS_NO_MORE.get(node["type"], {}).items():
+            node["widgets_values"][widget] = value
     with frontend(server, settings={"Comfy.Graph.CanvasInfo": False}) as page:
         if unknown := open_workflow(page, workflow, name):
             raise RuntimeError(f"unknown nodes: {unknown}")
