@@ -1,18 +1,18 @@
 """small: E1's photographed cut-outs small in large photographs, 100 images whose longer side is 1600-2000 pixels.
 
-A subject takes 5-20 % of the frame's sides. Of the images 76 show one subject, 8 two far from each other or not, 10 a
-subject that the frame cuts, 6 none at all: index.csv says which in its column `kind`, and so does each stem. For
-`--mode locate`, which looks at a small subject a second time.
+A subject takes 5-20 % of the frame's sides. Of the images 76 show one subject, 8 two, 10 one that the frame cuts, 6
+none at all: index.csv says which in its column `kind`, and so does each stem. To measure `--mode locate` on:
+
+    python -m train.evaluation_sets small --packages FOLDER --out small
+    python train/evaluate.py --model bundled --data small --mode whole
+    python train/evaluate.py --model bundled --data small --mode locate
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import os
 import random
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from train.evaluation_sets import composites, e1
+from train.evaluation_sets.composites import Background
 from train.evaluation_sets.paste import paste, resample
 from train.pictures import contact_sheet, save_picture, to_grey
 
@@ -37,31 +38,20 @@ def build(
     out: str | Path,
     *,
     stamps: Sequence[str] | None = None,
-    backgrounds: Sequence[e1.Background] | None = None,
+    backgrounds: Sequence[Background] | None = None,
     kinds: dict[str, int] = KINDS,
 ) -> str:
     """Build the set as e1.build does, from the same packages: whole or not at all, the same pixels every time. Returns
     their fingerprint. Photographs too small for a frame are left out."""
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} already exists: name a new folder, or remove it first")
+    composites.check_new(out)
     cutouts = e1.read_stamps(Path(packages), stamps if stamps is not None else e1.listed_stamps())
     photographs = composites.read_backgrounds(
         Path(packages), backgrounds if backgrounds is not None else e1.listed_backgrounds()
     )
     photographs = {name: picture for name, picture in photographs.items() if _shapes(picture)}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        fingerprint = _write(partial, cutouts, photographs, kinds)
-        partial.chmod(0o755)
-        if out.exists():
-            out.rmdir()
-        os.replace(partial, out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return fingerprint
+    if not photographs:
+        raise ValueError(f"none of the photographs can fill a frame of {LONGER_SIDE[1]} pixels")
+    return composites.build_whole(out, lambda folder: _write(folder, cutouts, photographs, kinds))
 
 
 def _shapes(photograph: Image.Image) -> list[tuple[int, int]]:
