@@ -106,7 +106,7 @@ class Row:
         images, alpha, labels = zip(*rows)
         device = images[0].device  # scenes may be composed on a GPU, pairs never are
         stacked = [torch.stack([tensor.to(device) for tensor in part]) for part in (images, alpha)]
-        return Batch(*stacked, None if labels[0] is None else torch.stack(labels))
+        return Batch(*stacked, None if any(label is None for label in labels) else torch.stack(labels))
 
 
 class Mixture(Row):
@@ -131,9 +131,8 @@ class Mixture(Row):
 
 def from_packs(recipe: Recipe, training: Pack, validation: Pack, device: torch.device | str = "cpu") -> Data:
     """A run on one cut-out pack, composed on `device`."""
-    scenes = _scenes(recipe, training, device)
     held = _scenes(recipe, validation, device, held_out=True)
-    return Data(scenes, Row([held], [recipe.validation_pictures or held.samples]))
+    return Data(_scenes(recipe, training, device), Row([held], [recipe.validation_pictures or held.samples]))
 
 
 def _scenes(recipe: Recipe, pack: Pack, device: torch.device | str, *, held_out: bool = False) -> SceneSource:
@@ -143,6 +142,27 @@ def _scenes(recipe: Recipe, pack: Pack, device: torch.device | str, *, held_out:
         style = replace(style, sources={name: share for name, share in style.sources.items() if name in present})
         seed = VALIDATION_SEED
     return SceneSource(Scenes(pack.to(device), style, seed=seed))
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What a root holds for training and for validation: two packs, or two lists of pairs."""
+
+    root: Root
+    packs: tuple[Pack, Pack] | None = None
+    pairs: tuple[list[Pair], list[Pair]] = ([], [])
+
+    def describe(self) -> str:
+        what = f"{len(self.pairs[0])} pairs"
+        if self.packs:
+            what = f"{len(self.packs[0].foregrounds)} cut-outs over {len(self.packs[0].backgrounds)} backgrounds"
+        often = "" if self.root.weight == 1 else f", drawn {self.root.weight:g} times an epoch"
+        return f"{_name(self.root.path)} ({what}{often})"
+
+    def fingerprint(self) -> str:
+        names = [picture.name for picture in self.packs[0].foregrounds] if self.packs else []
+        names += [pair.name for pair in self.pairs[0]]
+        return f"{self.describe()} {zlib.crc32(chr(10).join(names).encode()):08x}"
 
 
 def read_data(
@@ -164,51 +184,43 @@ def read_data(
         ValueError: a root holds nothing usable.
     """
     checker = _Checker(out, workers, main)
-    sources, held, counts, names, fingerprint = [], [], [], ([], []), []
-    found: list[tuple[Root, list[Pair], list[Pair]]] = []
+    contents = []
     for root in roots:
         if (root.path / "foregrounds").is_dir():
-            packs = read_pack(root.path, threads=workers)
-            sources.append(_scenes(recipe, packs[0], device))
-            if not validation:
-                held.append(_scenes(recipe, packs[1], device, held_out=True))
-                counts.append(recipe.validation_pictures or held[-1].samples)
-                names[1].append(f"{_name(root.path)}, composites of held-out cut-outs ({counts[-1]} pictures)")
-            contents = f"{sources[-1].samples} cut-outs over {len(packs[0].backgrounds)} backgrounds"
-            identity = sorted(picture.name for picture in packs[0].foregrounds)
+            contents.append(_Contents(root, packs=read_pack(root.path, threads=workers)))
         else:
-            pairs = checker.usable(root.path)
-            kept, out_of_it = split(pairs, 0 if validation else recipe.hold_out)
-            found.append((root, kept, out_of_it))
-            sources.append(None)
-            contents, identity = f"{len(kept)} pairs", [pair.name for pair in kept]
-        names[0].append(f"{_name(root.path)} ({contents}{_times(root.weight)})")
-        fingerprint.append(f"{names[0][-1]} {zlib.crc32(chr(10).join(identity).encode()):08x}")
-    classes = _classes([pair for _, pairs, _ in found for pair in pairs], recipe)
-    waiting = iter(found)
-    for number, source in enumerate(sources):
-        if source is None:
-            root, kept, out_of_it = next(waiting)
-            sources[number] = Pairs(
-                kept,
-                seed=recipe.seed + number,
-                augmentation=recipe.augmentation,
-                workers=workers,
-                classes=classes,
-            )
-            if out_of_it := _spread(out_of_it, recipe.validation_pictures):
-                held.append(Pairs(out_of_it, workers=workers))
-                counts.append(len(out_of_it))
-                names[1].append(f"{_name(root.path)}, held out by name ({counts[-1]} pairs)")
+            pairs = split(checker.usable(root.path), 0 if validation else recipe.hold_out)
+            contents.append(_Contents(root, pairs=pairs))
+    held, names_held = [], []
     for path in validation:
         pairs = _spread(checker.usable(path), recipe.validation_pictures)
-        held.append(Pairs(pairs, workers=workers))
-        counts.append(len(pairs))
-        names[1].append(f"{_name(path)} ({counts[-1]} pairs)")
+        held.append((Pairs(pairs, workers=workers), len(pairs)))
+        names_held.append(f"{_name(path)} ({len(pairs)} pairs)")
+    for each in contents if not validation else ():
+        if each.packs:
+            source = _scenes(recipe, each.packs[1], device, held_out=True)
+            held.append((source, recipe.validation_pictures or source.samples))
+            names_held.append(f"{_name(each.root.path)}, composites of held-out cut-outs ({held[-1][1]} pictures)")
+        elif pairs := _spread(each.pairs[1], recipe.validation_pictures):
+            held.append((Pairs(pairs, workers=workers), len(pairs)))
+            names_held.append(f"{_name(each.root.path)}, held out by name ({len(pairs)} pairs)")
+    names = ([each.describe() for each in contents], names_held)
     checker.write(names)
-    plain = len(roots) == 1 and roots[0].weight == 1
-    training = sources[0] if plain else Mixture(sources, [root.weight for root in roots], seed=recipe.seed)
-    return Data(training, Row(held, counts) if held else None, names, fingerprint)
+    training = _training_source(contents, recipe, workers, device)
+    return Data(training, Row(*zip(*held)) if held else None, names, [each.fingerprint() for each in contents])
+
+
+def _training_source(contents: list[_Contents], recipe: Recipe, workers: int, device: torch.device | str) -> Source:
+    classes = _classes([pair for each in contents for pair in each.pairs[0]], recipe)
+    options = {"augmentation": recipe.augmentation, "workers": workers, "classes": classes}
+    sources = [
+        _scenes(recipe, each.packs[0], device)
+        if each.packs
+        else Pairs(each.pairs[0], seed=recipe.seed + number, **options)
+        for number, each in enumerate(contents)
+    ]
+    weights = [each.root.weight for each in contents]
+    return sources[0] if weights == [1] else Mixture(sources, weights, seed=recipe.seed)
 
 
 def _spread(pairs: list[Pair], most: int) -> list[Pair]:
@@ -219,10 +231,6 @@ def _spread(pairs: list[Pair], most: int) -> list[Pair]:
 
 def _name(path: Path) -> str:
     return path.resolve().name
-
-
-def _times(weight: float) -> str:
-    return "" if weight == 1 else f", drawn {weight:g} times an epoch"
 
 
 def _classes(pairs: list[Pair], recipe: Recipe) -> list[str]:
