@@ -13,6 +13,7 @@ from importlib import import_module
 _HOMES = {
     "Architecture": ".network",
     "build_network": ".network",
+    "estimate_foreground": ".matting.foreground",
     "MattingModel": ".matting",
     "ModelSpec": ".weights.catalog",
     "inspect": ".weights.load",

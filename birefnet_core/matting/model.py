@@ -130,8 +130,7 @@ class MattingModel:
 
     def _network_input(self, images: Tensor, seen: tuple[int, int], weight: Tensor) -> Tensor:
         """images [n, H, W, 3|4] -> normalised [n, 3, h, w] in the network's dtype, on its device."""
-        rgb = images[..., :3].to(weight.device)
-        rgb = rgb.float() / 255 if rgb.dtype == torch.uint8 else rgb.float().clamp(0, 1)
+        rgb = unit(images[..., :3].to(weight.device))
         width, height = seen
         rgb = resize(rgb.permute(0, 3, 1, 2), (height, width))
         mean, std = (rgb.new_tensor(values).view(1, 3, 1, 1) for values in (self.spec.mean, self.spec.std))
@@ -152,6 +151,11 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
         return F.interpolate(images, **options)
     except NotImplementedError:  # not every backend has the antialiased kernel
         return F.interpolate(images.cpu(), **options).to(images.device)
+
+
+def unit(values: Tensor) -> Tensor:
+    """float32 0..1 from uint8 0..255 or from floating point, clamped to 0..1."""
+    return values.float() / 255 if values.dtype == torch.uint8 else values.float().clamp(0, 1)
 
 
 def check_images(images: Tensor) -> None:

@@ -1,0 +1,181 @@
+"""Mask tools: levels, grow and shrink, feather, holes, the largest piece; all on soft masks.
+
+Masks are floating point [B, H, W], 0..1, 1 = foreground, on any device. Nothing here changes its arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .model import resize
+
+SOLID = 0.5  # at and above this a pixel belongs to the subject, where a decision is needed
+FAINT = 0.5 / 255  # below this a pixel is black in 8 bits
+FILL_STEPS = 20
+COARSE_SIGMA = 4.0  # pixels; a blur wider than twice that is done at lower resolution
+
+
+def checked_masks(masks: Tensor) -> Tensor:
+    """Masks as [B, H, W] float32, clamped to 0..1. Takes [H, W], [B, H, W] and [B, 1, H, W], as nodes hand them around.
+
+    ValueError for other shapes, for masks that are not floating point, and for NaN, infinite values or values above 2.
+    """
+    if not isinstance(masks, Tensor):
+        raise ValueError(f"a mask must be a tensor [B, H, W], not {type(masks).__name__}")
+    shape = list(masks.shape)
+    if len(shape) not in (2, 3, 4) or (len(shape) == 4 and shape[1] != 1):
+        raise ValueError(f"a mask must be [B, H, W], not {shape}")
+    if 0 in shape:
+        raise ValueError(f"a mask must have at least one pixel a side, not {shape}")
+    if not masks.is_floating_point():
+        raise ValueError(f"a mask must be floating point 0..1, not {masks.dtype}")
+    masks = masks.reshape(-1, *shape[-2:]).float()
+    least, most = (value.item() for value in masks.aminmax())
+    if not (abs(least) < math.inf and abs(most) < math.inf):
+        raise ValueError("the mask has NaN or infinite values")
+    if most > 2:
+        raise ValueError(f"the mask goes up to {most:g}, which looks like 0..255: divide by 255")
+    return masks.clamp(0, 1)
+
+
+def fit(masks: Tensor, height: int, width: int) -> Tensor:
+    """masks [B, H, W] resized to [B, height, width], bilinear and antialiased; other aspects are stretched."""
+    return resize(masks[:, None], (height, width))[:, 0].clamp(0, 1)
+
+
+def levels(masks: Tensor, black: float = 0.0, white: float = 1.0) -> Tensor:
+    """Values up to black become 0, values from white become 1, what lies between is spread over 0..1.
+
+    Equal points make a hard mask: 1 above them. ValueError unless 0 <= black <= white <= 1.
+    """
+    if not 0 <= black <= white <= 1:
+        raise ValueError(
+            f"the black point must not be above the white point, both in 0..1, not {black:g} and {white:g}"
+        )
+    if black == white:
+        return (masks > black).to(masks.dtype)
+    return ((masks - black) / (white - black)).clamp(0, 1)
+
+
+def grow(masks: Tensor, pixels: int) -> Tensor:
+    """Dilate by a disc of this radius in pixels; negative: shrink (erode). Soft edges keep their profile.
+
+    What lies outside the frame takes no part: a subject that the frame cuts does not shrink away from its border.
+    """
+    if pixels < 0:
+        return 1 - grow(1 - masks, -pixels)
+    return _dilate(masks, pixels) if pixels else masks.clone()
+
+
+def _dilate(masks: Tensor, radius: int) -> Tensor:
+    """The disc row by row: the maximum over a horizontal run, then over the rows that have a run.
+
+    The maximum of a run is that of two shorter runs that cover it, of a power of two in length, so that a row costs
+    three passes whatever its length, and the disc 3 * radius instead of radius ** 2.
+    """
+    height, width = masks.shape[1:]
+    reach = min(radius, width - 1)
+    runs, length = F.pad(masks, (reach, reach)), 1  # runs[x] is the maximum of [x, x + length)
+    grown = torch.zeros_like(masks)
+    for row in reversed(range(min(radius, height - 1) + 1)):  # the short runs first
+        half = min(math.isqrt(radius * radius - row * row), reach)
+        while 2 * length <= 2 * half + 1:
+            runs, length = torch.maximum(runs[..., :-length], runs[..., length:]), 2 * length
+        left, right = reach - half, reach + half + 1 - length
+        run = torch.maximum(runs[..., left : left + width], runs[..., right : right + width])
+        for there, here in ((grown[:, row:], run[:, : height - row]), (grown[:, : height - row], run[:, row:])):
+            torch.maximum(there, here, out=there)
+    return grown
+
+
+def feather(masks: Tensor, pixels: float) -> Tensor:
+    """Soften the edge over about `pixels` to either side: a Gaussian blur of half that standard deviation.
+
+    Beyond the frame the border goes on, so that a subject which the frame cuts keeps its full alpha there.
+    ValueError when pixels is negative.
+    """
+    if not pixels >= 0:
+        raise ValueError(f"feather must be 0 or more pixels, not {pixels:g}")
+    if pixels == 0:
+        return masks.clone()
+    return _blur(masks[:, None], pixels / 2)[:, 0].clamp(0, 1)
+
+
+def _blur(maps: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur of [N, 1, H, W]; a wide one at reduced resolution, where it is as good and far cheaper."""
+    reduce = int(min(sigma / COARSE_SIGMA, *maps.shape[2:]))
+    if reduce > 1:
+        height, width = maps.shape[2:]
+        padding = (0, -width % reduce, 0, -height % reduce)
+        small = F.avg_pool2d(F.pad(maps, padding, mode="replicate"), reduce)
+        # What averaging and the way back blur by themselves: a box's variance and a triangle's
+        rest = math.sqrt(sigma**2 - (reduce**2 - 1) / 12 - (reduce**2) / 6)
+        large = F.interpolate(_blur(small, rest / reduce), scale_factor=reduce, mode="bilinear", align_corners=False)
+        return large[:, :, :height, :width]
+    radius = math.ceil(3 * sigma)
+    offsets = torch.arange(-radius, radius + 1, device=maps.device, dtype=maps.dtype)
+    window = torch.exp(-(offsets**2) / (2 * sigma**2))
+    window /= window.sum()
+    maps = F.conv2d(F.pad(maps, (radius, radius, 0, 0), mode="replicate"), window[None, None, None])
+    return F.conv2d(F.pad(maps, (0, 0, radius, radius), mode="replicate"), window[None, None, :, None])
+
+
+def fill_holes(masks: Tensor) -> Tensor:
+    """Raise what is enclosed to what encloses it: a pixel becomes as opaque as the weakest place of the strongest ring
+    around it, in steps of 1 / FILL_STEPS. Edges towards the outside stay as soft as they are.
+
+    What the frame cuts off is not enclosed. Rings count where their pixels touch by a side or a corner.
+    """
+    return _each(masks, _filled)
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    from scipy.ndimage import binary_fill_holes
+
+    filled = mask.copy()
+    for step in range(1, FILL_STEPS + 1):
+        level = step / FILL_STEPS
+        solid = mask >= level - FAINT
+        if not solid.any():
+            break
+        inside = binary_fill_holes(solid) & ~solid
+        filled[inside] = np.maximum(filled[inside], level)
+    return filled
+
+
+def keep_largest(masks: Tensor) -> Tensor:
+    """Keep the largest piece of each mask and set the others to 0.
+
+    Pieces are told apart where the mask is at least SOLID (or half its maximum, if that is lower) and touch by a side
+    or a corner; the largest has the largest sum. It keeps its soft edge: all that is connected with it and nearer to it
+    than to any other piece.
+    """
+    return _each(masks, _largest)
+
+
+def _largest(mask: np.ndarray) -> np.ndarray:
+    from scipy.ndimage import distance_transform_edt, label, sum_labels
+
+    touching = np.ones((3, 3))
+    pieces, count = label(mask >= max(min(SOLID, mask.max() / 2), FAINT), touching)
+    if not count:
+        return mask
+    largest = 1 + int(np.argmax(sum_labels(mask, pieces, range(1, count + 1))))
+    seen, _ = label(mask > FAINT, touching)
+    kept = np.isin(seen, np.unique(seen[pieces == largest]))
+    if (pieces[kept] > 0).sum() > (pieces == largest).sum():  # a soft bridge to another piece
+        nearest = distance_transform_edt(pieces == 0, return_distances=False, return_indices=True)
+        kept &= pieces[tuple(nearest)] == largest
+    return np.where(kept, mask, 0)
+
+
+def _each(masks: Tensor, function: Callable[[np.ndarray], np.ndarray]) -> Tensor:
+    """Apply a function of float32 arrays [H, W] to each mask, on the CPU."""
+    results = [torch.from_numpy(function(mask)) for mask in masks.float().cpu().numpy()]
+    return torch.stack(results).to(masks) if results else masks.clone()

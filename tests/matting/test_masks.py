@@ -1,0 +1,171 @@
+"""Mask tools against scipy's own morphology and by what they must keep."""
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import torch
+
+from birefnet_core.matting import masks
+
+
+@pytest.fixture
+def noise():
+    torch.manual_seed(0)
+    return torch.rand(2, 23, 31) ** 4
+
+
+def drawn(text: str) -> torch.Tensor:
+    """Digits are tenths, "#" is 1, "." is 0."""
+    rows = [["." if c == " " else c for c in row] for row in text.split()]
+    return torch.tensor([[1.0 if c == "#" else 0.0 if c == "." else int(c) / 10 for c in row] for row in rows])[None]
+
+
+def disc(radius: int) -> np.ndarray:
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    return x * x + y * y <= radius * radius
+
+
+@pytest.mark.parametrize("radius", [1, 2, 5, 12, 40])
+def test_grow_and_shrink_are_those_of_a_disc(noise, radius):
+    before = noise.clone()
+    options = {"footprint": disc(radius), "mode": "constant"}
+    for mask, grown, shrunk in zip(noise.numpy(), masks.grow(noise, radius), masks.grow(noise, -radius)):
+        np.testing.assert_array_equal(grown, scipy.ndimage.maximum_filter(mask, cval=0, **options))
+        np.testing.assert_allclose(shrunk, scipy.ndimage.minimum_filter(mask, cval=1, **options), atol=1e-6)
+    assert torch.equal(noise, before)
+
+
+def test_growing_by_nothing_is_a_copy(noise):
+    same = masks.grow(noise, 0)
+    assert torch.equal(same, noise) and same.data_ptr() != noise.data_ptr()
+
+
+def test_a_subject_at_the_border_does_not_shrink_from_it():
+    mask = torch.zeros(1, 20, 20)
+    mask[:, 8:, 5:15] = 1
+    shrunk = masks.grow(mask, -2)
+    assert torch.equal(shrunk[0, -1], torch.tensor([0.0] * 7 + [1.0] * 6 + [0.0] * 7))
+
+
+@pytest.mark.parametrize("pixels", [1, 4, 20, 60])
+def test_feather_is_a_gaussian(pixels):
+    mask = torch.zeros(1, 150, 210)
+    mask[:, 60:, 80:] = 1
+    expected = scipy.ndimage.gaussian_filter(mask[0].numpy(), pixels / 2, mode="nearest")
+    np.testing.assert_allclose(masks.feather(mask, pixels)[0], expected, atol=0.015)
+    # as wide as it says: nearly nothing is left that many pixels away
+    row = masks.feather(mask, pixels)[0, 149]
+    assert row[80 - pixels - 1] < 0.03
+    if pixels < 60:
+        assert row[80 + pixels] > 0.97
+
+
+def test_feather_keeps_what_the_frame_cuts_opaque():
+    assert masks.feather(torch.ones(1, 9, 13), 300).min() > 0.9999
+    assert torch.equal(masks.feather(torch.zeros(1, 9, 13), 5), torch.zeros(1, 9, 13))
+    for shape in [(1, 1, 1), (2, 1, 40), (1, 50, 1)]:
+        assert masks.feather(torch.rand(shape), 30).shape == shape
+    with pytest.raises(ValueError, match=r"feather must be 0 or more pixels, not -1"):
+        masks.feather(torch.zeros(1, 2, 2), -1)
+
+
+def test_levels():
+    mask = torch.tensor([[[0.0, 0.2, 0.5, 0.8, 1.0]]])
+    torch.testing.assert_close(masks.levels(mask, 0.2, 0.8), torch.tensor([[[0.0, 0.0, 0.5, 1.0, 1.0]]]))
+    assert torch.equal(masks.levels(mask, 0.5, 0.5), torch.tensor([[[0.0, 0.0, 0.0, 1.0, 1.0]]]))
+    assert torch.equal(masks.levels(mask), mask)
+    for points in [(0.6, 0.5), (-0.1, 1), (0, 1.1)]:
+        with pytest.raises(ValueError, match="black point must not be above the white point"):
+            masks.levels(mask, *points)
+
+
+def test_holes_are_filled_and_edges_stay():
+    mask = drawn(
+        """
+        .........#
+        .5####5..#
+        .5#..#5.##
+        .5#.4#5...
+        .5####5.##
+        .........#
+        """
+    )
+    before = mask.clone()
+    filled = masks.fill_holes(mask)
+    assert filled[0, 2:4, 3:5].eq(1).all()
+    inside = torch.zeros_like(mask, dtype=torch.bool)
+    inside[0, 2:4, 3:5] = True
+    assert torch.equal(filled[~inside], mask[~inside])
+    assert torch.equal(mask, before)
+
+
+def test_a_soft_ring_fills_as_far_as_it_is_closed():
+    mask = drawn("...... .####. .#..6. .####. ......")
+    filled = masks.fill_holes(mask)
+    torch.testing.assert_close(filled[0, 2], torch.tensor([0.0, 1.0, 0.6, 0.6, 0.6, 0.0]))
+
+
+def test_the_largest_piece_keeps_its_soft_edge():
+    mask = drawn(
+        """
+        ...........
+        .1353...##.
+        .38#83..##.
+        .3###3.....
+        .13331...4.
+        """
+    )
+    kept = masks.keep_largest(mask)
+    expected = mask.clone()
+    expected[..., 7:] = 0
+    assert torch.equal(kept, expected)
+    assert mask[0, 1, 8] == 1
+
+
+def test_pieces_that_a_soft_bridge_joins_are_parted():
+    mask = drawn("......... .####.... .####22## .####22## .........")
+    kept = masks.keep_largest(mask)
+    assert torch.equal(kept[0, 2], torch.tensor([0, 1, 1, 1, 1, 0.2, 0, 0, 0]))
+
+
+@pytest.mark.parametrize("tool", [masks.keep_largest, masks.fill_holes])
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("shape", [(1, 5, 7), (2, 1, 1), (1, 1, 9)])
+def test_even_masks_stay(tool, value, shape):
+    mask = torch.full(shape, value)
+    assert torch.equal(tool(mask), mask)
+
+
+def test_fit():
+    mask = torch.rand(2, 8, 6)
+    assert torch.equal(masks.fit(mask, 8, 6), mask)
+    assert masks.fit(mask, 31, 1).shape == (2, 31, 1)
+    torch.testing.assert_close(
+        masks.fit(mask, 4, 3), mask.unfold(1, 2, 2).unfold(2, 2, 2).mean((3, 4)), atol=0.2, rtol=0
+    )
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (1, 4, 5), (3, 1, 4, 5)])
+def test_shapes_that_nodes_hand_around(shape):
+    given = torch.rand(shape, dtype=torch.float16) * 1.2
+    found = masks.checked_masks(given)
+    assert found.shape == (given.numel() // 20, 4, 5) and found.dtype == torch.float32
+    torch.testing.assert_close(found, given.float().clamp(0, 1).view(-1, 4, 5))
+    assert given.max() > 1
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (torch.zeros(1, 2, 3, 4), r"a mask must be \[B, H, W\], not \[1, 2, 3, 4\]"),
+        (torch.zeros(5), r"a mask must be \[B, H, W\], not \[5\]"),
+        (torch.zeros(1, 0, 3), r"at least one pixel a side, not \[1, 0, 3\]"),
+        (torch.zeros(1, 2, 3).int(), r"floating point 0..1, not torch.int32"),
+        (torch.full((1, 2, 3), torch.nan), r"the mask has NaN or infinite values"),
+        (torch.full((1, 2, 3), 255.0), r"the mask goes up to 255"),
+        (None, r"a mask must be a tensor \[B, H, W\], not NoneType"),
+    ],
+)
+def test_wrong_masks(mask, message):
+    with pytest.raises(ValueError, match=message):
+        masks.checked_masks(mask)
