@@ -1,0 +1,97 @@
+"""What saves memory changes no result: recomputed activations, single pictures, fp16 with its scaler."""
+
+import pytest
+import torch
+
+import birefnet_core as bc
+from train import loop, sources
+from train.losses import LossWeights, training_loss
+from train.pairs import Pairs, find_pairs
+from train.recipe import read_recipe
+from train.recompute import recompute_, units
+from train.train import recipe_path
+from train.validate import normalise
+
+NARROW = {"block_channels": 8, "branch_channels": 8, "inward_channels": 4}
+
+
+@pytest.mark.parametrize("backbone", ["swin_v1_t", "pvt_v2_b0", "timm:test_efficientnet"])
+def test_recomputing_gives_the_same_gradients_and_statistics(backbone, discs):
+    batch = Pairs(find_pairs(discs).pairs).batch(range(2), (64, 64))
+    results = []
+    for recomputed in (False, True):
+        torch.manual_seed(0)
+        network = bc.build_network(backbone, dropout=0.5, **NARROW)
+        if recomputed:
+            before = list(network.state_dict())
+            recompute_(network)
+            assert list(network.state_dict()) == before
+        torch.manual_seed(1)
+        loss, _ = training_loss(network(normalise(batch.images)), batch.alpha, LossWeights())
+        loss.backward()
+        results.append((network, loss))
+    (plain, loss), (recomputed, same) = results
+    assert torch.equal(loss, same)
+    for ours, theirs in zip(plain.parameters(), recomputed.parameters()):
+        torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-6, rtol=1e-4)
+    for ours, theirs in zip(plain.buffers(), recomputed.buffers()):
+        assert torch.equal(ours, theirs)
+    assert len(units(plain)) > 5
+
+
+@pytest.fixture
+def training(discs, tmp_path):
+    def build(**changes) -> loop.Training:
+        tiny = {f"architecture.{name}": value for name, value in NARROW.items()}
+        tiny |= {"architecture.backbone": "timm:test_efficientnet", "size": 64, "batch_size": 4, "steps": 50}
+        recipe = read_recipe(recipe_path("general"), overrides=tiny | changes)
+        data = sources.read_data([sources.Root(discs)], [], recipe, out=tmp_path)
+        return loop.Training(recipe, data, loop.Options(tmp_path / "run"))
+
+    return build
+
+
+def test_single_pictures_keep_batch_norm_and_its_keys(training):
+    run = training(micro_batch=1, precision="fp32")
+    keys = list(run.network.state_dict())
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    run._train_step(run._draw(0))
+    after = run.network.state_dict()
+    assert list(after) == keys and any("norm.running_mean" in key for key in keys)
+    assert all(torch.equal(after[key], before[key]) for key in keys if "running" in key)
+    assert any(not torch.equal(after[key], before[key]) for key in keys if key.endswith("weight"))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_steps_are_finite(precision, training, monkeypatch):
+    monkeypatch.setitem(loop.AUTOCAST, "fp16", None)  # on a CPU fp16 takes minutes; its scaler is what can go wrong
+    run = training(precision=precision)
+    before = [parameter.detach().clone() for parameter in run.network.parameters()]
+    for step in range(3):
+        run._train_step(run._draw(step))
+    assert run.skipped == 0 and run.scaler.is_enabled() == (precision == "fp16")
+    assert any(not torch.equal(a, b) for a, b in zip(before, run.network.parameters()))
+    assert all(parameter.isfinite().all() for parameter in run.network.parameters())
+
+
+def test_gradients_too_large_for_fp16_scale_down_and_are_no_fault(training, monkeypatch):
+    monkeypatch.setitem(loop.AUTOCAST, "fp16", None)
+    run = training(precision="fp16")
+    run.scaler = torch.amp.GradScaler("cpu", init_scale=1e38)
+    before = [parameter.detach().clone() for parameter in run.network.parameters()]
+    run._train_step(run._draw(0))
+    assert run.skipped == 0 and run.scaler.get_scale() < 1e38
+    assert all(torch.equal(a, b) for a, b in zip(before, run.network.parameters()))
+
+
+def test_running_out_of_memory_says_what_to_lower(training, monkeypatch):
+    run = training()
+
+    def fail(batch):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(run, "_train_step", fail)
+    with pytest.raises(
+        loop.TrainingError, match=r"Out of memory with 4 pictures at a time .*--micro-batch.*--recompute"
+    ):
+        run.run()
