@@ -1,0 +1,77 @@
+"""E2 and E3: renders of models that training never saw, on photographs that training never saw, with exact mattes.
+
+E2 shows solid things (furniture, tools, a car, two people), E3 thin ones and leaves (plants, a swing, a racket, glass
+tables): train/renders/held_out.txt. The photographs are those of E1. The maple, the bicycles and the railings of the
+package are in the training pack and therefore not here. `lemur` may name a folder with lemur.png and lemur_alpha.png,
+the one real photograph with a fur matte (CC0, from the pymatting project's repository): E3 then has it too.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from train.evaluation_sets import composites, e1
+from train.pictures import read_matte, save_picture, to_grey
+from train.renders.lights import unpack_lights
+from train.renders.models import held_out, unpacked
+from train.renders.render import Job, Quality, render_all
+from train.scoring import processes_for
+
+VIEWS = {"E2": (0, 1, 2), "E3": (0, 1, 2, 3, 4, 5)}
+SEEDS = {"E2": 2025, "E3": 2026}
+QUALITY = Quality(size=512, samples=16)
+
+
+def build_e2(packages: str | Path, out: str | Path, *, quality: Quality = QUALITY) -> str:
+    """Build E2 from the packages into the new folder `out`, as e1.build does; needs bpy."""
+    return build("E2", packages, out, quality=quality)
+
+
+def build_e3(packages: str | Path, out: str | Path, *, lemur: Path | None = None, quality: Quality = QUALITY) -> str:
+    """Build E3 likewise, with the lemur where `lemur` names its folder."""
+    return build("E3", packages, out, lemur=lemur, quality=quality)
+
+
+def build(name: str, packages: str | Path, out: str | Path, *, lemur: Path | None = None, quality: Quality) -> str:
+    """One image a render. ValueError or FileNotFoundError name what is wrong with a package, `lemur` or `out`."""
+    packages = Path(packages)
+    composites.check_new(out)
+    photographs = composites.read_backgrounds(packages, e1.listed_backgrounds())
+    beside = [_rgb(lemur / "lemur.png"), to_grey(read_matte(lemur / "lemur_alpha.png"))] if lemur else []
+    with tempfile.TemporaryDirectory() as temporary:
+        renders = render_held_out(name, packages, Path(temporary), quality)
+
+        def write(folder: Path) -> str:
+            fingerprint = composites.write_composites(
+                folder, renders, photographs, images=len(renders), seed=SEEDS[name]
+            )
+            for picture, kind in zip(beside, ("im", "gt")):
+                save_picture(picture, folder / kind / "lemur.png")
+            return fingerprint
+
+        return composites.build_whole(out, write)
+
+
+def _rgb(path: Path) -> Image.Image:
+    try:
+        return Image.open(path).convert("RGB")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read as a picture: {error}") from None
+
+
+def render_held_out(name: str, packages: Path, folder: Path, quality: Quality) -> dict[str, Image.Image]:
+    """The renders of a set's models by "catalogue/model_view". ValueError when a model is not in the package."""
+    (folder / "lights").mkdir()
+    lights = tuple(unpack_lights(packages, folder / "lights"))
+    wanted = {key for key, which in held_out().items() if which == name}
+    with unpacked(packages) as models:
+        chosen = [model for model in models if (model.catalogue, model.name) in wanted]
+        if missing := wanted - {(model.catalogue, model.name) for model in chosen}:
+            raise ValueError(f"the package lacks {len(missing)} models of {name}, such as {'/'.join(min(missing))}")
+        jobs = [Job(model, VIEWS[name], folder / "renders", lights, quality) for model in chosen]
+        render_all(jobs, processes=processes_for(8 * len(jobs)))
+    found = sorted((folder / "renders").glob("*/*.webp"))
+    return {f"{path.parent.name}/{path.stem}": Image.open(path).convert("RGBA") for path in found}

