@@ -1,13 +1,16 @@
 """The nodes. Importing them reads no weights, opens no connection, and imports neither timm nor huggingface_hub."""
 
+from .apply_mask import ApplyMask
 from .load_birefnet import LoadBiRefNet
 from .segment import Segment
 
 NODE_CLASS_MAPPINGS = {
     "LoadBiRefNet": LoadBiRefNet,
     "BiRefNetSegment": Segment,
+    "BiRefNetApplyMask": ApplyMask,
 }
 NODE_DISPLAY_NAME_MAPPINGS = {
     "LoadBiRefNet": "Load BiRefNet",
     "BiRefNetSegment": "Segment (BiRefNet)",
+    "BiRefNetApplyMask": "Apply Mask (BiRefNet)",
 }
