@@ -11,8 +11,9 @@ then, from the repository root, with the python of train/renders/__init__.py:
     renderer/bin/python -m train.training_pack --packages FOLDER --out PACK
 
 PACK gets foregrounds/<source>/<name>_<view>.webp (RGBA, straight alpha) and backgrounds/<source>/<name>.webp, which is
-what `train/train.py --data PACK` takes. The same command goes on where it was stopped. The renders take hours: about
-3 s of one processor each. Models in train/renders/held_out.txt are left out, for E2 and E3 to measure with.
+what `train/train.py --data PACK` takes. The same command goes on where it was stopped. The renders take hours: 6 to
+9 s of one busy processor each, as measured. Models in train/renders/held_out.txt are left out, for E2 and E3 to measure
+with.
 """
 
 from __future__ import annotations
