@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from .matting.compose import over
+
 ROOT = Path(__file__).parents[1]
 PHOTOGRAPH = ROOT / "demo" / "photograph.jpg"
 CHECKER = 16  # pixels a square
@@ -20,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write alpha, cut-out and a side-by-side picture into args.out and say where they are. Returns 0."""
     from .matting import images
+    from .matting.foreground import estimate_foreground
     from .weights.load import load_model
 
     start = time.perf_counter()
@@ -27,13 +30,14 @@ def run(args: argparse.Namespace) -> int:
     picture = images.read(PHOTOGRAPH)
     loaded = time.perf_counter()
     alpha = model.predict(picture.pixels[None])[0]
+    colours = estimate_foreground(picture.pixels[None], alpha[None])[0]
     matted = time.perf_counter()
 
     args.out.mkdir(parents=True, exist_ok=True)
     paths = {kind: args.out / f"{PHOTOGRAPH.stem}_{kind}.png" for kind in ("alpha", "cutout", "side-by-side")}
     images.write_alpha(paths["alpha"], alpha, overwrite=True)
-    images.write_cutout(paths["cutout"], picture.pixels, alpha, overwrite=True)
-    sheet = side_by_side(picture.pixels, alpha)
+    images.write_cutout(paths["cutout"], colours, alpha, overwrite=True)
+    sheet = side_by_side(picture.pixels, colours, alpha)
     images.write_composite(paths["side-by-side"], sheet, torch.ones(sheet.shape[:2]), "white", overwrite=True)
 
     height, width = alpha.shape
@@ -45,9 +49,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def side_by_side(pixels: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
-    """Photograph, alpha and cut-out on a checkerboard. pixels [H,W,3], alpha [H,W], 0..1 -> [H,3*W,3]."""
+def side_by_side(pixels: torch.Tensor, colours: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+    """Photograph, alpha and cut-out on a checkerboard. Photograph and foreground colours [H,W,3], alpha [H,W], all 0..1
+    -> [H,3*W,3]."""
     rows, columns = (torch.arange(side) // CHECKER for side in alpha.shape)
     board = 0.7 + 0.2 * ((rows[:, None] + columns) % 2)[..., None]
-    matte = alpha[..., None]
-    return torch.cat((pixels, matte.expand_as(pixels), pixels * matte + board * (1 - matte)), dim=1)
+    cutout = over(colours, alpha, board.expand_as(pixels))
+    return torch.cat((pixels, alpha[..., None].expand_as(pixels), cutout), dim=1)

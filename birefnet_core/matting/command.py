@@ -9,10 +9,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import ImageColor
 from tqdm import tqdm
 
-from . import images
+from . import compose, images
+from .foreground import estimate_foreground
 from .model import MODES, MattingModel
 from .size import checked, fit_inside, network_size
 
@@ -44,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--depth", type=int, choices=(8, 16), default=8, help="bits of the alpha picture (default: 8)")
     parser.add_argument("--invert", action="store_true", help="keep the background instead of the foreground")
+    parser.add_argument(
+        "--clean-foreground",
+        action=argparse.BooleanOptionalAction,
+        help="take the old background's colour out of soft edges (default: for pictures yes, for clips no)",
+    )
     parser.add_argument("--model", default="bundled", help="bundled, a published name or a file (default: bundled)")
     parser.add_argument("--models-dir", type=Path, help="where downloaded models are (default: models/ in the pack)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, ... (default: auto)")
@@ -65,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def parse_colour(text: str) -> str:
     try:
-        ImageColor.getcolor(text, "RGB")
+        compose.parse_colour(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no colour: give '#rrggbb' or a name such as white") from error
     return text
@@ -110,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
         background=args.background or "white",
         depth=args.depth,
         invert=args.invert,
+        clean_foreground=args.clean_foreground is not False,
         overwrite=args.overwrite,
     )
     print(f"{len(jobs) - failed} of {len(jobs)} pictures matted into {args.out}")
@@ -212,13 +218,15 @@ def matte_file(
     background: str = "white",
     depth: int = 8,
     invert: bool = False,
+    clean_foreground: bool = True,
     overwrite: bool = False,
 ) -> None:
     """Read, matte and write one picture. What was transparent in the file is transparent in its mattes.
 
     size, mode: as of MattingModel.predict; with keep_aspect, size is the box inside which the picture's aspect is
-    fitted. background: of a composite. depth: bits of an alpha picture. invert: keep the background. overwrite: replace
-    existing outputs.
+    fitted. background: of a composite. depth: bits of an alpha picture. invert: keep the background.
+    clean_foreground: take the old background's colour out of the soft edges of cut-outs and composites. overwrite:
+    replace existing outputs.
     """
     for path in job.outputs.values():
         images.refuse_existing(path, overwrite)
@@ -231,12 +239,15 @@ def matte_file(
         alpha = 1 - alpha
     if picture.alpha is not None:
         alpha = alpha * picture.alpha
+    pixels = picture.pixels
+    if clean_foreground and job.outputs.keys() - {"alpha"}:
+        pixels = estimate_foreground(pixels[None], alpha[None])[0]
     saving = {"icc_profile": picture.icc_profile, "overwrite": overwrite}
     for kind, path in job.outputs.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         if kind == "alpha":
             images.write_alpha(path, alpha, depth=depth, overwrite=overwrite)
         elif kind == "cutout":
-            images.write_cutout(path, picture.pixels, alpha, **saving)
+            images.write_cutout(path, pixels, alpha, **saving)
         else:
-            images.write_composite(path, picture.pixels, alpha, background, **saving)
+            images.write_composite(path, pixels, alpha, background, **saving)

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageColor, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
+
+from .compose import over, parse_colour
 
 # Pillow's name of each format we read, and the suffixes by which a folder's pictures are found. A closed list: among
 # Pillow's other readers are some that start programs (EPS).
@@ -197,11 +199,10 @@ def write_composite(
 ) -> None:
     """Write pixels [H, W, 3] over a colour through alpha [H, W], all 0..1, as PNG, JPEG or WebP by suffix.
 
-    colour: "#rrggbb" or a CSS name, in the picture's own colour space. Blended in encoded values, as editors do.
+    colour: as of compose.parse_colour, in the picture's own colour space.
     ValueError for an unknown colour, other errors as in write.
     """
-    background = torch.tensor(ImageColor.getcolor(colour, "RGB"), dtype=torch.float32, device=pixels.device) / 255
-    blended = torch.lerp(background, pixels, alpha[..., None])
+    blended = over(pixels, alpha, parse_colour(colour))
     write(path, Image.fromarray(_integers(blended)), "composite", icc_profile=icc_profile, overwrite=overwrite)
 
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from birefnet_core.command import main
 from birefnet_core.matting import MattingModel, command
+from birefnet_core.matting.foreground import estimate_foreground
 from birefnet_core.matting.images import read
 from birefnet_core.weights.load import load_model, save_model
 
@@ -59,7 +60,7 @@ def files(folder):
 
 
 def test_one_file_to_one_file(matte, model, folder, tmp_path):
-    assert matte(folder / "a.jpg", "-o", tmp_path / "deep" / "x.png") == 0
+    assert matte(folder / "a.jpg", "-o", tmp_path / "deep" / "x.png", "--no-clean-foreground") == 0
     source, cutout = read(folder / "a.jpg"), read(tmp_path / "deep" / "x.png")
     assert torch.equal(cutout.pixels, source.pixels)
     torch.testing.assert_close(cutout.alpha, model.predict(source.pixels[None])[0], atol=0.51 / 255, rtol=0)
@@ -124,13 +125,26 @@ def test_folders_go_deeper_when_asked(matte, folder, tmp_path):
 def test_several_kinds_of_output(matte, model, folder, tmp_path):
     out = tmp_path / "out"
     kinds = ["--output", "alpha", "--output", "cutout", "--depth", "16", "--background", "#00ff00"]
-    assert matte(folder / "a.jpg", "-o", out, *kinds) == 0
+    assert matte(folder / "a.jpg", "-o", out, *kinds, "--no-clean-foreground") == 0
     assert files(out) == ["a_alpha.png", "a_composite.png", "a_cutout.png"]
     source = read(folder / "a.jpg").pixels
     alpha = model.predict(source[None])[0]
     torch.testing.assert_close(read(out / "a_alpha.png").pixels[..., 0], alpha, atol=1e-5, rtol=0)
     composite = source * alpha[..., None] + torch.tensor([0.0, 1.0, 0.0]) * (1 - alpha[..., None])
     torch.testing.assert_close(read(out / "a_composite.png").pixels, composite, atol=0.51 / 255, rtol=0)
+
+
+def test_soft_edges_lose_the_old_background(matte, model, folder, tmp_path):
+    kinds = ["--output", "cutout", "--background", "#00ff00"]
+    assert matte(folder / "d.webp", "-o", tmp_path / "out", *kinds) == 0
+    source = read(folder / "d.webp").pixels
+    alpha = model.predict(source[None])
+    expected = estimate_foreground(source[None], alpha)[0]
+    assert (expected - source).abs().max() > 0.02
+    cutout = read(tmp_path / "out" / "d_cutout.png").pixels
+    torch.testing.assert_close(cutout, expected, atol=0.51 / 255, rtol=0)
+    composite = expected * alpha[0, ..., None] + torch.tensor([0.0, 1.0, 0.0]) * (1 - alpha[0, ..., None])
+    torch.testing.assert_close(read(tmp_path / "out" / "d_composite.png").pixels, composite, atol=0.51 / 255, rtol=0)
 
 
 def test_what_an_option_implies(matte, folder, tmp_path):
