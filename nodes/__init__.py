@@ -2,15 +2,21 @@
 
 from .apply_mask import ApplyMask
 from .load_birefnet import LoadBiRefNet
+from .matte_video import MatteVideo
 from .segment import Segment
+from .video_frames import VideoFrames
 
 NODE_CLASS_MAPPINGS = {
     "LoadBiRefNet": LoadBiRefNet,
     "BiRefNetSegment": Segment,
     "BiRefNetApplyMask": ApplyMask,
+    "BiRefNetVideoFrames": VideoFrames,
+    "BiRefNetMatteVideo": MatteVideo,
 }
 NODE_DISPLAY_NAME_MAPPINGS = {
     "LoadBiRefNet": "Load BiRefNet",
     "BiRefNetSegment": "Segment (BiRefNet)",
     "BiRefNetApplyMask": "Apply Mask (BiRefNet)",
+    "BiRefNetVideoFrames": "Video Frames (BiRefNet)",
+    "BiRefNetMatteVideo": "Matte Video (BiRefNet)",
 }

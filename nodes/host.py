@@ -13,8 +13,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -32,6 +34,7 @@ MODELS_KEY = "background_removal"  # ComfyUI's own key since 0.21
 # Homes of other packs, below ComfyUI's models folder, and the keys under which those packs may have registered them.
 OTHER_HOMES = {"BiRefNet": "birefnet", "RMBG": "rmbg"}
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+PREVIEW_SIDE = 512  # pixels, of pictures shown while a node runs
 PACK = Path(__file__).resolve().parents[1]
 
 if management is not None and MODELS_KEY not in folder_paths.folder_names_and_paths:
@@ -153,15 +156,15 @@ class Progress:
     def update(self, count: int = 1) -> None:
         self.report(self.done + count, self._console.total)
 
-    def report(self, done: int, total: int) -> None:
-        """Takes the arguments of every `on_progress` in birefnet_core."""
+    def report(self, done: int, total: int, preview: Image.Image | None = None) -> None:
+        """Takes the arguments of every `on_progress` in birefnet_core, and a picture to show on the node."""
         # Asked here too: ComfyUI's bar asks only when it shows something, at most ten times a second.
         check_interrupt()
         self._console.total = total
         self._console.update(done - self.done)
         self.done = done
         if self._node is not None:
-            self._node.update_absolute(done, total)
+            self._node.update_absolute(done, total, ("JPEG", preview, PREVIEW_SIDE) if preview else None)
 
 
 @contextmanager
@@ -212,6 +215,54 @@ def confined(folder: Path, name: str) -> Path:
     if not inside:
         raise ValueError(f"{name!r} does not name a file inside {folder}")
     return Path(path)
+
+
+def output_place(prefix: str, size: tuple[int, int]) -> tuple[Path, str]:
+    """A folder in the output folder and a name without suffix that is not taken there, from a prefix such as
+    "video/clip", in which ComfyUI fills in %width% and the like. ValueError when it leads out of the folder."""
+    if management is None:
+        stem = confined(output_folder(), prefix)
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        taken = [path.name for path in stem.parent.glob(f"{stem.name}_*")]
+        count = next(n for n in range(1, len(taken) + 2) if not any(f"{stem.name}_{n:05}_" in name for name in taken))
+        return stem.parent, f"{stem.name}_{count:05}_"
+    # Raises an Exception that names both folders when the prefix leads out.
+    folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, str(output_folder()), *size)
+    return Path(folder), f"{name}_{counter:05}_"
+
+
+def shown(path: Path, kind: str) -> dict[str, str]:
+    """What the browser needs to show a file below the output ("output") or the temporary folder ("temp")."""
+    folder = output_folder() if kind == "output" else temp_folder()
+    inside = os.path.relpath(os.path.realpath(path.parent), os.path.realpath(folder))
+    return {"filename": path.name, "subfolder": "" if inside == "." else Path(inside).as_posix(), "type": kind}
+
+
+def video_of(path: Path) -> Any:
+    """A VIDEO as other nodes take it; without ComfyUI the path."""
+    if management is None:
+        return path
+    from comfy_api.latest import InputImpl
+
+    return InputImpl.VideoFromFile(str(path))
+
+
+def blocked(message: str) -> Any:
+    """An output that lets no node behind it run and tells why; None without ComfyUI."""
+    if management is None:
+        return None
+    from comfy_execution.graph_utils import ExecutionBlocker
+
+    return ExecutionBlocker(message)
+
+
+def keeps_metadata() -> bool:
+    """Whether workflows may be written into files (ComfyUI's --disable-metadata)."""
+    if management is None:
+        return False
+    from comfy.cli_args import args
+
+    return not args.disable_metadata
 
 
 def model_folders() -> list[Path]:

@@ -44,7 +44,7 @@ def test_inspect_says_what_each_file_is_and_fails_if_one_is_nothing(capsys, tmp_
     ("arguments", "said"),
     [
         (["download", "BiRefNet-portrayt"], "Did you mean BiRefNet-portrait"),
-        (["matte", "nowhere/*.png", "-o", "out"], "no pictures in nowhere/*.png"),
+        (["matte", "nowhere/*.png", "-o", "out"], "no pictures or clips in nowhere/*.png"),
         (["matte", "x.png", "-o", "out", "--model", "nowhere.safetensors"], "there is no such file"),
         (["matte", "x.png", "-o", "out", "--device", "toaster"], "device 'toaster' cannot be used here"),
     ],

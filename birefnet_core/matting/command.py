@@ -1,4 +1,4 @@
-"""`python -m birefnet_core matte IN... -o OUT`: mattes of picture files."""
+"""`python -m birefnet_core matte IN... -o OUT`: mattes of picture files and of clips (video.command)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..video import command as video
+from ..video.split import own_device, place
 from . import compose, images
 from .foreground import estimate_foreground
 from .model import MODES, MattingModel
@@ -29,9 +31,9 @@ class Job:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "inputs", nargs="+", metavar="IN", help="picture files, folders, or patterns such as 'in/*.jpg'"
+        "inputs", nargs="+", metavar="IN", help="pictures, clips, folders, or patterns such as 'in/*.jpg'"
     )
-    parser.add_argument("-o", "--out", required=True, metavar="OUT", help="a file for one picture, else a folder")
+    parser.add_argument("-o", "--out", required=True, metavar="OUT", help="a file for one input, else a folder")
     parser.add_argument(
         "--output",
         action="append",
@@ -40,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Repeatable, names then end in _cutout, _alpha, _composite (default: cutout)",
     )
     parser.add_argument(
-        "--background", type=parse_colour, metavar="COLOUR", help="composite on this, '#rrggbb' or a name"
+        "--background",
+        type=parse_background,
+        metavar="COLOUR",
+        help="composite on this, '#rrggbb' or a name; clips also on a picture file",
     )
     parser.add_argument("--depth", type=int, choices=(8, 16), default=8, help="bits of the alpha picture (default: 8)")
     parser.add_argument("--invert", action="store_true", help="keep the background instead of the foreground")
@@ -66,13 +71,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-aspect", action="store_true", help="fit the picture's aspect inside the size")
     parser.add_argument("--recursive", action="store_true", help="folders with their sub-folders")
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist (an input never is)")
+    video.add_arguments(parser)
 
 
-def parse_colour(text: str) -> str:
+def parse_background(text: str) -> str:
+    if Path(text).is_file():
+        return text
     try:
         compose.parse_colour(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no colour: give '#rrggbb' or a name such as white") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is no file and no colour such as '#rrggbb' or white") from error
     return text
 
 
@@ -86,27 +94,40 @@ def parse_size(text: str) -> int | tuple[int, int]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code: 0 when every picture was written, 1 when some were not.
+    """Exit code: 0 when every picture and clip was written, 1 when some were not.
 
-    Raises ValueError or OSError, in one sentence, when nothing can be begun: no pictures, two that would share an
-    output, an output that would replace an input, a model that does not load.
+    Raises ValueError or OSError, in one sentence, when nothing can be begun: no inputs, two that would share an output,
+    an output that would replace an input, a model that does not load.
     """
     from ..progress import byte_bar
     from ..weights.load import load_model
 
     sources, unmatched = find(args.inputs, recursive=args.recursive)
-    jobs = plan(sources, args.out, kinds(args))
+    as_clip = args.format is not None and len(sources) == 1
+    found = [source for source in sources if as_clip or video.is_clip(source[0])]
+    pictures = [source for source in sources if source not in found]
+    if pictures and args.background and Path(args.background).is_file():
+        raise ValueError(f"--background {args.background}: pictures go on a colour, only clips on a picture")
+    jobs = plan(pictures, args.out, kinds(args), single=len(sources) == 1)
+    rank, world = place()
+    jobs = jobs[rank::world]
+    clips = video.plan(found, args, single=len(sources) == 1)
     for pattern in unmatched:
-        print(f"{pattern}: no pictures there", file=sys.stderr)
+        print(f"{pattern}: no pictures or clips there", file=sys.stderr)
     model = load_model(
         args.model,
-        device=args.device,
+        device=own_device(args.device),
         dtype=args.dtype,
         patch_order=args.patch_order,
         models_dir=args.models_dir,
         on_progress=byte_bar(str(args.model)),
     )
-    failed = matte_files(
+    failed = video.run(model, clips, args)
+    if clips:
+        print(f"{len(clips) - failed} of {len(clips)} clips matted into {args.out}")
+    if not jobs:
+        return 1 if failed or unmatched else 0
+    failed_pictures = matte_files(
         model,
         jobs,
         size=args.size,
@@ -118,8 +139,8 @@ def run(args: argparse.Namespace) -> int:
         clean_foreground=args.clean_foreground is not False,
         overwrite=args.overwrite,
     )
-    print(f"{len(jobs) - failed} of {len(jobs)} pictures matted into {args.out}")
-    return 1 if failed or unmatched else 0
+    print(f"{len(jobs) - failed_pictures} of {len(jobs)} pictures matted into {args.out}")
+    return 1 if failed or failed_pictures or unmatched else 0
 
 
 def kinds(args: argparse.Namespace) -> list[str]:
@@ -133,7 +154,8 @@ def kinds(args: argparse.Namespace) -> list[str]:
 
 
 def find(inputs: list[str], *, recursive: bool = False) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """Files, folders and patterns -> each picture once, with its name below an output folder; and what matched nothing.
+    """Files, folders and patterns -> each picture and clip once, with its name below an output folder; and what matched
+    nothing.
 
     Patterns are expanded here because not every shell does. A file named outright is taken whatever its suffix, also
     when it is missing, so that it is reported beside the others. Raises ValueError when there is nothing at all.
@@ -143,11 +165,11 @@ def find(inputs: list[str], *, recursive: bool = False) -> tuple[list[tuple[Path
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            inside = sorted(file for file in path.glob("**/*" if recursive else "*") if is_picture(file))
+            inside = sorted(file for file in path.glob("**/*" if recursive else "*") if is_input(file))
             pairs = [(file, file.relative_to(path)) for file in inside]
         elif glob.has_magic(text) and not path.exists():
             inside = sorted(Path(match) for match in glob.glob(text, recursive=True))
-            pairs = [(file, Path(file.name)) for file in inside if is_picture(file)]
+            pairs = [(file, Path(file.name)) for file in inside if is_input(file)]
         else:
             pairs = [(path, Path(path.name))]
         if not pairs:
@@ -155,17 +177,17 @@ def find(inputs: list[str], *, recursive: bool = False) -> tuple[list[tuple[Path
         for file, name in pairs:
             found.setdefault(os.path.realpath(file), (file, name))
     if not found:
-        raise ValueError(f"no pictures in {', '.join(inputs)}")
+        raise ValueError(f"no pictures or clips in {', '.join(inputs)}")
     return list(found.values()), unmatched
 
 
-def is_picture(path: Path) -> bool:
-    return path.suffix.lower() in images.READ_SUFFIXES and path.is_file()
+def is_input(path: Path) -> bool:
+    return (path.suffix.lower() in images.READ_SUFFIXES or video.is_clip(path)) and path.is_file()
 
 
-def plan(sources: list[tuple[Path, Path]], out: str, kinds: list[str]) -> list[Job]:
+def plan(sources: list[tuple[Path, Path]], out: str, kinds: list[str], *, single: bool = False) -> list[Job]:
     """Where everything goes. Raises ValueError when two outputs would share a name or one would replace an input."""
-    jobs = [Job(source, outputs(name, len(sources), out, kinds)) for source, name in sources]
+    jobs = [Job(source, outputs(name, single, out, kinds)) for source, name in sources]
     taken = {os.path.normcase(os.path.realpath(source)): source for source, _ in sources}
     sources_of = {}
     for job in jobs:
@@ -180,9 +202,14 @@ def plan(sources: list[tuple[Path, Path]], out: str, kinds: list[str]) -> list[J
     return jobs
 
 
-def outputs(name: Path, count: int, out: str, kinds: list[str]) -> dict[str, Path]:
-    """The output of each kind for the picture called name, one of count pictures."""
-    single = count == 1 and Path(out).suffix and not out.endswith(("/", os.sep)) and not Path(out).is_dir()
+def names_a_file(out: str) -> bool:
+    """Whether -o, given for one input, is the output itself rather than a folder for it."""
+    return bool(Path(out).suffix) and not out.endswith(("/", os.sep)) and not Path(out).is_dir()
+
+
+def outputs(name: Path, single: bool, out: str, kinds: list[str]) -> dict[str, Path]:
+    """The output of each kind for the picture called name; single: it is the only input, and may go to a file."""
+    single = single and names_a_file(out)
     base = Path(out) if single else Path(out) / name.with_suffix(".png")
     if len(kinds) == 1:
         return {kinds[0]: base}

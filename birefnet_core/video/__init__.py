@@ -6,6 +6,7 @@
 PyAV is imported on first use.
 """
 
+from .batch import Batch, read_batch
 from .formats import FORMATS, Format
 from .matte import Look, Progress, Stopped, matte_clip
 from .read import Clip, Frame, Span
@@ -13,6 +14,7 @@ from .source import ClipInfo, VideoError
 
 __all__ = [
     "FORMATS",
+    "Batch",
     "Clip",
     "ClipInfo",
     "Format",
@@ -23,4 +25,5 @@ __all__ = [
     "Stopped",
     "VideoError",
     "matte_clip",
+    "read_batch",
 ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ LIMITED = 1  # luma 16-235, as FFmpeg numbers ranges
 SCALER = {BT709: 1, 4: 4, BT601_PAL: 5, BT601: 5, 7: 7, BT2020: 9, 10: 9}  # H.273 matrix -> the scaler's number
 BILINEAR, AREA = 2, 32  # of the scaler
 # Bilinear chroma without the scaler's shortcuts: ACCURATE_RND, FULL_CHR_H_INT and FULL_CHR_H_INP. A 1080p frame to RGB
-# takes 7.5 ms of a CPU with and 1.1 ms without them.
+# takes 7.5 ms of a CPU with and 1.1 ms without them, and then a matte differed by up to 8 % from that of the picture.
 EXACT = BILINEAR | 0x40000 | 0x2000 | 0x4000
 DEEP_WHITE = 65283  # what the scaler gives and takes for white between 16-bit RGB and YUV (measured; 255 x 256 + 3)
 
@@ -32,22 +33,22 @@ class Colours:
     transfer: int
 
     @classmethod
-    def of(cls, picture: av.VideoFrame) -> Colours:
-        """A frame's colours. What it leaves open is as players take it: BT.709 from 720 lines on, else BT.601."""
+    def of(cls, picture: av.VideoFrame, primaries: int = UNSPECIFIED, transfer: int = UNSPECIFIED) -> Colours:
+        """A frame's colours, with its stream's primaries and transfer curve. What is left open is as players take it:
+        BT.709 from 720 lines on, else BT.601."""
         matrix = picture.colorspace
         if matrix == RGB or picture.format.is_rgb:
             matrix = BT709
         if matrix not in SCALER:
             matrix = BT709 if picture.height >= 720 else BT601_PAL if picture.height == 576 else BT601
-        primaries, transfer = picture.color_primaries, picture.color_trc
         return cls(
             matrix=matrix,
             primaries=matrix if primaries in (0, UNSPECIFIED) else primaries,
             transfer=(PAL_TRANSFER if matrix == BT601_PAL else matrix) if transfer in (0, UNSPECIFIED) else transfer,
         )
 
-    def tag(self, context: av.VideoCodecContext | av.VideoFrame) -> None:
-        """Write them into an encoder's context or a frame."""
+    def tag(self, context: av.VideoCodecContext) -> None:
+        """Write them into an encoder's context."""
         context.colorspace, context.color_range = self.matrix, LIMITED
         context.color_primaries, context.color_trc = self.primaries, self.transfer
 
@@ -71,16 +72,15 @@ def to_pixels(picture: av.VideoFrame, pixels: str, colours: Colours, size: tuple
     return made
 
 
-def to_rgb(picture: av.VideoFrame, *, fast: bool = False, size: tuple[int, int] | None = None) -> np.ndarray:
-    """The frame's colours, uint8 [H, W, 3]; at size (width, height) if given. fast: with the scaler's shortcuts, for
-    what only a network looks at."""
-    return _rgb(picture, "rgb24", size, BILINEAR if fast else EXACT)
+def to_rgb(picture: av.VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray:
+    """The frame's colours, uint8 [H, W, 3]; at size (width, height) if given."""
+    return _rgb(picture, "rgb24", size)
 
 
 def to_deep_rgb(picture: av.VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray:
     """The frame's colours with all their bits, float32 [H, W, 3] 0..1."""
     deep = picture.format.is_rgb and picture.format.components[0].bits > 8
-    values = _rgb(picture, "rgb48le", size, EXACT).astype(np.float32)
+    values = _rgb(picture, "rgb48le", size).astype(np.float32)
     return np.minimum(values / (65535 if deep else DEEP_WHITE), 1, out=values)
 
 
@@ -91,12 +91,36 @@ def from_deep_rgb(rgb: Tensor) -> av.VideoFrame:
     return av.VideoFrame.from_ndarray((rgb * DEEP_WHITE + 0.5).numpy().astype(np.uint16), format="rgb48le")
 
 
-def _rgb(picture: av.VideoFrame, pixels: str, size: tuple[int, int] | None, interpolation: int) -> np.ndarray:
+def to_seen(picture: av.VideoFrame, size: tuple[int, int]) -> Tensor:
+    """What a network sees of a frame: RGB float32 [h, w, 3] 0..1 of size (width, height).
+
+    The same as resizing the picture's RGB in floats, by 0.007 of 255 levels on average (1080p to 416; more in the
+    outermost pixels, where the scaler repeats the border), in half the time: as planes that the scaler takes for YUV,
+    of which it makes 16-bit results fast. Resizing in 8 bits would be off by 0.27 levels.
+    """
+    import av
+
+    _tag_open_matrix(picture)
+    rgb = picture.reformat(format="gbrp", interpolation=EXACT)
+    planes = av.VideoFrame(picture.width, picture.height, "yuv444p")
+    for index in range(3):
+        plane(planes, index)[:] = plane(rgb, index)
+    width, height = size
+    small = planes.reformat(width=width, height=height, format="yuv444p16le", interpolation=EXACT)
+    green, blue, red = (plane(small, index) for index in range(3))
+    return torch.from_numpy(np.stack([red, green, blue], axis=-1).astype(np.float32) / (255 << 8))
+
+
+def _tag_open_matrix(picture: av.VideoFrame) -> None:
     if not picture.format.is_rgb and picture.colorspace not in SCALER:
         picture.colorspace = Colours.of(picture).matrix
+
+
+def _rgb(picture: av.VideoFrame, pixels: str, size: tuple[int, int] | None) -> np.ndarray:
+    _tag_open_matrix(picture)
     width, height = size or (picture.width, picture.height)
-    if (width, height) != (picture.width, picture.height):
-        interpolation = interpolation & ~BILINEAR | AREA
+    resized = (width, height) != (picture.width, picture.height)
+    interpolation = EXACT & ~BILINEAR | AREA if resized else EXACT
     return picture.reformat(width=width, height=height, format=pixels, interpolation=interpolation).to_ndarray()
 
 

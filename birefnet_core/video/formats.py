@@ -79,7 +79,7 @@ FORMATS = {
             label="H.264 of source, mask and cut-out side by side (.mp4)",
             shows="side-by-side",
             **_MP4,
-        ),  # fmt: skip
+        ),
     )
 }
 

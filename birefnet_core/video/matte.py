@@ -7,9 +7,9 @@ the clip.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..matting.model import resize
-from .colour import Colours, own_alpha, to_rgb
+from .colour import Colours, own_alpha, to_rgb, to_seen
 from .formats import Format, find_format
 from .paint import Painter, painter
 from .read import Clip, Frame, Span
@@ -26,8 +26,9 @@ from .threads import Behind, ahead
 from .write import Writer
 
 BATCH = 4  # frames handed to the network at once
-AHEAD = 8  # decoded frames waiting for the network, and matted ones waiting for the encoder
-Matte = Callable[[Tensor], Tensor]  # uint8 [n, h, w, 3] -> alpha [n, h, w] 0..1
+AHEAD = 8  # decoded frames at most that wait for the network, and matted ones for the encoder
+WAITING = 256 << 20  # bytes that either may take
+Matte = Callable[[Tensor], Tensor]  # [n, h, w, 3], uint8 or float32 0..1 -> alpha [n, h, w] 0..1
 
 
 class Stopped(RuntimeError):
@@ -41,7 +42,7 @@ class Stopped(RuntimeError):
 @dataclass(frozen=True)
 class Progress:
     """One frame further: done of total frames (an estimate where the file does not say), and that frame as the network
-    saw it, pixels uint8 [h, w, 3], with its alpha [h, w], for previews."""
+    saw it, pixels as of Seen, with its alpha [h, w], for previews."""
 
     done: int
     total: int
@@ -62,7 +63,8 @@ class Look:
 
 @dataclass
 class Seen:
-    """A frame on its way: pixels uint8 [h, w, 3] as the network sees it, and its alpha once there is one."""
+    """A frame on its way: pixels [h, w, 3] as the network sees it, uint8 or, resized, float32 0..1; and its alpha once
+    there is one."""
 
     frame: Frame
     pixels: Tensor
@@ -82,13 +84,17 @@ def matte_clip(
     sound: bool = True,
     metadata: dict[str, str] | None = None,
     overwrite: bool = False,
+    margin: tuple[int, int] = (0, 0),
+    origin: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Path:
     """Matte the frames of the span and write them in a format of formats.FORMATS.
 
     path: the file, or for png the folder. matte: what gives the alpha of frames, such as MattingModel.predict; size:
-    (width, height) at which it sees them, None: the clip's own. sound: carry the span's sound along (not with `every`).
-    metadata: tags of the file. on_progress: called after each frame; what it raises ends the run.
+    (width, height) at which it sees them, float32; None: whole frames, uint8. sound: carry the span's sound along (not
+    with `every`). metadata: tags of the file. margin: so many first and last frames of the span are matted, for the
+    stabilisation of the others, but not written; origin: the tick that becomes time 0, None: that of the first frame
+    written (split.py). on_progress: called after each frame; what it raises ends the run.
 
     Frames keep their times. What was transparent in the clip stays so. Returns the path written.
     When the run fails or is interrupted, what was encoded until then is completed and kept as `<name>.partial.<suffix>`
@@ -102,10 +108,9 @@ def matte_clip(
     info = clip.info
     frames = clip.frames(span)
     first = next(frames)
-    colours = Colours.of(first.picture)
+    colours = Colours.of(first.picture, info.primaries, info.transfer)
     paint = painter(format, (info.width, info.height), colours, background=look.background,
                     clean_foreground=look.clean_foreground)  # fmt: skip
-    start = first.pts * info.time_base
     writer = Writer(
         path,
         format,
@@ -115,37 +120,52 @@ def matte_clip(
         colours=colours,
         pixel_aspect=info.pixel_aspect,
         sound_of=clip.source if sound and info.has_audio and span.every == 1 else None,
-        sound_from=start,
-        sound_to=_sound_end(clip, span, start),
+        sound_from=first.pts * info.time_base,
+        sound_to=clip.seconds(span)[1],
         metadata=metadata,
         overwrite=overwrite,
     )
+    zero = first.pts if origin is None else origin
+    depth = _depth(clip, size)
+    encoder = Behind(lambda frame, alpha: _encode(writer, paint, frame, alpha, zero, look.invert), depth)
     total = expected(clip, span)
-    frames = _chained(first, frames)
+    written = range(margin[0], (span.count or sys.maxsize) - margin[1])
     try:
-        encoder = Behind(lambda frame, alpha: _encode(writer, paint, frame, alpha, first.pts, look.invert), AHEAD)
-        try:
-            with ahead((_seen(frame, size) for frame in frames), AHEAD) as seen:
-                for done, item in enumerate(stabilised(_matted(seen, matte, batch), look.stabilise), 1):
+        with ahead((_seen(frame, size) for frame in _chained(first, frames)), depth) as seen:
+            for index, item in enumerate(stabilised(_matted(seen, matte, batch), look.stabilise)):
+                if index in written:
                     encoder.put(item.frame, item.alpha)
-                    if on_progress is not None:
-                        on_progress(Progress(done, max(done, total), item.pixels, item.alpha))
-            encoder.close()
-        except BaseException:
-            if encoder.error is None:
-                encoder.close()  # what was matted is encoded still
-            else:
-                encoder.cancel()
-            raise
+                if on_progress is not None:
+                    on_progress(Progress(index + 1, max(index + 1, total), item.pixels, item.alpha))
+        encoder.close()
         return writer.finish()
     except BaseException as error:
-        if encoder.error is not None or writer.finishing:
-            writer.discard()
-            raise
-        partial = writer.keep_partial()
-        if partial is not None and isinstance(error, Exception):
-            raise Stopped(f"{error}; the {writer.frames} frames done are in {partial}", partial) from error
+        _keep_what_is_done(writer, encoder, error)
         raise
+
+
+def _keep_what_is_done(writer: Writer, encoder: Behind, error: BaseException) -> None:
+    """After an error of reading or matting: encode what was matted, keep it as partial, and raise Stopped for an
+    Exception. After one of writing: leave nothing."""
+    if writer.finishing or encoder.error is not None:
+        encoder.cancel()
+        writer.discard()
+        return
+    try:
+        encoder.close()
+    except BaseException:
+        writer.discard()
+        raise
+    partial = writer.keep_partial()
+    if partial is not None and isinstance(error, Exception):
+        raise Stopped(f"{error}; the {writer.frames} frames done are in {partial}", partial) from error
+
+
+def _depth(clip: Clip, size: tuple[int, int] | None) -> int:
+    """How many frames may wait: a frame takes about 3 bytes a pixel as decoded and 16 as the network sees it."""
+    width, height = size or (clip.info.width, clip.info.height)
+    frame = 3 * clip.info.width * clip.info.height + 16 * width * height
+    return max(2, min(AHEAD, WAITING // frame))
 
 
 def expected(clip: Clip, span: Span) -> int:
@@ -157,30 +177,16 @@ def expected(clip: Clip, span: Span) -> int:
     return frames if span.count is None else min(frames, span.count)
 
 
-def _sound_end(clip: Clip, span: Span, start: Fraction) -> Fraction | None:
-    """Seconds after the clip's first frame at which the span's sound ends; None: with the clip."""
-    if span.count is not None:
-        ends = start + span.count / clip.info.frame_rate
-        times = clip.times()
-        first = next((index for index, pts in enumerate(times) if pts * clip.info.time_base >= start), len(times))
-        if first + span.count < len(times):
-            ends = times[first + span.count] * clip.info.time_base
-        return ends if span.end is None else min(ends, Fraction(span.end))
-    return None if span.end is None else Fraction(span.end)
-
-
 def _chained(first: Frame, rest: Iterator[Frame]) -> Iterator[Frame]:
     yield first
     yield from rest
 
 
 def _seen(frame: Frame, size: tuple[int, int] | None) -> Seen:
-    """The frame with what the network sees of it. Resized in 8 bits, which takes a tenth of the time of floats."""
-    pixels = torch.from_numpy(to_rgb(frame.picture, fast=True))
-    if size is not None:
-        planes = pixels.permute(2, 0, 1)[None]
-        pixels = resize(planes, (size[1], size[0]))[0].permute(1, 2, 0)
-    return Seen(frame, pixels)
+    """The frame with what the network sees of it."""
+    if size is None:
+        return Seen(frame, torch.from_numpy(to_rgb(frame.picture)))
+    return Seen(frame, to_seen(frame.picture, size))
 
 
 def _matted(items: Iterator[Seen], matte: Matte, batch: int) -> Iterator[Seen]:

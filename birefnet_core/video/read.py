@@ -98,6 +98,32 @@ class Clip:
         kept = max(0, -(-inside // span.every))
         return kept if span.count is None else min(kept, span.count)
 
+    def first_pts(self, span: Span) -> int:
+        """The tick of the span's first frame. VideoError when there is none, or the file carries no times."""
+        target = self._seek_target(span)
+        if target is None:
+            raise VideoError(f"{self.info.name} has no frame there that could be told without decoding")
+        return target
+
+    def seconds(self, span: Span = Span()) -> tuple[Fraction, Fraction | None]:
+        """When the span's first frame is shown and when its last one ends, in seconds after the clip's first frame; the
+        latter None where that is the clip's end."""
+        tick = self.info.time_base
+        end = None if span.end is None else Fraction(span.end)
+        if not span.start and not span.skip and span.count is None:
+            return Fraction(0), end
+        low, high = self._ticks(span)
+        inside = [pts for pts in self.times() if low <= pts < high][span.skip :]
+        if not inside:  # the file carries no times
+            begin = Fraction(span.start) + span.skip / self.info.frame_rate
+            length = None if span.count is None else span.count * span.every / self.info.frame_rate
+            ends = [time for time in (end, None if length is None else begin + length) if time is not None]
+            return begin, min(ends, default=None)
+        begin = inside[0] * tick
+        if span.count is None or span.count * span.every >= len(inside):
+            return begin, end
+        return begin, inside[span.count * span.every] * tick
+
     def times(self) -> list[int]:
         """Every frame's time in ticks since the first, in order; empty when the file does not carry them. Reads through
         the file once, without decoding."""
@@ -190,7 +216,7 @@ class Clip:
         MP4's own index knows every packet (its frame count would count what an edit list cuts away), AVI's header the
         number of frames (a few may be dropped), Matroska's the length of the stream.
         """
-        promised = len(stream.index_entries) if "mp4" in stream.container.format.name else 0
+        promised = len(getattr(stream, "index_entries", ())) if "mp4" in stream.container.format.name else 0
         if stream.container.format.name == "avi":
             promised = int(stream.frames * 0.98) - 1
         if packets < promised:

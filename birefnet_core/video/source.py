@@ -51,7 +51,8 @@ class ClipInfo:
     name: to call it by in messages. width, height: pixels, upright. frame_rate: average, frames a second. time_base:
     seconds a tick of pts. frames: how many its header promises, or its length times the rate, 0 when not known.
     duration: seconds by its header, 0 when not known. rotation: degrees counter-clockwise that bring a stored frame
-    upright. bits: a colour channel. has_alpha, has_audio. pixel_aspect: width / height of a pixel as shown.
+    upright. bits: a colour channel. has_alpha, has_audio. pixel_aspect: width / height of a pixel as shown. primaries,
+    transfer: numbers of H.273 (colour.py).
     """
 
     name: str
@@ -66,6 +67,8 @@ class ClipInfo:
     has_alpha: bool
     has_audio: bool
     pixel_aspect: Fraction
+    primaries: int
+    transfer: int
 
 
 class Source:
@@ -174,6 +177,8 @@ def probe(source: Source) -> ClipInfo:
             has_alpha=any(component.is_alpha for component in frame.format.components),
             has_audio=bool(container.streams.audio),
             pixel_aspect=Fraction(aspect),
+            primaries=stream.codec_context.color_primaries,
+            transfer=stream.codec_context.color_trc,
         )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..matting.images import refuse_existing
 from .audio import Sound
-from .colour import Colours
+from .colour import LIMITED, Colours
 from .formats import Format
 from .source import Source
 
@@ -46,31 +46,29 @@ class Writer:
         metadata: dict[str, str] | None = None,
         overwrite: bool = False,
     ) -> None:
-        refuse = refuse_existing if format.muxer else _refuse_existing_folder
-        refuse(path, overwrite)
+        refuse(path, format, overwrite)
         self.path, self.size, self.frames, self.finishing = path, size, 0, False
-        self._refuse, self._overwrite = refuse, overwrite
+        self._format, self._overwrite = format, overwrite
         self._time_base, self._colours = time_base, colours
         path.parent.mkdir(parents=True, exist_ok=True)
         self._temporary = path.with_name(f".{uuid.uuid4().hex}.part")
         if format.muxer is None:
             self._output = _Pictures(self._temporary, format, size, time_base)
             return
+        self._output = _Encoded(self._temporary, format, metadata or {})
         try:
-            self._output = _Container(
-                self._temporary, format, size, frame_rate, time_base, colours, pixel_aspect, metadata or {}
-            )
+            self._output.add_pictures(size, frame_rate, time_base, colours, pixel_aspect)
             if sound_of is not None and format.audio:
-                self._output.add_sound(sound_of, format, sound_from, sound_to)
+                self._output.add_sound(sound_of, sound_from, sound_to)
         except BaseException:
-            self._temporary.unlink(missing_ok=True)
+            self.discard()
             raise
 
     def write(self, frame: av.VideoFrame, pts: int, duration: int) -> None:
         """Encode one frame, shown for `duration` ticks from `pts` on."""
         frame.pts, frame.duration, frame.time_base = pts, duration, self._time_base
         if not frame.format.is_rgb:
-            self._colours.tag(frame)
+            frame.colorspace, frame.color_range = self._colours.matrix, LIMITED
         self._output.write(frame)
         self.frames += 1
 
@@ -78,8 +76,8 @@ class Writer:
         """Complete the output and give it its name."""
         self.finishing = True
         self._output.finish(everything=True)
-        self._refuse(self.path, self._overwrite)
-        _replace(self._temporary, self.path)
+        refuse(self.path, self._format, self._overwrite)
+        rename(self._temporary, self.path)
         return self.path
 
     def keep_partial(self) -> Path | None:
@@ -99,46 +97,35 @@ class Writer:
     def discard(self) -> None:
         """Leave nothing behind."""
         self._output.abandon()
-        if self._temporary.is_dir():
-            shutil.rmtree(self._temporary, ignore_errors=True)
-        self._temporary.unlink(missing_ok=True)
+        remove(self._temporary)
 
 
-class _Container:
+class _File:
     """One file of pictures and sound. It is opened here and handed to FFmpeg as a Python file, for then every error of
     the disk is raised: FFmpeg itself closes its files without a look."""
 
-    def __init__(self, path, format, size, frame_rate, time_base, colours, pixel_aspect, metadata) -> None:
+    def __init__(self, path: Path, format: Format, metadata: dict[str, str]) -> None:
         import av
 
+        self._format = format
         self._file = open(path, "xb")  # noqa: SIM115 (closed by finish or abandon)
-        try:
-            self._container = av.open(self._file, "w", format=format.muxer)
-            self._container.metadata.update(metadata)
-            self._stream = self._container.add_stream(format.codec, rate=frame_rate, options=dict(format.options))
-            context = self._stream.codec_context
-            context.width, context.height, context.pix_fmt = *_coded_size(size, format), format.pixels
-            context.time_base = self._stream.time_base = time_base
-            context.thread_type = "AUTO"
-            context.sample_aspect_ratio = pixel_aspect
-            colours.tag(context)
-        except BaseException:
-            self._file.close()
-            raise
+        self._container = av.open(self._file, "w", format=format.muxer)
+        self._container.metadata.update(metadata)
         self._sound: Sound | None = None
+        self._shown = Fraction(0)  # seconds of pictures written
 
-    def add_sound(self, source: Source, format: Format, start: Fraction, end: Fraction | None) -> None:
-        self._sound = Sound(source, self._container, format, start=start, end=end)
+    def add_sound(self, source: Source, start: Fraction, end: Fraction | None) -> None:
+        self._sound = Sound(source, self._container, self._format, start=start, end=end)
 
-    def write(self, frame: av.VideoFrame) -> None:
-        self._container.mux(self._stream.encode(frame))
-        self._shown = (frame.pts + frame.duration) * frame.time_base
+    def _mux(self, packets: list[av.Packet], begins: Fraction, ends: Fraction) -> None:
+        """Mux what the encoder gave for a picture shown between two times, and the sound up to it."""
+        self._container.mux(packets)
+        self._shown = ends
         if self._sound is not None:
-            self._sound.feed(frame.pts * frame.time_base)
+            self._sound.feed(begins)
 
     def finish(self, *, everything: bool) -> None:
         """everything: with the sound to its end, else as far as there are pictures."""
-        self._container.mux(self._stream.encode(None))
         if self._sound is not None:
             self._sound.feed(None if everything else self._shown)
             self._sound.close()
@@ -154,6 +141,62 @@ class _Container:
                     close()
             except Exception:  # what is thrown away need not be sound, and the disk may be full
                 continue
+
+
+class _Encoded(_File):
+    """Pictures that are encoded here."""
+
+    def add_pictures(self, size, frame_rate, time_base, colours, pixel_aspect) -> None:
+        self._stream = self._container.add_stream(
+            self._format.codec, rate=frame_rate, options=dict(self._format.options)
+        )
+        context = self._stream.codec_context
+        context.width, context.height, context.pix_fmt = *_coded_size(size, self._format), self._format.pixels
+        context.time_base = self._stream.time_base = time_base
+        context.thread_type = "AUTO"
+        context.sample_aspect_ratio = pixel_aspect
+        colours.tag(context)
+
+    def write(self, frame: av.VideoFrame) -> None:
+        begins, ends = frame.pts * frame.time_base, (frame.pts + frame.duration) * frame.time_base
+        self._mux(self._stream.encode(frame), begins, ends)
+
+    def finish(self, *, everything: bool) -> None:
+        self._container.mux(self._stream.encode(None))
+        super().finish(everything=everything)
+
+
+class Joined(_File):
+    """Pictures that were encoded before, into files of the same format one after another in time."""
+
+    def __init__(self, path: Path, format: Format, first: Path, metadata: dict[str, str]) -> None:
+        import av
+
+        super().__init__(path, format, metadata)
+        with av.open(str(first)) as part:
+            pictures = part.streams.video[0]
+            self._stream = self._container.add_stream_from_template(pictures)
+            # Neither comes along: the tag tells ProRes 4444 from 422, the metadata that VP9 has alpha.
+            self._stream.codec_context.codec_tag = pictures.codec_context.codec_tag
+            self._stream.metadata.update(pictures.metadata)
+        self._last: int | None = None
+
+    def append(self, path: Path) -> None:
+        """Its packets as they are. Decoding times, which may overlap where parts meet, are made to rise."""
+        import av
+
+        with av.open(str(path)) as part:
+            pictures = part.streams.video[0]
+            for packet in part.demux(pictures):
+                if packet.dts is None:
+                    continue
+                tick = packet.time_base
+                if self._last is not None and packet.dts <= self._last:
+                    packet.dts = self._last + 1
+                self._last = packet.dts
+                begins, ends = packet.pts * tick, (packet.pts + (packet.duration or 0)) * tick
+                packet.stream = self._stream
+                self._mux([packet], begins, ends)
 
 
 class _Pictures:
@@ -196,18 +239,20 @@ def _coded_size(size: tuple[int, int], format: Format) -> tuple[int, int]:
     return width, height
 
 
-def _refuse_existing_folder(path: Path, overwrite: bool) -> None:
-    """A folder of pictures may take the place of another one of our own making only, never of anything else."""
-    if not path.exists():
-        return
-    if not overwrite:
-        raise FileExistsError(f"{path} exists and is not overwritten (--overwrite allows it)")
-    if not path.is_dir() or not (path / TIMES).is_file():
-        raise FileExistsError(f"{path} is not a folder of pictures made from a clip, and is left alone")
+def refuse(path: Path, format: Format, overwrite: bool) -> None:
+    """FileExistsError when path exists and may not be replaced. A folder of pictures may take the place of another one
+    of our own making only, never of anything else."""
+    if format.muxer is not None:
+        refuse_existing(path, overwrite)
+    elif path.exists():
+        if not overwrite:
+            raise FileExistsError(f"{path} exists and is not overwritten (--overwrite allows it)")
+        if not path.is_dir() or not (path / TIMES).is_file():
+            raise FileExistsError(f"{path} is not a folder of pictures made from a clip, and is left alone")
 
 
-def _replace(temporary: Path, path: Path) -> None:
-    """Rename; a folder in the way is moved aside first, and removed when the new one is in place."""
+def rename(temporary: Path, path: Path) -> None:
+    """A folder in the way is moved aside first, and removed when the new one is in place."""
     if not path.is_dir():
         os.replace(temporary, path)
         return
@@ -218,7 +263,15 @@ def _replace(temporary: Path, path: Path) -> None:
     except BaseException:
         os.replace(aside, path)
         raise
-    shutil.rmtree(aside)
+    remove(aside)
+
+
+def remove(path: Path) -> None:
+    """A file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _free(path: Path) -> Path:

@@ -245,9 +245,9 @@ def test_two_pictures_of_one_name_are_refused(matte, folder, tmp_path):
 
 
 def test_nothing_matched(matte, tmp_path):
-    refused(matte, "no pictures in", tmp_path / "*.png", "-o", tmp_path / "out")
+    refused(matte, "no pictures or clips in", tmp_path / "*.png", "-o", tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    refused(matte, "no pictures in", tmp_path / "empty", "-o", tmp_path / "out")
+    refused(matte, "no pictures or clips in", tmp_path / "empty", "-o", tmp_path / "out")
 
 
 def test_a_suffix_the_kind_is_not_written_as(matte, folder, tmp_path):
@@ -270,7 +270,7 @@ def test_the_whole_command_with_a_weight_file(network, model, folder, tmp_path, 
     assert main(["matte", str(tmp_path / "*.gif"), "-o", str(out), "--model", str(weights)]) == 1
     error = capsys.readouterr().err
     assert "no.safetensors" in error
-    assert "no pictures in" in error
+    assert "no pictures or clips in" in error
     assert error.count("\n") == 2
 
 

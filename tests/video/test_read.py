@@ -6,10 +6,12 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from birefnet_core.matting.model import resize
 from birefnet_core.video import Clip, Span, VideoError
-from birefnet_core.video.colour import own_alpha, to_deep_rgb, to_rgb
+from birefnet_core.video.colour import own_alpha, to_deep_rgb, to_rgb, to_seen
 from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of, numbered
 
 WHOLE = Span()
@@ -121,6 +123,16 @@ def test_transparent_sources_keep_their_alpha(make_clip, name, codec, pixels, op
         assert np.abs(alpha * 255 - translucent(index, WIDTH, HEIGHT)[..., 3]).max() <= off
     assert index == 8
     assert number_of(to_rgb(next(clip.frames(Span(skip=7))).picture)) == 7
+
+
+@pytest.mark.parametrize("size", [(24, 20), (64, 48), (100, 60)])
+def test_what_the_network_sees_is_the_resized_picture(make_clip, size):
+    picture = next(Clip(make_clip()).frames()).picture
+    rgb = torch.from_numpy(to_rgb(picture)).permute(2, 0, 1)[None].float() / 255
+    ideal = resize(rgb, (size[1], size[0]))[0].permute(1, 2, 0)
+    difference = (to_seen(picture, size) - ideal).abs()
+    assert difference[1:-1, 1:-1].max() < 0.3 / 255
+    assert difference.max() < 4 / 255
 
 
 @pytest.mark.parametrize(("matrix", "full"), [(1, False), (5, False), (1, True), (9, False)])

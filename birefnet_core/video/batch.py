@@ -1,0 +1,116 @@
+"""The frames of a clip as one tensor, when they fit in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .audio import read_samples
+from .colour import own_alpha, to_deep_rgb, to_rgb
+from .read import Clip, Span
+
+SPARE = 0.9  # of the free memory that a batch may take
+
+
+@dataclass(frozen=True)
+class Batch:
+    """frames: [B, H, W, 3] float32 0..1. alpha: the clip's own, [B, H, W] 0..1, None without transparency. frame_rate:
+    of these frames, a second. sound: samples [channels, S] float32 and their rate, None without sound."""
+
+    frames: Tensor
+    alpha: Tensor | None
+    frame_rate: Fraction
+    sound: tuple[Tensor, int] | None
+
+
+def read_batch(
+    clip: Clip, span: Span, *, longest_side: int = 0, on_progress: Callable[[int, int], None] | None = None
+) -> Batch:
+    """Decode a span of a clip into memory. longest_side: shrinks larger frames to it, 0 keeps their size.
+
+    Raises MemoryError, with the figures, before anything is decoded when the frames would not fit, VideoError as
+    Clip.frames does.
+    """
+    count = clip.count(span)
+    width, height = fitted(clip, longest_side)
+    need = count * height * width * 4 * (4 if clip.info.has_alpha else 3)
+    check_memory(need, f"{count} frames of {width} x {height} from {clip.info.name}")
+    frames = torch.empty(count, height, width, 3)
+    alphas = torch.empty(count, height, width) if clip.info.has_alpha else None
+    done, start = 0, None
+    for frame in clip.frames(span):
+        if done == count:
+            break
+        if start is None:
+            start = frame.pts
+        picture = frame.picture
+        if alphas is not None:
+            resized = picture.reformat(width=width, height=height) if picture.width != width else picture
+            alphas[done] = torch.from_numpy(own_alpha(resized))
+        frames[done] = torch.from_numpy(_unit(picture, (width, height), clip.info.bits))
+        done += 1
+        if on_progress is not None:
+            on_progress(done, count)
+    begin, end = clip.seconds(span)
+    sound = read_samples(clip.source, begin, end) if clip.info.has_audio else None
+    return Batch(
+        frames=frames[:done],
+        alpha=None if alphas is None else alphas[:done],
+        frame_rate=clip.info.frame_rate / span.every,
+        sound=None if sound is None else (torch.from_numpy(sound[0]), sound[1]),
+    )
+
+
+def fitted(clip: Clip, longest_side: int) -> tuple[int, int]:
+    """(width, height) of the clip's frames, shrunk to the longest side given."""
+    width, height = clip.info.width, clip.info.height
+    if not longest_side or max(width, height) <= longest_side:
+        return width, height
+    scale = longest_side / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _unit(picture, size: tuple[int, int], bits: int) -> np.ndarray:
+    if bits > 8:
+        return to_deep_rgb(picture, size)
+    return to_rgb(picture, size).astype(np.float32) / 255
+
+
+def check_memory(need: int, what: str) -> None:
+    """MemoryError unless `need` bytes are free, as far as this system tells."""
+    free = free_memory()
+    if free is not None and need > SPARE * free:
+        raise MemoryError(
+            f"{what} take {need / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free: ask for fewer "
+            "frames or a smaller longest side, or matte the clip as a stream with Matte Video"
+        )
+
+
+def free_memory() -> int | None:
+    """Bytes of main memory that can be had; None where the system does not tell. The least of what the machine and
+    this process's control group (a container) leave."""
+    found = []
+    try:
+        import psutil  # not ours to require, but there beside ComfyUI
+
+        found.append(psutil.virtual_memory().available)
+    except ImportError:
+        lines = _text("/proc/meminfo").splitlines()
+        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    limit, used = _text("/sys/fs/cgroup/memory.max").strip(), _text("/sys/fs/cgroup/memory.current").strip()
+    if limit.isdigit() and used.isdigit():
+        found.append(int(limit) - int(used))
+    return min(found, default=None)
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""

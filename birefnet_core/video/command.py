@@ -1,0 +1,163 @@
+"""The clips of `python -m birefnet_core matte`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..matting.model import MattingModel
+from ..matting.size import fit_inside, network_size
+from .formats import FORMATS, Format
+from .matte import Look, Progress, matte_clip
+from .read import Clip, Span
+from .source import SUFFIXES
+from .split import matte_together, place
+
+DEFAULT = "prores"
+DEFAULT_ON_BACKGROUND = "h264"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One clip, and the file or, for png, the folder it becomes."""
+
+    source: Path
+    out: Path
+    format: Format
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("clips")
+    group.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="; ".join(f"{name}: {row.label}" for name, row in FORMATS.items())
+        + ". Default: by OUT's suffix, else h264 with --background, else prores",
+    )
+    group.add_argument(
+        "--stabilise",
+        type=parse_strength,
+        default=0.0,
+        metavar="0..1",
+        help="take flicker out of the matte; 0.8 suits most clips; 0: every frame by itself (default)",
+    )
+    group.add_argument("--start", type=float, default=0.0, metavar="SECONDS", help="begin there")
+    group.add_argument("--end", type=float, metavar="SECONDS", help="end before there")
+    group.add_argument("--frames", type=int, metavar="N", help="at most so many")
+    group.add_argument("--every", type=int, default=1, metavar="N", help="one frame of N, without sound")
+    group.add_argument("--no-sound", action="store_true", help="leave the sound away")
+
+
+def parse_strength(text: str) -> float:
+    from .stabilise import check_strength
+
+    try:
+        check_strength(float(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no strength: give a number from 0 to 1") from error
+    return float(text)
+
+
+def is_clip(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def plan(sources: list[tuple[Path, Path]], args: argparse.Namespace, *, single: bool) -> list[Job]:
+    """Where each (clip, its name below an output folder) goes; a single input may go to a file named by -o.
+
+    ValueError when two would share a name, one would replace an input, or -o's suffix is not that of the format.
+    """
+    if not sources:
+        return []
+    out = Path(args.out)
+    single = single and bool(out.suffix) and not args.out.endswith(("/", os.sep)) and not out.is_dir()
+    format = FORMATS[args.format or _default(out if single else None, args.background is not None)]
+    if single and format.muxer and out.suffix.lower() != format.suffix:
+        raise ValueError(f"{out}: the format {format.name} is written as {format.suffix}")
+    jobs = [Job(path, out if single else out / name.with_suffix(format.suffix), format) for path, name in sources]
+    taken = {os.path.realpath(job.source): job.source for job in jobs}
+    becoming: dict[str, Path] = {}
+    for job in jobs:
+        place = os.path.realpath(job.out)
+        if place in taken:
+            raise ValueError(f"{job.out} would replace the input {taken[place]}: choose another -o")
+        if place in becoming:
+            raise ValueError(f"{becoming[place]} and {job.source} would both become {job.out}: matte them apart")
+        becoming[place] = job.source
+    return jobs
+
+
+def _default(out: Path | None, on_background: bool) -> str:
+    if out is not None:
+        named = [name for name, row in FORMATS.items() if row.suffix == out.suffix.lower()]
+        if named:
+            return named[0]
+    return DEFAULT_ON_BACKGROUND if on_background else DEFAULT
+
+
+def run(model: MattingModel, jobs: list[Job], args: argparse.Namespace) -> int:
+    """Matte every clip with a bar of progress on stderr. One that fails is reported there in one sentence and the rest
+    go on. Returns how many failed.
+
+    Under torchrun, when there are as many clips as processes, every process takes whole clips; else all of them share
+    each clip, and a failure ends the run.
+    """
+    failed = 0
+    rank, world = place()
+    together = len(jobs) < world
+    for job in jobs if together else jobs[rank::world]:
+        try:
+            matte_job(model, job, args, rank if together else 0, world if together else 1)
+        except (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError) as error:
+            if together and world > 1:
+                raise
+            failed += 1
+            text = str(error) or type(error).__name__
+            print(text if str(job.source) in text else f"{job.source}: {text}", file=sys.stderr)
+    return failed
+
+
+def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int = 0, world: int = 1) -> Path:
+    clip = Clip(job.source)
+    span = Span(start=args.start, end=args.end, every=args.every, count=args.frames)
+    size = seen_size(model, clip, args)
+
+    def matte(pixels):
+        return model.predict(pixels, size=size, mode=args.mode)
+
+    with tqdm(desc=job.source.name, unit="frame", file=sys.stderr) as bar:
+
+        def show(progress: Progress) -> None:
+            bar.total = progress.total
+            bar.update(progress.done - bar.n)
+
+        options = {
+            "format": job.format,
+            "size": None if args.mode == "locate" else size,
+            "span": span,
+            "look": Look(args.stabilise, background(args), bool(args.clean_foreground), args.invert),
+            "sound": not args.no_sound,
+            "overwrite": args.overwrite,
+            "on_progress": show,
+        }
+        if world > 1:
+            return matte_together(clip, job.out, matte, rank=rank, world=world, **options)
+        return matte_clip(clip, job.out, matte, **options)
+
+
+def seen_size(model: MattingModel, clip: Clip, args: argparse.Namespace) -> tuple[int, int]:
+    """(width, height) at which the network sees the clip's frames."""
+    picture = clip.info.width, clip.info.height
+    size = network_size(args.size, model.spec.size, picture)
+    return fit_inside(picture, size) if args.keep_aspect else size
+
+
+def background(args: argparse.Namespace) -> str | Path:
+    """A colour, or the path of a picture."""
+    given = args.background or "white"
+    return Path(given) if Path(given).is_file() else given

@@ -1,0 +1,82 @@
+"""Where every part of a frame was in the frame before and is in the one after, by FFmpeg's block matching."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+BLOCK = 8  # pixels a side
+# Hexagon search looks at no other block's or frame's result, so that a frame's motion depends on its neighbours alone
+# and a clip may be split anywhere.
+SEARCH = f"method=hexbs:mb_size={BLOCK}:search_param=24"
+
+
+class Matcher:
+    """Takes frames one by one and gives each one's motion when the next has come."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        """size: (height, width) of the frames."""
+        import av
+
+        self._size = size
+        height, width = size
+        graph = av.filter.Graph()
+        self._given = graph.add_buffer(width=width, height=height, format="gray", time_base=Fraction(1))
+        matching, self._found = graph.add("mestimate", SEARCH), graph.add("buffersink")
+        self._graph, self._count = graph, 0
+        graph.link_nodes(self._given, matching, self._found).configure()
+
+    def push(self, grey: Tensor) -> tuple[Tensor, Tensor] | None:
+        """grey uint8 [h, w] -> for the frame before: the motion to its predecessor and to this one, each [2, rows,
+        columns] in pixels (right, down), a block a value. None for the first frame. Push the last frame twice."""
+        import av
+
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(grey.numpy()), format="gray")
+        frame.pts, frame.time_base = self._count, Fraction(1)
+        self._count += 1
+        self._given.push(frame)
+        if self._count == 1:
+            return None
+        vectors = self._found.pull().side_data.get("MOTION_VECTORS")
+        return self._field(vectors, -1), self._field(vectors, 1)
+
+    def _field(self, vectors, source: int) -> Tensor:
+        field = torch.zeros(2, self._size[0] // BLOCK, self._size[1] // BLOCK)
+        if vectors is None:
+            return field
+        found = vectors.to_ndarray()
+        found = found[found["source"] == source]
+        row, column = ((found[side].astype(np.int64) - BLOCK // 2) // BLOCK for side in ("dst_y", "dst_x"))
+        for axis, (to, at) in enumerate((("src_x", "dst_x"), ("src_y", "dst_y"))):
+            values = found[to].astype(np.float32) - found[at].astype(np.float32)
+            field[axis, row, column] = torch.from_numpy(values)
+        return median(field)
+
+
+def median(field: Tensor) -> Tensor:
+    """[2, rows, columns]: each component the median of its 3 x 3 neighbourhood: single wrong blocks vanish."""
+    padded = F.pad(field[None], [1] * 4, mode="replicate")[0]
+    return padded.unfold(1, 3, 1).unfold(2, 3, 1).flatten(3).median(dim=-1).values
+
+
+def follow(first: Tensor, then: Tensor) -> Tensor:
+    """The motion over two frames: `first` to the next, `then` from there on. All [2, rows, columns] in pixels."""
+    blocks = first[None] / BLOCK
+    return first + look_up(then, blocks[0])
+
+
+def look_up(planes: Tensor, motion: Tensor, mode: str = "bilinear") -> Tensor:
+    """planes [C, h, w] at every place moved by `motion` [2, h, w] (right, down, in places) -> [C, h, w]."""
+    return F.grid_sample(planes[None], grid(motion)[None], mode=mode, padding_mode="border", align_corners=False)[0]
+
+
+def grid(motion: Tensor) -> Tensor:
+    """[2, h, w] in places -> [h, w, 2] as grid_sample takes it."""
+    _, height, width = motion.shape
+    x = (torch.arange(width) + 0.5 + motion[0]) * (2 / width) - 1
+    y = (torch.arange(height)[:, None] + 0.5 + motion[1]) * (2 / height) - 1
+    return torch.stack([x, y], dim=-1)

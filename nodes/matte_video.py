@@ -1,0 +1,274 @@
+"""Matte Video: a whole clip to a matted one, written while it streams."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from . import host
+from .video_frames import open_video
+
+PREVIEW_SIDE = 384  # pixels, of the clip shown in the browser
+PLAYABLE = (".mp4", ".webm")  # by browsers
+FORMATS = ("prores", "webm", "png", "h264", "mask", "side-by-side")
+
+
+class MatteVideo:
+    DESCRIPTION = (
+        "Mattes a whole clip, however long, and writes the result into the output folder while it runs: with alpha as "
+        "ProRes 4444, WebM or PNG pictures, or as H.264 on a colour or an image. Sound and frame times stay as they "
+        "are. When you stop it, what was done until then is kept as a playable file with .partial in its name."
+    )
+    SEARCH_ALIASES = (
+        "birefnet", "video matting", "remove video background", "rembg video", "green screen", "prores", "alpha video",
+        "rotoscope",
+    )  # fmt: skip
+    CATEGORY = "BiRefNet"
+    FUNCTION = "matte"
+    OUTPUT_NODE = True
+    RETURN_TYPES = ("STRING", "VIDEO")
+    RETURN_NAMES = ("path", "video")
+    OUTPUT_TOOLTIPS = (
+        "The file written; for png the folder.",
+        "The clip, for formats without alpha (h264, mask, side-by-side): nodes that take a VIDEO would drop the alpha.",
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "video": ("VIDEO", {"tooltip": "From Load Video or any node that gives a VIDEO."}),
+                "model": (
+                    "BACKGROUND_REMOVAL",
+                    {"tooltip": "From Load BiRefNet, or from ComfyUI's own Load Background Removal Model."},
+                ),
+            },
+            "optional": {
+                "format": (
+                    list(FORMATS),
+                    {
+                        "default": "prores",
+                        "tooltip": "prores: .mov with alpha for editing. webm: VP9 with alpha for the web. png: "
+                        "pictures with alpha. h264: .mp4 on the background. mask: .mp4 of the mask. side-by-side: .mp4 "
+                        "of source, mask and cut-out, to check them.",
+                    },
+                ),
+                "stabilise": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 1.0,
+                        "step": 0.05,
+                        "tooltip": "Takes flicker out by averaging each mask with those of the frames around it, as "
+                        "far as the picture stands still or its motion can be followed. 0: every frame by itself; 0.8 "
+                        "suits most clips.",
+                    },
+                ),
+                "background_colour": (
+                    "STRING",
+                    {"default": "#00ff00", "tooltip": "Of format h264: #rrggbb or a name such as white."},
+                ),
+                "background_image": (
+                    "IMAGE",
+                    {"tooltip": "Of format h264, in place of the colour; fills the frame. The first of a batch."},
+                ),
+                "filename_prefix": (
+                    "STRING",
+                    {"default": "video/BiRefNet", "tooltip": "Folder and beginning of the name, in the output folder."},
+                ),
+                "clean_foreground": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "Takes the background's colour out of half-transparent pixels such as hair. Slower.",
+                    },
+                ),
+                "invert": (
+                    "BOOLEAN",
+                    {"default": False, "advanced": True, "tooltip": "Keeps the background in place of the subject."},
+                ),
+                "sound": ("BOOLEAN", {"default": True, "advanced": True, "tooltip": "Carries the sound along."}),
+                "mode": (
+                    ["whole", "locate"],
+                    {
+                        "default": "whole",
+                        "advanced": True,
+                        "tooltip": "locate: finds the subject first, then looks at it closely; for small subjects.",
+                    },
+                ),
+                "size": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 4096,
+                        "step": 32,
+                        "advanced": True,
+                        "tooltip": "Side of the square at which the model sees frames. 0: what it was trained for.",
+                    },
+                ),
+                "batch_size": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 64,
+                        "advanced": True,
+                        "tooltip": "Frames at once. 0: what free memory allows. Halved when memory runs out.",
+                    },
+                ),
+            },
+            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
+        }
+
+    def matte(
+        self,
+        video: Any,
+        model: Any,
+        format: str = "prores",
+        stabilise: float = 0.0,
+        background_colour: str = "#00ff00",
+        background_image: Tensor | None = None,
+        filename_prefix: str = "video/BiRefNet",
+        clean_foreground: bool = False,
+        invert: bool = False,
+        sound: bool = True,
+        mode: str = "whole",
+        size: int = 0,
+        batch_size: int = 0,
+        prompt: dict | None = None,
+        extra_pnginfo: dict | None = None,
+    ):
+        from ..birefnet_core.video import Look, Span, matte_clip
+        from ..birefnet_core.video.formats import find_format
+        from ..birefnet_core.video.matte import BATCH
+        from .managed import predictor
+
+        chosen = find_format(format)
+        clip, start, end = open_video(video)
+        folder, name = host.output_place(filename_prefix, (clip.info.width, clip.info.height))
+        model = predictor(model)
+        seen = seen_size(model, clip, size, mode)
+
+        def matte(pixels: Tensor) -> Tensor:
+            images = pixels if pixels.is_floating_point() else pixels.float() / 255
+            return model.predict(images, seen or size or None, batch_size or None, mode)
+
+        background = background_colour if background_image is None else background_image[0, ..., :3]
+        with host.progress(1, unit="frame") as bar, preview(clip, chosen.suffix not in PLAYABLE) as small:
+
+            def report(step) -> None:
+                image = composite(step.pixels, step.alpha, clip)
+                bar.report(step.done, step.total, Image.fromarray(image))
+                small.write(image)
+
+            path = matte_clip(
+                clip,
+                folder / (name + chosen.suffix),
+                matte,
+                format=chosen,
+                size=seen,
+                span=Span(start=start, end=end),
+                look=Look(stabilise, background, clean_foreground, invert),
+                batch=max(BATCH, batch_size),
+                sound=sound,
+                metadata=metadata(prompt, extra_pnginfo),
+                on_progress=report,
+            )
+        opaque = chosen.shows != "cutout"
+        result = host.video_of(path) if opaque else host.blocked(f"format {format} carries alpha: use path, not video")
+        where = host.shown(path, "output") if small.path is None else host.shown(small.path, "temp")
+        return {"ui": {"images": [where], "animated": (True,)}, "result": (str(path), result)}
+
+
+def seen_size(model: Any, clip: Any, size: int, mode: str) -> tuple[int, int] | None:
+    """(width, height) to which frames are shrunk before the model sees them; None: it takes whole frames."""
+    from ..birefnet_core.matting.size import network_size
+
+    if mode != "whole" or not hasattr(model, "spec"):
+        return None
+    return network_size(size or None, model.spec.size, (clip.info.width, clip.info.height))
+
+
+def metadata(prompt: dict | None, extra_pnginfo: dict | None) -> dict[str, str]:
+    """The workflow, as ComfyUI writes it into its own videos."""
+    if not host.keeps_metadata():
+        return {}
+    tags = dict(extra_pnginfo or {})
+    if prompt is not None:
+        tags["prompt"] = prompt
+    return {key: json.dumps(value) for key, value in tags.items()}
+
+
+def composite(pixels: Tensor, alpha: Tensor, clip: Any) -> np.ndarray:
+    """A small picture of the cut-out on a checkerboard: uint8 [h, w, 3] with the clip's aspect and even sides."""
+    from ..birefnet_core.matting.model import resize
+    from ..birefnet_core.video.paint import checkerboard
+
+    scale = min(1.0, PREVIEW_SIDE / max(clip.info.width, clip.info.height))
+    width, height = (max(2, round(side * scale / 2) * 2) for side in (clip.info.width, clip.info.height))
+    rgb = pixels if pixels.is_floating_point() else pixels.float() / 255
+    rgba = resize(torch.cat([rgb, alpha[..., None]], dim=-1).permute(2, 0, 1)[None], (height, width))[0].permute(
+        1, 2, 0
+    )
+    behind = torch.from_numpy(checkerboard((width, height))).float() / 255
+    return (torch.lerp(behind, rgba[..., :3], rgba[..., 3:]).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+
+class Preview:
+    """A small H.264 clip in the temporary folder, for formats that browsers do not play. path: once it is whole."""
+
+    def __init__(self, writer: Any = None) -> None:
+        self.path: Path | None = None
+        self._writer, self._count = writer, 0
+
+    def write(self, image: np.ndarray) -> None:
+        if self._writer is None:
+            return
+        import av
+
+        from ..birefnet_core.video.colour import BT709, Colours, to_pixels
+
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+        self._writer.write(to_pixels(frame, "yuv420p", Colours(BT709, BT709, BT709)), self._count, 1)
+        self._count += 1
+
+
+@contextmanager
+def preview(clip: Any, wanted: bool) -> Iterator[Preview]:
+    if not wanted:
+        yield Preview()
+        return
+    from ..birefnet_core.video.colour import BT709, Colours
+    from ..birefnet_core.video.formats import find_format
+    from ..birefnet_core.video.write import Writer
+
+    height, width = composite(torch.zeros(8, 8, 3, dtype=torch.uint8), torch.zeros(8, 8), clip).shape[:2]
+    temp = host.temp_folder() / "BiRefNet"
+    count = sum(1 for _ in temp.glob("preview_*.mp4")) if temp.is_dir() else 0
+    writer = Writer(
+        temp / f"preview_{count + 1:05}.mp4",
+        find_format("h264"),
+        size=(width, height),
+        frame_rate=clip.info.frame_rate,
+        time_base=Fraction(1) / clip.info.frame_rate,
+        colours=Colours(BT709, BT709, BT709),
+        overwrite=True,
+    )
+    made = Preview(writer)
+    try:
+        yield made
+        made.path = writer.finish()
+    except BaseException:
+        writer.discard()
+        raise

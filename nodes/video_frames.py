@@ -1,0 +1,156 @@
+"""Video Frames: some or all frames of a clip as an image batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import host
+
+CONNECTED = "(the video input)"  # stands in the list for no file
+MOST = 2**31 - 1
+
+
+class VideoFrames:
+    DESCRIPTION = (
+        "Decodes the frames you ask for, and only those, exactly from the frame you name: upright, at their full "
+        "depth, with the transparency that WebM and ProRes clips may have. All frames lie in memory at once; to matte "
+        "a long clip use Matte Video (BiRefNet), which streams."
+    )
+    SEARCH_ALIASES = ("load video", "video to images", "extract frames", "import video", "video alpha", "frames")
+    CATEGORY = "BiRefNet"
+    FUNCTION = "read"
+    RETURN_TYPES = ("IMAGE", "MASK", "FLOAT", "INT", "AUDIO")
+    RETURN_NAMES = ("frames", "mask", "fps", "count", "audio")
+    OUTPUT_TOOLTIPS = (
+        "The frames, in order.",
+        "The clip's own transparency: 1 = opaque, 0 = transparent. All 1 for clips without.",
+        "Frames a second of these frames: the clip's, divided by every_nth. For Create Video.",
+        "How many frames there are.",
+        "The sound of the same stretch of the clip; nothing where the clip is silent.",
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "file": (
+                    [CONNECTED, *video_files()],
+                    {
+                        "default": next(iter(video_files()), CONNECTED),
+                        "video_upload": True,
+                        "tooltip": "A clip in ComfyUI's input folder. Not used when video is connected.",
+                    },
+                ),
+            },
+            "optional": {
+                "video": ("VIDEO", {"tooltip": "Takes the place of file, for example from Load Video."}),
+                "start": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 1e7,
+                        "step": 0.01,
+                        "tooltip": "Where to begin: seconds, or whole frames, as start_unit says.",
+                    },
+                ),
+                "start_unit": (["seconds", "frames"], {"default": "seconds", "tooltip": "What start counts."}),
+                "count": (
+                    "INT",
+                    {"default": 0, "min": 0, "max": MOST, "tooltip": "How many frames to give at most. 0: to the end."},
+                ),
+                "every_nth": (
+                    "INT",
+                    {"default": 1, "min": 1, "max": MOST, "tooltip": "2 takes every other frame; fps follows."},
+                ),
+                "longest_side": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 16384,
+                        "step": 8,
+                        "tooltip": "Shrinks larger frames to this, in pixels. 0: as they are.",
+                    },
+                ),
+            },
+        }
+
+    @classmethod
+    def IS_CHANGED(cls, file: str, **_) -> str:
+        """A file that was replaced is read again."""
+        path = video_files().get(file)
+        return str(path.stat().st_mtime_ns) if path is not None else ""
+
+    def read(
+        self,
+        file: str,
+        video: Any = None,
+        start: float = 0.0,
+        start_unit: str = "seconds",
+        count: int = 0,
+        every_nth: int = 1,
+        longest_side: int = 0,
+    ):
+        from ..birefnet_core.video import Clip, Span, read_batch
+
+        if video is not None:
+            clip, begin, end = open_video(video)
+        else:
+            clip, begin, end = Clip(video_path(file), name=file), 0.0, None
+        in_frames = start_unit == "frames"
+        span = Span(
+            start=begin if in_frames else begin + start,
+            end=end,
+            skip=int(start) if in_frames else 0,
+            every=every_nth,
+            count=count or None,
+        )
+        with host.progress(1, unit="frame") as bar:
+            batch = read_batch(clip, span, longest_side=longest_side, on_progress=bar.report)
+        mask = batch.alpha
+        if mask is None:
+            mask = torch.ones(1, 1, 1).expand(batch.frames.shape[:3])  # one number, however many frames
+        audio = None
+        if batch.sound is not None:
+            audio = {"waveform": batch.sound[0][None], "sample_rate": batch.sound[1]}
+        frames = host.output(batch.frames)
+        return frames, host.output(mask), float(batch.frame_rate), len(frames), audio
+
+
+def video_files() -> dict[str, Path]:
+    """Name -> path of every clip in the input folder, links that lead out of it left out."""
+    from ..birefnet_core.video.source import SUFFIXES
+
+    folder = host.input_folder()
+    found = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix.lower() in (*SUFFIXES, ".gif") and path.is_file():
+            found[path.name] = path
+    return found
+
+
+def video_path(name: str) -> Path:
+    """The clip of one of `video_files`. ValueError for any other name: a workflow, which may come from a stranger, says
+    it."""
+    if name == CONNECTED:
+        raise ValueError("choose a file, or connect a video")
+    path = host.confined(host.input_folder(), name)
+    if name not in video_files():
+        raise ValueError(f"there is no clip {name!r} in {host.input_folder()}")
+    return path
+
+
+def open_video(video: Any) -> tuple[Any, float, float | None]:
+    """What a VIDEO wire brings -> the clip, and the seconds between which it is trimmed (None: to its end)."""
+    from ..birefnet_core.video import Clip
+
+    source = video.get_stream_source() if hasattr(video, "get_stream_source") else video
+    name = Path(source).name if isinstance(source, (str, Path)) else "the video"
+    start, length = 0.0, 0.0
+    if hasattr(video, "get_active_trim_window"):  # since ComfyUI 0.23
+        start, length = (float(value or 0) for value in video.get_active_trim_window())
+    return Clip(source, name=name), start, start + length if length else None

@@ -1,0 +1,225 @@
+"""Video Frames and Matte Video: the real node classes on real clips."""
+
+import io
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from birefnet_core.video import Clip
+from birefnet_core.video.colour import own_alpha, to_rgb
+from tests.video.conftest import make_clip  # noqa: F401 (a fixture)
+from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of, numbered
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """Without ComfyUI clips lie in input/ and go to output/ of the current folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "input").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def clip(make_clip, folders):  # noqa: F811
+    return make_clip("input/clip.mkv", codec="ffv1", pixels="yuv444p", sound="aac")
+
+
+class Video:
+    """What ComfyUI's VIDEO wires bring, as far as our nodes use it."""
+
+    def __init__(self, source, start=0.0, duration=0.0):
+        self.source, self.window = source, (start, duration)
+
+    def get_stream_source(self):
+        return self.source
+
+    def get_active_trim_window(self):
+        return self.window
+
+
+class Model:
+    """Stands in for a loaded model: foreground where the picture's lower part is, which `numbered` leaves smooth."""
+
+    def __init__(self):
+        self.seen = []
+
+    def encode_image(self, image):
+        assert image.dtype == torch.float32
+        assert image.max() <= 1
+        self.seen.append(number_of(image[0].numpy()))
+        mask = torch.zeros(image.shape[:3])
+        mask[:, image.shape[1] // 2 :] = 1
+        return mask
+
+
+@pytest.fixture
+def frames(node):
+    return node("BiRefNetVideoFrames")().read
+
+
+@pytest.fixture
+def matte(node):
+    return node("BiRefNetMatteVideo")().matte
+
+
+def test_the_list_holds_the_clips_of_the_input_folder(node, clip, folders):
+    (folders / "input" / "photo.png").write_bytes(b"")
+    (folders / "input" / "b.mp4").write_bytes(b"")
+    listed = node("BiRefNetVideoFrames").INPUT_TYPES()["required"]["file"][0]
+    assert listed == ["(the video input)", "b.mp4", "clip.mkv"]
+
+
+def test_frames_come_exactly_as_asked(frames, clip):
+    images, mask, fps, count, audio = frames("clip.mkv", start=7, start_unit="frames", count=4, every_nth=3)
+    assert [number_of(image.numpy()) for image in images] == [7, 10, 13, 16]
+    assert images.shape == (4, HEIGHT, WIDTH, 3)
+    assert images.dtype == torch.float32
+    assert np.abs(images[0].numpy() * 255 - numbered(7)).max() <= 3
+    assert mask.shape == (4, HEIGHT, WIDTH)
+    assert (mask == 1).all()
+    assert (fps, count) == (4.0, 4)
+    assert audio["sample_rate"] == 48_000
+    assert audio["waveform"].shape[:2] == (1, 1)
+    assert audio["waveform"].shape[2] == pytest.approx(48_000, abs=48 * 2)
+
+
+def test_seconds_and_a_longest_side(frames, clip):
+    images, mask, fps, count, _ = frames("clip.mkv", start=1.5, longest_side=32)
+    assert [number_of(image.numpy()) for image in images] == list(range(18, COUNT))
+    assert images.shape[1:] == (24, 32, 3)
+    assert mask.shape[1:] == (24, 32)
+    assert (fps, count) == (12.0, 6)
+
+
+def test_transparency_comes_as_a_mask(frames, make_clip, folders):  # noqa: F811
+    def half(index, width, height):
+        alpha = np.zeros((height, width), np.uint8)
+        alpha[:, : width // 2] = 200
+        return np.dstack([numbered(index, width, height), alpha])
+
+    make_clip("input/a.mov", codec="png", pixels="rgba", frame=half, count=3)
+    images, mask, _, _, audio = frames("a.mov")
+    assert images.shape == (3, HEIGHT, WIDTH, 3)
+    assert torch.allclose(mask[:, :, : WIDTH // 2], torch.tensor(200 / 255))
+    assert (mask[:, :, WIDTH // 2 :] == 0).all()
+    assert audio is None
+
+
+def test_a_connected_video_is_read_within_its_trim(frames, clip):
+    for source in (str(clip), io.BytesIO(clip.read_bytes())):
+        images, *_ = frames("(the video input)", video=Video(source, 0.5, 0.5))
+        assert [number_of(image.numpy()) for image in images] == list(range(6, 12))
+        images, *_ = frames("(the video input)", video=Video(source, 0.5, 0.5), start=2, start_unit="frames", count=9)
+        assert [number_of(image.numpy()) for image in images] == list(range(8, 12))
+
+
+@pytest.mark.parametrize("name", ["../secret.mkv", "/etc/passwd", "missing.mkv", "link.mkv", "(the video input)", ""])
+def test_no_other_file_can_be_named(frames, clip, folders, name):
+    (folders / "secret.mkv").write_bytes(clip.read_bytes())
+    (folders / "input" / "link.mkv").symlink_to(folders / "secret.mkv")
+    with pytest.raises(ValueError, match=r"does not name a file inside|there is no clip|connect a video"):
+        frames(name)
+
+
+def test_what_does_not_fit_is_told_before_decoding(frames, clip, module, monkeypatch):
+    monkeypatch.setattr(module("birefnet_core.video.batch"), "free_memory", lambda: 300_000)
+    with pytest.raises(MemoryError, match=r"24 frames of 64 x 48 from clip.mkv take 0.0 GiB .* fewer frames"):
+        frames("clip.mkv")
+    assert len(frames("clip.mkv", count=5)[0]) == 5
+
+
+def test_a_replaced_file_is_read_again(node, clip, folders):
+    changed = node("BiRefNetVideoFrames").IS_CHANGED
+    before = changed(file="clip.mkv")
+    (folders / "input" / "clip.mkv").write_bytes(b"other")
+    assert changed(file="clip.mkv") != before
+    assert changed(file="missing.mkv", start=1.0) == ""
+
+
+def test_matte_video_streams_to_prores(matte, clip, folders):
+    model = Model()
+    result = matte(Video(str(clip), 0.5, 1.0), model, stabilise=0)
+    path, video = result["result"]
+    assert path == str(folders / "output" / "video" / "BiRefNet_00001_.mov")
+    assert video is None
+    assert model.seen == list(range(6, 18))
+    done = list(Clip(path).frames())
+    assert len(done) == 12
+    alpha = own_alpha(done[3].picture)
+    assert (alpha[: HEIGHT // 2] < 0.01).all()
+    assert (alpha[HEIGHT // 2 :] > 0.99).all()
+    assert number_of(to_rgb(done[3].picture)) == 9
+    with av.open(path) as container:
+        assert container.streams.audio
+    (shown,) = result["ui"]["images"]
+    assert shown["type"] == "temp"
+    assert shown["filename"].endswith(".mp4")
+
+
+@pytest.mark.parametrize("format", ["webm", "png", "h264", "mask", "side-by-side"])
+def test_every_format_is_written_and_shown(matte, clip, folders, module, monkeypatch, format):
+    monkeypatch.setattr(module("nodes.host"), "temp_folder", lambda: folders / "temp")
+    result = matte(Video(str(clip)), Model(), format=format, background_image=torch.zeros(1, 4, 4, 3), sound=False)
+    path, video = result["result"]
+    (shown,) = result["ui"]["images"]
+    if format == "png":
+        assert len(list((folders / "output" / "video" / "BiRefNet_00001_").iterdir())) == COUNT + 1
+        preview = Clip(folders / "temp" / shown["subfolder"] / shown["filename"])
+        assert len(list(preview.frames())) == COUNT
+        return
+    assert shown == {"filename": path.rsplit("/", 1)[1], "subfolder": "video", "type": "output"}
+    assert len(list(Clip(path).frames())) == COUNT
+    assert (video is None) == (format == "webm")
+    if format == "h264":
+        rgb = to_rgb(next(Clip(path).frames()).picture)
+        assert rgb[: HEIGHT // 2 - 4].max() < 12
+        assert rgb[HEIGHT // 2 + 4 :].mean() > 60
+
+
+def test_names_count_up_and_stay_in_the_output_folder(matte, clip, folders):
+    for index in (1, 2):
+        path = matte(Video(str(clip), 0, 0.25), Model(), format="mask", filename_prefix="a/b")["result"][0]
+        assert path == str(folders / "output" / "a" / f"b_{index:05}_.mp4")
+    for prefix in ("../escape", "/tmp/escape"):
+        with pytest.raises(ValueError, match="does not name a file inside"):
+            matte(Video(str(clip)), Model(), filename_prefix=prefix)
+
+
+def test_our_own_model_sees_frames_at_its_size(matte, clip, node):
+    (model,) = node("LoadBiRefNet")().load("bundled", device="cpu")
+    path, _ = matte(Video(str(clip), 0, 0.16), model, format="mask", size=64, stabilise=0, sound=False)["result"]
+    source = torch.stack([torch.from_numpy(to_rgb(frame.picture)) for frame in Clip(clip).frames()][:2])
+    alpha = model.predict(source, 64).numpy()
+    masks = [to_rgb(frame.picture)[..., 1] / 255 for frame in Clip(path).frames()]
+    assert len(masks) == 2
+    assert np.abs(np.stack(masks) - alpha).mean() < 0.02
+
+
+def test_stopping_keeps_what_is_done(matte, clip, folders, module, monkeypatch):
+    class Stop(BaseException):
+        pass
+
+    shown = []
+
+    def check():
+        if len(shown) >= 10:
+            raise Stop
+
+    report = module("nodes.host").Progress.report
+
+    def watch(self, done, total, preview=None):
+        shown.append(preview)
+        report(self, done, total, preview)
+
+    monkeypatch.setattr(module("nodes.host"), "check_interrupt", check)
+    monkeypatch.setattr(module("nodes.host").Progress, "report", watch)
+    with pytest.raises(Stop):
+        matte(Video(str(clip)), Model(), stabilise=0)
+    (partial,) = (folders / "output" / "video").iterdir()
+    assert partial.name == "BiRefNet_00001_.partial.mov"
+    assert 9 <= len(list(Clip(partial).frames())) <= 12
+    assert isinstance(shown[0], Image.Image)
+    assert float(Clip(partial).info.frame_rate) == pytest.approx(12, rel=1e-3)

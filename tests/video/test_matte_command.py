@@ -1,0 +1,121 @@
+"""`python -m birefnet_core matte` with clips."""
+
+import argparse
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from birefnet_core.bench.video import stub
+from birefnet_core.command import main
+from birefnet_core.matting import command
+from birefnet_core.video import Clip
+from birefnet_core.video.colour import to_rgb
+from birefnet_core.video.command import plan
+from birefnet_core.weights.load import BUNDLED, load_model
+from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of
+
+
+@pytest.fixture
+def stubbed(monkeypatch):
+    """A soft ellipse in place of a network."""
+    monkeypatch.setattr("birefnet_core.weights.load.load_model", lambda *_, **__: stub(64))
+
+
+def matte(*arguments):
+    return main(["matte", *(str(argument) for argument in arguments), "--device", "cpu", "--size", "64"])
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def clip(make_clip):
+    return make_clip("in/clip.mp4", count=6, sound="aac")
+
+
+def test_a_clip_to_prores_is_what_the_model_says(clip, tmp_path, decode, capsys):
+    assert matte(clip, "-o", tmp_path / "out.mov") == 0
+    frames, times = decode(tmp_path / "out.mov")
+    source = torch.stack([torch.from_numpy(to_rgb(frame.picture)) for frame in Clip(clip).frames()])
+    alpha = load_model(BUNDLED, device="cpu").predict(source, size=64).numpy()
+    difference = np.abs(frames[..., 3] / 255 - alpha)
+    assert difference[:, 2:-2, 2:-2].max() <= 2 / 255
+    assert difference.max() <= 4 / 255  # the outermost pixels are resized otherwise
+    assert times == pytest.approx([index / 12 for index in range(6)])
+    printed = capsys.readouterr()
+    assert "1 of 1 clips matted" in printed.out
+    assert "6/6" in printed.err
+
+
+def test_clips_and_pictures_of_a_folder(stubbed, clip, make_clip, tmp_path, capsys):
+    make_clip("in/other.webm", codec="libvpx-vp9", count=3)
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "in" / "photo.jpg")
+    (tmp_path / "in" / "broken.mkv").write_bytes(b"nothing")
+    assert matte(tmp_path / "in", "-o", tmp_path / "out", "--format", "png", "--frames", "2") == 1
+    pictures = ["000001.png", "000002.png", "times.txt"]
+    expected = [f"{folder}/{name}" for folder in ("clip", "other") for name in pictures]
+    assert names(tmp_path / "out") == [*expected, "photo.png"]
+    printed = capsys.readouterr()
+    assert "2 of 3 clips matted" in printed.out
+    assert "1 of 1 pictures matted" in printed.out
+    assert "broken.mkv is not a clip we can read" in printed.err
+
+
+def test_the_format_follows_the_name_or_the_background(stubbed, clip, tmp_path, decode):
+    Image.new("RGB", (8, 8), "#00ff00").save(tmp_path / "back.png")
+    assert matte(clip, "-o", tmp_path / "a", "--background", tmp_path / "back.png") == 0
+    assert matte(clip, "-o", tmp_path / "b.webm", "--stabilise", "0.5") == 0
+    assert matte(clip, "-o", tmp_path / "c.mp4", "--format", "side-by-side") == 0
+    assert decode(tmp_path / "a" / "clip.mp4")[0].shape == (6, HEIGHT, WIDTH, 4)
+    assert Clip(tmp_path / "b.webm").info.has_alpha
+    assert decode(tmp_path / "c.mp4")[0].shape == (6, HEIGHT, 3 * WIDTH, 4)
+
+
+def test_a_span_of_the_clip(stubbed, make_clip, tmp_path, decode):
+    source = make_clip("clip.mkv", codec="ffv1", pixels="yuv444p")
+    assert matte(source, "-o", tmp_path / "a.mov", "--start", "0.75", "--frames", "3", "--every", "2") == 0
+    frames, _ = decode(tmp_path / "a.mov")
+    assert [number_of(frame[..., :3]) for frame in frames] == [9, 11, 13]
+    assert COUNT > 13
+
+
+def test_locate_sees_whole_frames(stubbed, clip, tmp_path, decode):
+    assert matte(clip, "-o", tmp_path / "a.mov", "--mode", "locate", "--frames", "1") == 0
+    assert decode(tmp_path / "a.mov")[0].shape == (1, HEIGHT, WIDTH, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-o", "out.mov", "--stabilise", "2"], "'2' is no strength"),
+        (["-o", "out.mov", "--format", "webm"], "the format webm is written as .webm"),
+        (["-o", "out.mov", "--start", "9"], "no frames from 9 s"),
+        (["-o", "out.mov", "--every", "0"], "every and count 1 or more"),
+        (["-o", "out.mov", "--background", "greenish"], "no file and no colour"),
+        (["-o", "clip.mp4", "--overwrite"], "would replace the input"),
+    ],
+)
+def test_wrong_arguments_are_told_in_one_sentence(stubbed, clip, capsys, monkeypatch, arguments, said):
+    monkeypatch.chdir(clip.parent)
+    content = clip.read_bytes()
+    try:
+        assert matte("clip.mp4", *arguments) != 0
+    except SystemExit as stopped:
+        assert stopped.code == 2
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert "Traceback" not in printed
+    assert names(clip.parent) == ["clip.mp4"]
+    assert clip.read_bytes() == content
+
+
+def test_two_clips_do_not_share_a_name(tmp_path):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    args = parser.parse_args(["x", "-o", "out"])
+    sources = [(tmp_path / "a.mp4", tmp_path / "a.mp4"), (tmp_path / "a.mkv", tmp_path / "a.mkv")]
+    with pytest.raises(ValueError, match="would both become"):
+        plan(sources, args, single=False)
