@@ -40,7 +40,7 @@ STAGE = """
 """
 # Everything but the canvas and what lies on it, such as the notes.
 HIDE = """
-body > *, #vue-app > *, .p-toast { visibility: hidden !important }
+body * { visibility: hidden !important }
 canvas#graph-canvas, .dom-widget, .dom-widget *:not(button) { visibility: visible !important }
 """
 IMAGES = "() => app.graph.nodes.every(node => (node.imgs ?? []).every(image => image.complete && image.naturalWidth))"

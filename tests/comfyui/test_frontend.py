@@ -1,0 +1,56 @@
+"""ComfyUI's real frontend opens the example workflows and makes of them what `tests/workflows_api` says."""
+
+import json
+import shutil
+import urllib.request
+
+import pytest
+
+from tests.comfyui import browser
+from tests.comfyui.server import PACK, ROOT
+
+WORKFLOWS = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def page(comfyui):
+    if not comfyui.has_native_background_removal:
+        pytest.skip("the workflows are for ComfyUI 0.25")
+    if reason := browser.missing():
+        pytest.skip(f"not opened in the frontend: {reason}")
+    shutil.copy(comfyui.tree / "input" / "example.png", comfyui.base / "input")
+    with browser.frontend(comfyui) as page:
+        yield page
+
+
+def read(folder: str, name: str) -> dict:
+    return json.loads((ROOT / folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_the_frontend_knows_every_node_and_sends_the_twin(page, name):
+    assert browser.open_workflow(page, read("workflows", name), name) == []
+    assert browser.to_prompt(page)["output"] == read("tests/workflows_api", name)
+
+
+def test_the_frontend_names_a_node_it_does_not_know(page):
+    workflow = read("workflows", "1-cut-out")
+    workflow["nodes"][-1]["type"] = "NobodyKnowsThisNode"
+    assert browser.open_workflow(page, workflow, "broken") == ["NobodyKnowsThisNode"]
+
+
+def test_the_templates_are_listed_with_their_pictures(comfyui):
+    assert set(comfyui.get("/api/workflow_templates")[PACK]) == set(WORKFLOWS)
+    for name in WORKFLOWS:
+        with urllib.request.urlopen(f"{comfyui.address}/api/workflow_templates/{PACK}/{name}.jpg") as answer:
+            assert answer.read() == (ROOT / "workflows" / f"{name}.jpg").read_bytes()
+
+
+def test_help_pages_pictures_and_translations_are_served(comfyui):
+    for path in (ROOT / "web" / "docs").iterdir():
+        with urllib.request.urlopen(f"{comfyui.address}/extensions/{PACK}/docs/{path.name}") as answer:
+            assert answer.read() == path.read_bytes()
+    translations = comfyui.get("/i18n")
+    for language in ("en", "zh", "ja"):
+        ours = json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
+        assert ours.items() <= translations[language]["nodeDefs"].items()

@@ -1,0 +1,153 @@
+"""The example workflows run to the end on a real server, on a CPU, in the form in which the frontend sends them.
+
+Stable Diffusion and the portrait model have random weights of the right layout: what is looked at is how pictures and
+masks pass through the graph, not what they show.
+"""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.comfyui import random_checkpoint
+from tests.comfyui.graphs import PORTRAIT, SD15
+from tests.comfyui.server import ROOT
+
+SMALL = {"KSampler": {"steps": 2}, "ImageScaleToTotalPixels": {"megapixels": 0.03}, "BiRefNetSegment": {"width": 256}}
+FOLDER = ((90, 200), (130, 130), (160, 120))  # sizes of the pictures in the folder of workflow 5
+OF_EIGHT_BITS = 1.01 / 255
+
+
+@pytest.fixture(scope="module")
+def stocked(comfyui):
+    """The server, with every file that the workflows name."""
+    if not comfyui.has_native_background_removal:
+        pytest.skip("the workflows use nodes of ComfyUI 0.25")
+    inputs, models = comfyui.base / "input", comfyui.base / "models"
+    checkpoint = models / "checkpoints" / SD15["name"]
+    portrait = models / "background_removal" / PORTRAIT["name"]
+    for folder in (checkpoint.parent, inputs / "photographs"):
+        folder.mkdir(parents=True, exist_ok=True)
+    random_checkpoint.make(comfyui.tree, checkpoint, comfyui.python)
+    write_portrait_weights(portrait)
+    shutil.copy(comfyui.tree / "input" / "example.png", inputs)
+    picture = Image.open(ROOT / "demo" / "photograph.jpg")
+    for width, height in FOLDER:
+        picture.resize((width, height)).save(inputs / "photographs" / f"{width}.jpg")
+    yield comfyui
+    for path in (checkpoint, portrait):  # a gigabyte that pytest would keep
+        path.unlink()
+
+
+def write_portrait_weights(path):
+    import torch
+    from safetensors.torch import save_file
+
+    import birefnet_core as bc
+
+    torch.manual_seed(0)
+    weights = bc.export_published(bc.build_network("swin_v1_l"), patch_order="2024")
+    save_file({key: value.half().contiguous() for key, value in weights.items()}, path)
+
+
+def twin(name: str) -> dict:
+    return json.loads((ROOT / "tests" / "workflows_api" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def small(prompt: dict) -> dict:
+    """The prompt with few steps and few pixels."""
+    for node in prompt.values():
+        for widget, value in SMALL.get(node["class_type"], {}).items():
+            assert widget in node["inputs"]
+            node["inputs"][widget] = value
+    return prompt
+
+
+def find(prompt: dict, kind: str) -> str:
+    """The id of the only node of a kind."""
+    [found] = [key for key, node in prompt.items() if node["class_type"] == kind]
+    return found
+
+
+def run(server, prompt: dict, **watched) -> tuple[list[Image.Image], dict[str, np.ndarray]]:
+    """Runs a prompt. watched: name -> [node id, output]. Returns the saved pictures and the watched tensors."""
+    for name, link in watched.items():
+        prompt[name] = {"class_type": "ProbeTensor", "inputs": {"tensor": link, "name": f"{name}.npy"}}
+    entry = server.run(prompt)
+    pictures = [
+        Image.open(server.base / "output" / image["subfolder"] / image["filename"])
+        for key, node in prompt.items()
+        if node["class_type"] == "SaveImage"
+        for image in entry["outputs"][key]["images"]
+    ]
+    return pictures, {name: np.load(server.base / "output" / f"{name}.npy") for name in watched}
+
+
+def test_a_subject_is_cut_out(stocked):
+    prompt = twin("1-cut-out")
+    apply, photo = find(prompt, "BiRefNetApplyMask"), find(prompt, "LoadImage")
+    [picture], seen = run(stocked, prompt, mask=[apply, 3], photo=[photo, 0])
+    assert picture.mode == "RGBA" and picture.size == seen["photo"].shape[2:0:-1]
+    pixels = np.asarray(picture) / 255
+    np.testing.assert_allclose(pixels[..., 3], seen["mask"][0], atol=OF_EIGHT_BITS)
+    subject, background = seen["mask"][0] > 0.999, seen["mask"][0] < 0.001
+    assert subject.mean() > 0.02 and background.mean() > 0.02
+    np.testing.assert_allclose(pixels[subject][:, :3], seen["photo"][0][subject], atol=0.02)
+
+
+@pytest.mark.parametrize("name", ["2-new-background", "3-generated-scene"])
+def test_the_subject_is_put_over_what_was_painted(stocked, name):
+    prompt = small(twin(name))
+    apply, scale, decode = (
+        find(prompt, "BiRefNetApplyMask"),
+        find(prompt, "ImageScaleToTotalPixels"),
+        find(prompt, "VAEDecode"),
+    )
+    [picture], seen = run(
+        stocked, prompt, mask=[apply, 3], photo=[scale, 0], painted=[decode, 0], foreground=[apply, 2]
+    )
+    assert picture.mode == "RGB" and seen["painted"].shape == seen["photo"].shape
+    assert np.abs(seen["painted"] - seen["photo"]).mean() > 0.02
+    pixels, mask = np.asarray(picture) / 255, seen["mask"][0][..., None]
+    expected = seen["foreground"][0] * mask + seen["painted"][0] * (1 - mask)
+    np.testing.assert_allclose(pixels, expected, atol=OF_EIGHT_BITS)
+    subject = mask[..., 0] > 0.999
+    assert subject.mean() > 0.02
+    np.testing.assert_allclose(pixels[subject], seen["photo"][0][subject], atol=0.02)
+
+
+def test_only_the_background_is_repainted(stocked):
+    prompt = small(twin("2-new-background"))
+    encode, sampler, grow = find(prompt, "VAEEncode"), find(prompt, "KSampler"), find(prompt, "GrowMask")
+    segment = find(prompt, "BiRefNetSegment")
+    _, seen = run(stocked, prompt, before=[encode, 0], after=[sampler, 0], repaint=[grow, 0], subject=[segment, 0])
+    repaint, subject = seen["repaint"][0], seen["subject"][0]
+    assert (repaint + subject > 0.999).all()  # nothing is left out
+    assert (repaint > 0.9)[subject < 0.05].all() and (repaint < 0.5)[subject > 0.95].any()
+    height, width = seen["after"].shape[2:]
+    cells = repaint.reshape(height, 8, width, 8)
+    kept, painted = cells.max((1, 3)) < 0.001, cells.min((1, 3)) > 0.999
+    change = np.abs(seen["after"] - seen["before"])[0]
+    assert kept.any() and painted.any()
+    assert change[:, kept].max() < 1e-3 < change[:, painted].mean()
+
+
+def test_a_portrait_gets_a_plain_background(stocked):
+    prompt = small(twin("4-portrait"))
+    apply = find(prompt, "BiRefNetApplyMask")
+    pictures, seen = run(stocked, prompt, mask=[apply, 3], foreground=[apply, 2])
+    assert sorted(picture.mode for picture in pictures) == ["RGB", "RGBA"]
+    colour = np.frombuffer(bytes.fromhex(prompt[apply]["inputs"]["colour"][1:]), np.uint8) / 255
+    mask = seen["mask"][0][..., None]
+    composite = next(np.asarray(picture) for picture in pictures if picture.mode == "RGB") / 255
+    np.testing.assert_allclose(composite, seen["foreground"][0] * mask + colour * (1 - mask), atol=OF_EIGHT_BITS)
+
+
+def test_every_picture_of_a_folder_is_cut_out(stocked):
+    pictures, _ = run(stocked, twin("5-folder-to-cut-outs"))
+    assert sorted(picture.size for picture in pictures) == list(FOLDER)
+    for picture in pictures:
+        alpha = np.asarray(picture)[..., 3]
+        assert picture.mode == "RGBA" and alpha.min() < 20 and alpha.max() > 235

@@ -1,0 +1,80 @@
+"""The workflow files, without ComfyUI: complete, and in step with the nodes. tests/comfyui runs them."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from birefnet_core.weights.catalog import find
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+
+
+def read(folder: str, name: str) -> dict:
+    return json.loads((ROOT / folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_each_workflow_has_a_picture_and_a_twin():
+    assert len(WORKFLOWS) >= 5
+    assert sorted(path.stem for path in (ROOT / "workflows").glob("*.jpg")) == WORKFLOWS
+    assert sorted(path.stem for path in (ROOT / "tests" / "workflows_api").glob("*.json")) == WORKFLOWS
+    for name in WORKFLOWS:
+        assert min(Image.open(ROOT / "workflows" / f"{name}.jpg").size) >= 400
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_the_twin_fits_our_nodes(node, name):
+    prompt = read("tests/workflows_api", name)
+    ours = [entry for entry in prompt.values() if "BiRefNet" in entry["class_type"]]
+    assert len(ours) >= 3
+    for entry in ours:
+        groups = node(entry["class_type"]).INPUT_TYPES()
+        known = {**groups["required"], **groups.get("optional", {})}
+        given = entry["inputs"]
+        assert groups["required"].keys() <= given.keys() <= known.keys()
+        for key, value in given.items():
+            kind = known[key][0]
+            if isinstance(value, list):
+                source = prompt[value[0]]["class_type"]
+                if "BiRefNet" in source:
+                    assert node(source).RETURN_TYPES[value[1]] == kind
+            elif isinstance(kind, list):
+                assert value in kind, f"{entry['class_type']}.{key}"
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_every_node_says_where_it_comes_from(node, name):
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
+    workflow = read("workflows", name)
+    for entry in workflow["nodes"]:
+        origin = {key: entry["properties"].get(key) for key in ("cnr_id", "ver")}
+        if "BiRefNet" in entry["type"]:
+            assert origin == {"cnr_id": "birefnet-suite", "ver": version}
+        elif entry["type"] != "MarkdownNote":
+            assert origin["cnr_id"] == "comfy-core" and origin["ver"]
+
+
+def test_the_portrait_workflow_says_where_its_model_is():
+    row = find("BiRefNet-portrait")
+    [loader] = [entry for entry in read("workflows", "4-portrait")["nodes"] if entry["type"] == "LoadBiRefNet"]
+    assert loader["widgets_values"][0] == row.file_name
+    assert loader["properties"]["models"] == [
+        {
+            "name": row.file_name,
+            "url": f"https://huggingface.co/{row.repository}/resolve/main/{row.filename}",
+            "directory": "background_removal",
+        }
+    ]
+
+
+def test_the_background_is_what_stable_diffusion_repaints():
+    prompt = read("tests/workflows_api", "2-new-background")
+    [noise] = [entry for entry in prompt.values() if entry["class_type"] == "SetLatentNoiseMask"]
+    grow = prompt[noise["inputs"]["mask"][0]]
+    source, output = grow["inputs"]["mask"]
+    assert prompt[source]["class_type"] == "BiRefNetSegment" and output == 1  # inverted_mask
+    [apply] = [entry for entry in prompt.values() if entry["class_type"] == "BiRefNetApplyMask"]
+    assert apply["inputs"]["mask"] == [source, 0] and apply["inputs"]["clean_foreground"] is True
