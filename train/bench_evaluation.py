@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows = {"upstream": theirs, "ours": ours} if options.against else {"ours": ours}
     for name, (wall, processor) in rows.items():
         ratios = (f"{theirs[0] / wall:.1f}", f"{processor / theirs[1]:.2f}") if options.against else ("", "")
-        print(f"| {name} | {wall:.1f} s | {ratios[0]} | {processor:.1f} s | {ratios[1]} |")
+        print(f"| {name} | {wall:.2f} s | {ratios[0]} | {processor:.2f} s | {ratios[1]} |")
     if options.against:
         _print_comparison([scores[sample.stem] for sample in samples], figures, blocks)
 
