@@ -97,13 +97,15 @@ class Training:
         if synced:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self.single = min(self.micro.values()) == 1 and not synced
-        self.network = network.to(device, memory_format=torch.channels_last)
+        sharded = options.shard and self.among.world > 1  # FSDP takes contiguous parameters only
+        layout = torch.contiguous_format if sharded else torch.channels_last
+        self.network = network.to(device, memory_format=layout)
         self.average = copy.deepcopy(self.network).eval() if recipe.ema else self.network
         if device.type == "cpu":
             depthwise.speed_up_depthwise_(self.network)
         if options.recompute:
             recompute_(self.network)
-        if options.shard and self.among.world > 1 and recipe.ema:
+        if sharded and recipe.ema:
             shard_(self.average, self.among)
         called = distribute(self.network, self.among, shard=options.shard)
         self.called = torch.compile(called) if options.compile else called
