@@ -143,7 +143,7 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     models = [Model("Scopia", name, folder / f"{name}.obj") for name in ("solid", "empty")]
     lights = (folder / "light.exr",)
-    jobs = [Job(model, (0, 1), folder / "out", lights, Quality(size=96, samples=1)) for model in models]
+    jobs = [Job(model, (0, 1), folder / "out", lights, Quality(size=160, samples=1)) for model in models]
     render_all(jobs, processes=1)
     print(json.dumps(sorted(str(path.relative_to(folder)) for path in folder.rglob("*.webp"))))
 """
@@ -165,7 +165,7 @@ def test_blender_renders_a_model_with_its_alpha(tmp_path):
         [python, tmp_path / "job.py", tmp_path], capture_output=True, text=True, env=environment, cwd=REPOSITORY
     )
     assert run.returncode == 0, run.stderr
-    assert "left out: Scopia/empty: it has no mesh" in run.stderr
+    assert "left out: Scopia/empty: it has no faces" in run.stderr
     files = json.loads(run.stdout.splitlines()[-1])
     assert files == ["out/Scopia/solid_0.webp", "out/Scopia/solid_1.webp"]
     picture = Image.open(tmp_path / files[0])

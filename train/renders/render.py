@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import math
 import multiprocessing
 import random
@@ -50,12 +51,10 @@ class Job:
 def render_all(jobs: Sequence[Job], *, processes: int) -> None:
     """Render every view whose file is not there yet. A model that cannot be rendered is mentioned and left out.
     ModuleNotFoundError says how to get bpy."""
-    try:
-        import bpy  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("bpy") is None:  # importing it here would lead the spawned processes to a wrong bpy
         raise ModuleNotFoundError(
             "rendering needs Blender's module bpy: see the first lines of train/renders/__init__.py"
-        ) from None
+        )
     todo = [job for job in jobs if job.missing()]
     with (
         ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool,
@@ -116,9 +115,9 @@ def _load(path: Path):
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.ops.wm.obj_import(filepath=str(path))
     scene = bpy.context.scene
-    meshes = [each for each in scene.objects if each.type == "MESH"]
+    meshes = [each for each in scene.objects if each.type == "MESH" and each.data.polygons]
     if not meshes:
-        raise RuntimeError("it has no mesh")
+        raise RuntimeError("it has no faces")
     for each in meshes:
         mesh = bmesh.new()
         mesh.from_mesh(each.data)
