@@ -66,7 +66,7 @@ class ManagedModel:
             return self._matting.predict(images, size, batch_size, mode, on_progress)
         except Exception as error:
             if self._compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                reason = str(error).strip().splitlines()[0]
+                reason = " ".join(str(error).strip().split("\n\n")[0].split())  # what follows is about debugging torch
                 raise RuntimeError(f"torch.compile does not work here, switch compile off: {reason}") from error
             raise
 

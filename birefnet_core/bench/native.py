@@ -95,7 +95,7 @@ def write_weights(case: Case) -> None:
     from .measure import write_random_weights
 
     folder = case.base / "models" / "background_removal"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     write_random_weights(Architecture("swin_v1_l"), folder / FILE)
     model = load_model(folder / FILE, "cpu", "float32", fold=False)
     spec = replace(model.spec, patch_order="2024", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), size=(SIZE, SIZE))
