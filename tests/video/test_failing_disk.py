@@ -1,5 +1,7 @@
 """A disk that takes no more: one error, nothing half-written, nothing lost that was there before."""
 
+from contextlib import contextmanager
+
 import pytest
 
 from birefnet_core.video import FORMATS, Clip, matte_clip
@@ -8,17 +10,20 @@ from tests.video.test_matte_clip import ellipse
 resource = pytest.importorskip("resource")  # not on Windows
 
 
-@pytest.fixture
-def largest_file():
-    """`largest_file(n)`: from now on writing a file beyond n bytes fails, as on a full disk."""
+@contextmanager
+def largest_file(size: int):
+    """Within this, writing a file beyond `size` bytes fails, as on a full disk. Pytest's own report must not be one."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("size", [100, 2000, 30_000])
 @pytest.mark.parametrize("format", list(FORMATS))
-def test_a_full_disk_is_told_and_leaves_what_was_there(make_clip, tmp_path, largest_file, format, size):
+def test_a_full_disk_is_told_and_leaves_what_was_there(make_clip, tmp_path, format, size):
     source = make_clip("in/clip.mkv", codec="ffv1", pixels="yuv444p", sound="aac")
     row = FORMATS[format]
     folder = tmp_path / "out"
@@ -27,8 +32,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(make_clip, tmp_path, larg
     whole = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     if size > max(len(content) for content in whole.values()):
         pytest.skip("all of it fits")
-    largest_file(size)
-    with pytest.raises(OSError):
+    with largest_file(size), pytest.raises(OSError):
         matte_clip(Clip(source), path, ellipse, format=format, overwrite=True)
     assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == whole
     assert [entry.name for entry in folder.iterdir()] == [path.name]
