@@ -104,10 +104,10 @@ def feather(masks: Tensor, pixels: float) -> Tensor:
         raise ValueError(f"feather must be 0 or more pixels, not {pixels:g}")
     if pixels == 0:
         return masks.clone()
-    return _blur(masks[:, None], pixels / 2)[:, 0].clamp(0, 1)
+    return blur(masks[:, None], pixels / 2)[:, 0].clamp(0, 1)
 
 
-def _blur(maps: Tensor, sigma: float) -> Tensor:
+def blur(maps: Tensor, sigma: float) -> Tensor:
     """Gaussian blur of [N, 1, H, W]; a wide one at reduced resolution, where it is as good and far cheaper."""
     reduce = int(min(sigma / COARSE_SIGMA, *maps.shape[2:]))
     if reduce > 1:
@@ -116,7 +116,7 @@ def _blur(maps: Tensor, sigma: float) -> Tensor:
         small = F.avg_pool2d(F.pad(maps, padding, mode="replicate"), reduce)
         # What averaging and the way back blur by themselves: a box's variance and a triangle's
         rest = math.sqrt(sigma**2 - (reduce**2 - 1) / 12 - (reduce**2) / 6)
-        large = F.interpolate(_blur(small, rest / reduce), scale_factor=reduce, mode="bilinear", align_corners=False)
+        large = F.interpolate(blur(small, rest / reduce), scale_factor=reduce, mode="bilinear", align_corners=False)
         return large[:, :, :height, :width]
     radius = math.ceil(3 * sigma)
     offsets = torch.arange(-radius, radius + 1, device=maps.device, dtype=maps.dtype)
