@@ -109,7 +109,7 @@ class _File:
 
         self._format = format
         self._file = open(path, "xb")  # noqa: SIM115 (closed by finish or abandon)
-        self._container = av.open(self._file, "w", format=format.muxer)
+        self._container = av.open(self._file, "w", format=format.muxer, container_options=dict(format.muxer_options))
         self._container.metadata.update(metadata)
         self._sound: Sound | None = None
         self._shown = Fraction(0)  # seconds of pictures written

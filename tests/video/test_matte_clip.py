@@ -299,3 +299,10 @@ def test_a_folder_is_replaced_only_by_a_whole_one_of_the_same_kind(matted, tmp_p
         matted("png", out="mine", overwrite=True)
     assert listing(tmp_path / "mine") == ["letter.txt"]
     assert listing(tmp_path) == ["clip.mkv", "mine", "out"]
+
+
+@pytest.mark.parametrize("format", ["prores", "h264", "webm"])
+def test_tags_are_written(matted, format):
+    with av.open(str(matted(format, clip={"count": 2}, metadata={"prompt": '{"1": "ä"}'}))) as container:
+        tags = {key.lower(): value for key, value in container.metadata.items()}
+    assert tags["prompt"] == '{"1": "ä"}'
