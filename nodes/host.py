@@ -145,6 +145,11 @@ def check_interrupt() -> None:
         management.throw_exception_if_processing_interrupted()
 
 
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether an error is that of `check_interrupt`."""
+    return management is not None and isinstance(error, management.InterruptProcessingException)
+
+
 class Progress:
     """Reports to the node in the browser and to the console. Every report raises when the user pressed stop."""
 

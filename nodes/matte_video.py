@@ -165,7 +165,8 @@ class MatteVideo:
             return model.predict(images, seen or size or None, batch_size or None, mode)
 
         background = background_colour if background_image is None else background_image[0, ..., :3]
-        with host.progress(1, unit="frame") as bar, preview(clip, chosen.suffix not in PLAYABLE) as small:
+        playable = chosen.suffix in PLAYABLE
+        with interruptible(), host.progress(1, unit="frame") as bar, preview(clip, wanted=not playable) as small:
 
             def report(step) -> None:
                 image = composite(step.pixels, step.alpha, clip)
@@ -189,6 +190,19 @@ class MatteVideo:
         result = host.video_of(path) if opaque else host.blocked(f"format {format} carries alpha: use path, not video")
         where = host.shown(path, "output") if small.path is None else host.shown(small.path, "temp")
         return {"ui": {"images": [where], "animated": (True,)}, "result": (str(path), result)}
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Gives the stop itself where a run reports it as a failure: before ComfyUI made it a BaseException."""
+    from ..birefnet_core.video import Stopped
+
+    try:
+        yield
+    except Stopped as error:
+        if host.is_interrupt(error.__cause__):
+            raise error.__cause__ from None
+        raise
 
 
 def seen_size(model: Any, clip: Any, size: int, mode: str) -> tuple[int, int] | None:
