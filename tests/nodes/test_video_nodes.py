@@ -10,7 +10,7 @@ from PIL import Image
 
 from birefnet_core.video import Clip
 from birefnet_core.video.colour import own_alpha, to_rgb
-from tests.video.conftest import make_clip  # noqa: F401 (a fixture)
+from tests.video.conftest import BAD, bad_clips, make_clip  # noqa: F401 (fixtures)
 from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of, numbered
 
 
@@ -122,6 +122,34 @@ def test_no_other_file_can_be_named(frames, clip, folders, name):
     (folders / "input" / "link.mkv").symlink_to(folders / "secret.mkv")
     with pytest.raises(ValueError, match=r"does not name a file inside|there is no clip|connect a video"):
         frames(name)
+
+
+def test_bad_clips_are_told_and_leave_nothing(frames, matte, bad_clips, folders):  # noqa: F811
+    (folders / "output" / "video").mkdir(parents=True)
+    (folders / "output" / "video" / "BiRefNet_00001_.mov").write_bytes(b"before")
+    bad_clips(folders / "input")
+    for name, words in BAD.items():
+        for run in (lambda name: frames(name), lambda name: matte(Video(str(folders / "input" / name)), Model())):
+            with pytest.raises(ValueError) as caught:
+                run(name)
+            text = str(caught.value)
+            assert text.startswith(name) and words in text and "\n" not in text
+    (left,) = (folders / "output" / "video").iterdir()
+    assert left.read_bytes() == b"before"
+
+
+def test_a_cut_off_clip_gives_the_frames_it_has(frames, matte, make_clip, folders):  # noqa: F811
+    path = make_clip("input/cut.avi", codec="mjpeg", pixels="yuvj420p", count=40)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 7 // 10])
+    assert len(frames("cut.avi", count=10)[0]) == 10
+    with pytest.raises(ValueError, match=r"^cut.avi is cut off"):
+        frames("cut.avi")
+    with pytest.raises(RuntimeError, match=r"^cut.avi is cut off.* frames done are in .*partial.mov"):
+        matte(Video(str(path)), Model())
+    (partial,) = (folders / "output" / "video").iterdir()
+    done = [number_of(to_rgb(frame.picture)) for frame in Clip(partial).frames()]
+    assert len(done) > 10 and done == list(range(len(done)))
 
 
 def test_what_does_not_fit_is_told_before_decoding(frames, clip, module, monkeypatch):

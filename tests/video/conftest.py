@@ -5,6 +5,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.video.pictures import COUNT, HEIGHT, WIDTH, numbered, tone
 
@@ -73,6 +74,44 @@ def make_clip(tmp_path):
         return path
 
     return make
+
+
+# What is wrong with each of the files of `bad_clips`, and what is said of it.
+BAD = {
+    "empty.mp4": "not a clip we can read",
+    "text.mp4": "not a clip we can read",
+    "without-its-end.mp4": "cut off or damaged",
+    "still.mp4": "is a still picture (PNG)",
+    "sound.mp4": "has sound only",
+    "no-frames.y4m": "has no frames",
+    "too-fast.mp4": "frames a second",
+    "damaged.mp4": "cannot be decoded",
+}
+
+
+@pytest.fixture
+def bad_clips(make_clip, tmp_path):
+    """`bad_clips(folder)` writes one file for each entry of BAD."""
+
+    def write(folder):
+        (folder / "empty.mp4").write_bytes(b"")
+        (folder / "text.mp4").write_text("hello " * 500)
+        Image.new("RGB", (40, 30)).save(folder / "still.mp4", format="PNG")
+        (folder / "no-frames.y4m").write_bytes(b"YUV4MPEG2 W64 H48 F12:1 C420\n")
+        whole = make_clip(folder / "without-its-end.mp4").read_bytes()
+        (folder / "without-its-end.mp4").write_bytes(whole[: len(whole) // 2])  # MP4 keeps its index there
+        first, index = whole.index(b"mdat") + 4, whole.index(b"moov") - 4
+        (folder / "damaged.mp4").write_bytes(whole[:first] + bytes(index - first) + whole[index:])
+        with av.open(str(folder / "sound.mp4"), "w") as container:
+            stream = container.add_stream("aac", rate=48_000)
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate = 48_000
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        make_clip(folder / "too-fast.mp4", times=list(range(COUNT)), time_base=Fraction(1, 60_000), rate=60_000)
+        assert sorted(path.name for path in folder.iterdir()) == sorted(BAD)
+
+    return write
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from birefnet_core.video import Clip
 from birefnet_core.video.colour import to_rgb
 from birefnet_core.video.command import plan
 from birefnet_core.weights.load import BUNDLED, load_model
+from tests.video.conftest import BAD
 from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of
 
 
@@ -62,6 +63,25 @@ def test_clips_and_pictures_of_a_folder(stubbed, clip, make_clip, tmp_path, caps
     assert "2 of 3 clips matted" in printed.out
     assert "1 of 1 pictures matted" in printed.out
     assert "broken.mkv is not a clip we can read" in printed.err
+
+
+def test_bad_clips_are_named_and_the_rest_go_on(stubbed, bad_clips, make_clip, tmp_path, capsys):
+    """And what was there before, under the name that each would get, stays."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    bad_clips(tmp_path / "in")
+    for name in BAD:
+        (tmp_path / "out" / name).with_suffix(".mov").write_bytes(b"before")
+    make_clip("in/good.mp4", count=2)
+    assert matte(tmp_path / "in", "-o", tmp_path / "out", "--overwrite") == 1
+    printed = capsys.readouterr()
+    assert f"1 of {len(BAD) + 1} clips matted" in printed.out
+    told = {line.split(" ")[0].rsplit("/", 1)[1]: line for line in printed.err.splitlines() if line.startswith("/")}
+    for name, words in BAD.items():
+        assert words in told[name]
+    assert names(tmp_path / "out") == sorted(["good.mov", *(name.rsplit(".", 1)[0] + ".mov" for name in BAD)])
+    for name in BAD:
+        assert (tmp_path / "out" / name).with_suffix(".mov").read_bytes() == b"before"
 
 
 def test_the_format_follows_the_name_or_the_background(stubbed, clip, tmp_path, decode):

@@ -7,11 +7,11 @@ import av
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from birefnet_core.matting.model import resize
 from birefnet_core.video import Clip, Span, VideoError
 from birefnet_core.video.colour import own_alpha, to_deep_rgb, to_rgb, to_seen
+from tests.video.conftest import BAD
 from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of, numbered
 
 WHOLE = Span()
@@ -184,38 +184,13 @@ def said(path, span=WHOLE):
     return text
 
 
-def test_what_is_no_clip_is_told_in_one_sentence(make_clip, tmp_path):
+def test_what_is_no_clip_is_told_in_one_sentence(bad_clips, tmp_path):
+    (tmp_path / "bad").mkdir()
+    bad_clips(tmp_path / "bad")
+    for name, words in BAD.items():
+        assert words in said(tmp_path / "bad" / name), name
     assert "does not exist" in said(tmp_path / "missing.mp4")
     assert "is a folder" in said(tmp_path)
-    (tmp_path / "empty.mp4").write_bytes(b"")
-    assert "not a clip we can read" in said(tmp_path / "empty.mp4")
-    (tmp_path / "text.mp4").write_text("hello " * 500)
-    assert "not a clip we can read" in said(tmp_path / "text.mp4")
-    Image.new("RGB", (40, 30)).save(tmp_path / "still.png")
-    (tmp_path / "still.png").rename(tmp_path / "still.mp4")
-    assert "is a still picture (PNG)" in said(tmp_path / "still.mp4")
-
-
-def test_sound_alone_is_told(tmp_path):
-    path = tmp_path / "sound.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=48_000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 48_000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    assert "has sound only" in said(path)
-
-
-def test_zero_frames_are_told(tmp_path):
-    path = tmp_path / "none.y4m"
-    path.write_bytes(b"YUV4MPEG2 W64 H48 F12:1 C420\n")
-    assert "has no frames" in said(path)
-
-
-def test_an_absurd_frame_rate_is_told(make_clip):
-    path = make_clip("fast.mp4", times=list(range(COUNT)), time_base=Fraction(1, 60_000), rate=60_000)
-    assert "frames a second" in said(path)
 
 
 @pytest.mark.parametrize(
