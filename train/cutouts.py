@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,6 @@ from torch import Tensor
 from birefnet_core.matting.images import READ_SUFFIXES, read
 
 HELD_OUT_PERCENT = 6
-ENOUGH_NAMES = 50  # leave validation without any name once in 22 times (0.94 ** 50)
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,13 @@ def is_held_out(name: str, percent: int = HELD_OUT_PERCENT) -> bool:
     return zlib.crc32(name.encode()) % 100 < percent
 
 
+def held_out_names(names: Iterable[str]) -> set[str]:
+    """Those of `names` that are kept for validation; of two names or more at least one is, and at least one is not."""
+    names = set(names)
+    held = {name for name in names if is_held_out(name)}
+    return held if held and held != names else {min(names, key=lambda name: (zlib.crc32(name.encode()), name))}
+
+
 def read_picture(path: Path, channels: str) -> Tensor:
     """Decode `path` as "RGBA" (opaque where the file has no transparency) or "RGB" into uint8 [C,H,W].
 
@@ -70,15 +77,26 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in READ_SUFFIXES)
 
 
-def read_pack(root: str | Path, *, threads: int = 4) -> tuple[Pack, Pack]:
+def _usable(path: Path, channels: str) -> Tensor | str:
+    """The picture, or what is wrong with it, in one sentence."""
+    try:
+        pixels = read_picture(path, channels)
+    except ValueError as error:
+        return str(error)
+    return pixels if pixels[-1].any() or channels == "RGB" else f"{path} is transparent everywhere"
+
+
+def read_pack(root: str | Path, *, threads: int = 4, problems: list[str] | None = None) -> tuple[Pack, Pack]:
     """Read `root/foregrounds/<source>/*` and `root/backgrounds/<source>/*` -> (training pack, validation pack).
 
-    Every file is decoded once; the pack of about 3,400 cut-outs takes about 1 GB.
+    Every file is decoded once; the pack of about 3,400 cut-outs takes about 1 GB. Files that cannot be used are left
+    out; `problems` gets a sentence on each.
 
     Raises:
-        ValueError: a folder is missing or empty, a file cannot be read, or one side of the split would be empty.
+        ValueError: a folder is missing or empty, or its usable pictures are too few to share out.
     """
     root = Path(root)
+    problems = [] if problems is None else problems
     halves: list[tuple[list[Picture], list[Picture]]] = []
     for kind, channels in (("foregrounds", "RGBA"), ("backgrounds", "RGB")):
         paths = _files(root / kind)
@@ -87,18 +105,21 @@ def read_pack(root: str | Path, *, threads: int = 4) -> tuple[Pack, Pack]:
                 f"No pictures under {root / kind}; --data needs foregrounds/<source>/*.webp and backgrounds/<source>/*."
             )
         with ThreadPoolExecutor(threads) as pool:
-            pixels = list(pool.map(partial(read_picture, channels=channels), paths))
-        training, validation = [], []
-        for path, decoded in zip(paths, pixels):
-            picture = Picture(path.parent.name, model_name(path), decoded)
-            (validation if is_held_out(picture.name) else training).append(picture)
-        if not training:
-            raise ValueError(f"Every picture under {root / kind} is held out for validation by its name; add more.")
-        if not validation:
-            names = len({picture.name for picture in training})
+            decoded = list(pool.map(partial(_usable, channels=channels), paths))
+        problems += [problem for problem in decoded if isinstance(problem, str)]
+        pictures = [
+            Picture(path.parent.name, model_name(path), pixels)
+            for path, pixels in zip(paths, decoded)
+            if not isinstance(pixels, str)
+        ]
+        names = {picture.name for picture in pictures}
+        if len(names) < 2:
             raise ValueError(
-                f"None of the {names} differently named pictures under {root / kind} falls to validation, for which "
-                f"{HELD_OUT_PERCENT} in 100 names are kept; add more, about {ENOUGH_NAMES} names are enough."
+                f"{root / kind}: of {len(paths)} files those that can be used have {len(names)} different names, and "
+                "training and validation need one each: add more."
+                + (f" The first problem: {problems[0]}" if problems else "")
             )
+        held = held_out_names(names)
+        training, validation = ([p for p in pictures if (p.name in held) == wanted] for wanted in (False, True))
         halves.append((training, validation))
     return Pack(halves[0][0], halves[1][0]), Pack(halves[0][1], halves[1][1])

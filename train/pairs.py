@@ -37,6 +37,7 @@ MATTE_WORDS = "gt|gts|gt_object|masks?|mattes?|alphas?|labels?"
 IMAGES = re.compile(rf"(.*?)[-_ ]?(?:{IMAGE_WORDS})", re.IGNORECASE)
 MATTES = re.compile(rf"(.*?)[-_ ]?(?:{MATTE_WORDS})", re.IGNORECASE)
 DEPTH = 4  # folders below a root that are looked into
+FAINT = 0.16  # the most that a mask drawn in class numbers (0, 1, ...), or in the usual dark red for class 1, comes to
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,13 @@ class Pair:
             _, alpha = self.read()
         except (ValueError, OSError) as error:
             return str(error)
-        return "" if alpha.max() > 0 else f"{self.matte} is empty: no pixel is foreground"
+        brightest = alpha.max().item()
+        if not brightest:
+            return f"{self.matte} is empty: no pixel is foreground"
+        if brightest < FAINT:
+            level = round(255 * brightest)
+            return f"{self.matte} is {level} of 255 at its brightest: a matte is white where the subject is"
+        return ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -162,7 +162,7 @@ class _Contents:
     def fingerprint(self) -> str:
         names = [picture.name for picture in self.packs[0].foregrounds] if self.packs else []
         names += [pair.name for pair in self.pairs[0]]
-        return f"{self.describe()} {zlib.crc32(chr(10).join(names).encode()):08x}"
+        return f"{self.describe()} {_mark(names)}"
 
 
 def read_data(
@@ -177,25 +177,27 @@ def read_data(
 ) -> Data:
     """Find, check and mix all roots. Files that cannot be used are listed in `out/data-report.txt` and left out.
 
-    `validation` roots, of pairs, take the place of what the recipe holds out by name. `main`: this process writes the
-    report (of several, only one does).
+    `validation` roots, of pairs, take the place of what the recipe holds out by name; what they hold is not trained on,
+    even if it lies under one of `roots`. `main`: this process writes the report (of several, only one does).
 
     Raises:
         ValueError: a root holds nothing usable.
     """
     checker = _Checker(out, workers, main)
+    validating = {pair.image.resolve() for path in validation for pair in find_pairs(path).pairs}
     contents = []
     for root in roots:
         if (root.path / "foregrounds").is_dir():
-            contents.append(_Contents(root, packs=read_pack(root.path, threads=workers)))
+            contents.append(_Contents(root, packs=checker.pack(root.path)))
         else:
-            pairs = split(checker.usable(root.path), 0 if validation else recipe.hold_out)
+            pairs = split(checker.usable(root.path, but=validating), 0 if validation else recipe.hold_out)
             contents.append(_Contents(root, pairs=pairs))
-    held, names_held = [], []
+    held, names_held, marks = [], [], [each.fingerprint() for each in contents]
     for path in validation:
         pairs = _spread(checker.usable(path), recipe.validation_pictures)
         held.append((Pairs(pairs, workers=workers), len(pairs)))
         names_held.append(f"{_name(path)} ({len(pairs)} pairs)")
+        marks.append(f"validated on {names_held[-1]} {_mark(pair.name for pair in pairs)}")
     for each in contents if not validation else ():
         if each.packs:
             source = _scenes(recipe, each.packs[1], device, held_out=True)
@@ -207,7 +209,7 @@ def read_data(
     names = ([each.describe() for each in contents], names_held)
     checker.write(names)
     training = _training_source(contents, recipe, workers, device)
-    return Data(training, Row(*zip(*held)) if held else None, names, [each.fingerprint() for each in contents])
+    return Data(training, Row(*zip(*held)) if held else None, names, marks)
 
 
 def _training_source(contents: list[_Contents], recipe: Recipe, workers: int, device: torch.device | str) -> Source:
@@ -231,6 +233,11 @@ def _spread(pairs: list[Pair], most: int) -> list[Pair]:
 
 def _name(path: Path) -> str:
     return path.resolve().name
+
+
+def _mark(names: Iterable[str]) -> str:
+    """Tells other names, or their other order, from these."""
+    return f"{zlib.crc32(chr(10).join(names).encode()):08x}"
 
 
 def _classes(pairs: list[Pair], recipe: Recipe) -> list[str]:
@@ -257,19 +264,38 @@ class _Checker:
         if (out / CHECKED).is_file():
             self.known = json.loads((out / CHECKED).read_text(encoding="utf-8"))
 
-    def usable(self, root: Path) -> list[Pair]:
+    def usable(self, root: Path, *, but: Collection[Path] = ()) -> list[Pair]:
+        """The pairs under `root` that can be used, without the pictures in `but`."""
         found = find_pairs(root)
-        problems = check_pairs(found.pairs, threads=self.workers, known=self.known, on_progress=self._progress)
-        good = [pair for pair, problem in zip(found.pairs, problems) if not problem]
+        pairs = [pair for pair in found.pairs if pair.image.resolve() not in but]
+        if not pairs:
+            raise ValueError(
+                f"All pairs under {root} are under --validation too; leave that away, and some of them are held out."
+            )
+        problems = check_pairs(pairs, threads=self.workers, known=self.known, on_progress=self._progress)
+        good = [pair for pair, problem in zip(pairs, problems) if not problem]
         bad = [*found.lonely, *filter(None, problems)]
-        self.lines += [f"{root}: {len(good)} pairs, {len(bad)} left out"]
+        self._note(root, f"{len(good)} pairs", bad, good)
+        if kept := len(found.pairs) - len(pairs):
+            self.lines += [f"  not trained on: {kept} pairs that --validation names"]
+        if not good:
+            raise ValueError(f"None of the {len(problems)} pairs under {root} can be used; the first: {bad[0]}")
+        return good
+
+    def pack(self, root: Path) -> tuple[Pack, Pack]:
+        """A pack of cut-outs, (for training, held out)."""
+        problems: list[str] = []
+        packs = read_pack(root, threads=self.workers, problems=problems)
+        cutouts, backgrounds = (sum(len(getattr(p, kind)) for p in packs) for kind in ("foregrounds", "backgrounds"))
+        self._note(root, f"{cutouts} cut-outs, {backgrounds} backgrounds", problems)
+        return packs
+
+    def _note(self, root: Path, what: str, bad: list[str], good: Sequence[Pair] = ()) -> None:
+        self.lines += [f"{root}: {what}, {len(bad)} left out"]
         self.lines += [f"  {folder}: {count} pairs" for folder, count in _by_folder(good).items()]
         self.lines += [f"  left out: {problem}" for problem in bad]
         if bad and self.main:
             print(f"{root}: {len(bad)} left out, see {self.out / REPORT}; the first: {bad[0]}", flush=True)
-        if not good:
-            raise ValueError(f"None of the {len(problems)} pairs under {root} can be used; the first: {bad[0]}")
-        return good
 
     def _progress(self, done: int, total: int) -> None:
         if self.main and total >= 200 and (done % 100 == 0 or done == total):
@@ -287,7 +313,7 @@ class _Checker:
         write_whole(self.out / CHECKED, lambda path: path.write_text(known, encoding="utf-8"))
 
 
-def _by_folder(pairs: list[Pair]) -> dict[Path, int]:
+def _by_folder(pairs: Sequence[Pair]) -> dict[Path, int]:
     counts: dict[Path, int] = {}
     for pair in pairs:
         counts[pair.root] = counts.get(pair.root, 0) + 1

@@ -64,6 +64,10 @@ def test_bad_files_are_listed_and_left_out(discs, tmp_path, write_pair, capsys):
     (root / "im" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     write_pair(root, "lonely", np.random.default_rng(4))
     (root / "gt" / "lonely.png").unlink()
+    write_pair(root, "numbered", np.random.default_rng(7))
+    Image.fromarray((np.asarray(Image.open(root / "gt" / "numbered.png")) > 128).astype(np.uint8)).save(
+        root / "gt" / "numbered.png"
+    )
     write_pair(root, "twice", np.random.default_rng(5))
     shutil.copy(root / "im" / "twice.jpg", root / "im" / "twice.jpeg")
     (root / "gt" / "notes.txt").write_text("no picture")
@@ -71,7 +75,8 @@ def test_bad_files_are_listed_and_left_out(discs, tmp_path, write_pair, capsys):
     assert data.training.samples == 12 and data.validation is None
     report = (out / sources.REPORT).read_text()
     for expected in (
-        "12 pairs, 5 left out",
+        "12 pairs, 6 left out",
+        "numbered.png is 1 of 255 at its brightest",
         "empty.png is empty",
         "small.jpg is 80 x 64, its matte small.png is 40 x 32",
         "cut.jpg cannot be read",
@@ -79,7 +84,7 @@ def test_bad_files_are_listed_and_left_out(discs, tmp_path, write_pair, capsys):
         "more than one picture or matte called twice",
     ):
         assert expected in report
-    assert "5 left out" in capsys.readouterr().out
+    assert "6 left out" in capsys.readouterr().out
     data.training.batch(range(24), (64, 64))
 
     seen = []
@@ -193,6 +198,15 @@ def test_weights_say_how_often_a_set_is_drawn(discs, tmp_path, write_pair):
     assert torch.equal(single.images[0], batch.images[3])
 
 
+def test_bad_cutouts_are_listed_and_left_out(pack_folder, tmp_path):
+    shutil.copytree(pack_folder, tmp_path / "pack")
+    (tmp_path / "pack" / "foregrounds" / "discs" / "broken.webp").write_bytes(b"no picture")
+    data = _read([tmp_path / "pack"], tmp_path / "run")
+    assert data.training.samples > 50
+    report = (tmp_path / "run" / sources.REPORT).read_text()
+    assert "80 cut-outs, 40 backgrounds, 1 left out" in report and "broken.webp" in report
+
+
 def test_pairs_and_cutouts_mix(discs, pack_folder, tmp_path):
     data = _read([discs, pack_folder], tmp_path / "run")
     assert data.training.samples == len(data.training.sources[0].pairs) + data.training.sources[1].samples
@@ -212,8 +226,24 @@ def test_held_out_names_are_not_trained_on(discs, tmp_path):
         assert not {pair.name for pair in training} & {pair.name for pair in held}
     assert split(pairs, 0) == (pairs, []) and split(pairs[:1], 50) == (pairs[:1], [])
     recipe = read_recipe(RECIPE, overrides={"size": 64, "validation_pictures": 5})
-    data = sources.read_data([sources.Root(discs)], [discs], recipe, out=tmp_path)
+    other = tmp_path / "other"
+    shutil.copytree(discs, other)
+    data = sources.read_data([sources.Root(discs)], [other], recipe, out=tmp_path)
     assert data.training.samples == 12 and data.validation.samples == 5
+
+
+def test_what_validation_names_is_not_trained_on_although_it_lies_under_data(discs, tmp_path):
+    for name in ("DIS-TR", "DIS-VD"):
+        shutil.copytree(discs, tmp_path / "sets" / name)
+    recipe = read_recipe(RECIPE, overrides={"size": 64})
+    everything = [sources.Root(tmp_path / "sets")]
+    data = sources.read_data(everything, [tmp_path / "sets" / "DIS-VD"], recipe, out=tmp_path / "run")
+    assert {pair.root.name for pair in data.training.pairs} == {"DIS-TR"} and data.validation.samples == 12
+    assert "not trained on: 12 pairs" in (tmp_path / "run" / sources.REPORT).read_text()
+    unvalidated = sources.read_data([sources.Root(tmp_path / "sets" / "DIS-TR")], [], recipe, out=tmp_path / "run")
+    assert data.fingerprint != unvalidated.fingerprint, "which weights are the best depends on it"
+    with pytest.raises(ValueError, match=r"All pairs under .* are under --validation too"):
+        sources.read_data(everything, [tmp_path / "sets"], recipe, out=tmp_path / "run")
 
 
 def test_labels_come_from_names_when_the_network_asks(discs, tmp_path):

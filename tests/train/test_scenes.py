@@ -47,16 +47,38 @@ def test_unreadable_file_is_named(pack_folder, tmp_path):
         cutouts.read_pack(tmp_path)
 
 
-def test_a_pack_without_pictures_for_validation_says_how_many_names_it_needs(pack_folder, tmp_path):
-    for kind in ("foregrounds/discs", "backgrounds/noise"):
-        shutil.copytree(pack_folder / kind, tmp_path / kind)
-    names = {path: cutouts.model_name(path) for path in (tmp_path / "foregrounds").rglob("*.webp")}
-    for path in [path for path, name in names.items() if cutouts.is_held_out(name)]:
-        path.unlink()
-    kept = len({name for name in names.values() if not cutouts.is_held_out(name)})
-    assert 0 < kept < 40
-    with pytest.raises(ValueError, match=rf"None of the {kept} differently named .*foregrounds .* about 50 names"):
-        cutouts.read_pack(tmp_path)
+@pytest.fixture
+def small_pack(pack_folder, tmp_path):
+    """Two views of three objects and two backgrounds, none of which falls to validation by its name."""
+    for folder, count in (("foregrounds/discs", 3), ("backgrounds/noise", 2)):
+        paths = sorted((pack_folder / folder).iterdir())
+        names = sorted(
+            {cutouts.model_name(path) for path in paths if not cutouts.is_held_out(cutouts.model_name(path))}
+        )
+        (tmp_path / folder).mkdir(parents=True)
+        for path in paths:
+            if cutouts.model_name(path) in names[:count]:
+                shutil.copy(path, tmp_path / folder)
+    return tmp_path
+
+
+def test_of_a_small_pack_one_name_is_held_out(small_pack):
+    training, validation = cutouts.read_pack(small_pack)
+    assert (len(training.foregrounds), len(validation.foregrounds)) == (4, 2)
+    assert len({picture.name for picture in validation.foregrounds}) == 1
+    assert (len(training.backgrounds), len(validation.backgrounds)) == (1, 1)
+    next((small_pack / "backgrounds" / "noise").iterdir()).unlink()
+    with pytest.raises(ValueError, match=r"backgrounds: of 1 files .* 1 different names.* add more"):
+        cutouts.read_pack(small_pack)
+
+
+def test_what_cannot_be_used_is_told_and_left_out(small_pack):
+    (small_pack / "foregrounds" / "discs" / "broken.webp").write_bytes(b"not a picture")
+    Image.new("RGBA", (9, 9), (200, 0, 0, 0)).save(small_pack / "foregrounds" / "discs" / "nothing.png")
+    problems = []
+    training, validation = cutouts.read_pack(small_pack, problems=problems)
+    assert len(training.foregrounds) + len(validation.foregrounds) == 6
+    assert len(problems) == 2 and "broken.webp" in problems[0] and "nothing.png is transparent" in problems[1]
 
 
 def test_pictures_are_read_upright_and_opaque_where_they_have_no_transparency(tmp_path):
