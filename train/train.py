@@ -11,6 +11,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # the only place: `biref
 
 import torch  # noqa: E402
 
+from birefnet_core.weights.download import DownloadError  # noqa: E402
 from train.distributed import Processes, processes  # noqa: E402
 from train.initialise import take_architecture  # noqa: E402
 from train.loop import Options, Training, TrainingError  # noqa: E402
@@ -83,6 +84,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     how.add_argument("--compile", action="store_true", help="torch.compile the network")
     how.add_argument("--recompute", action="store_true", help="activation checkpointing: less memory, more time")
     how.add_argument("--shard", action="store_true", help="with several GPUs: FSDP, for models that fit no single one")
+    how.add_argument(
+        "--sync-batch-norm",
+        action="store_true",
+        help="with several GPUs: BatchNorm statistics over the pictures of all of them (default: each its own)",
+    )
     how.add_argument("--keep", type=int, default=2, metavar="N", help="checkpoints that are kept (default: 2)")
     how.add_argument(
         "--patch-order",
@@ -128,7 +134,12 @@ def overrides(given: argparse.Namespace) -> dict[str, Any]:
 
 def train(given: argparse.Namespace, among: Processes) -> bool:
     """One run; False when a signal stopped it before its end."""
-    recipe = take_architecture(read_recipe(recipe_path(given.recipe), overrides=overrides(given)))
+    changes = overrides(given)
+    recipe = read_recipe(recipe_path(given.recipe), overrides=changes)
+    if recipe.architecture_from_init:
+        if given.backbone:
+            raise ValueError(f"--backbone {given.backbone}: this recipe takes the network of --init; leave it away.")
+        recipe = take_architecture(recipe, keep_size=changes.get("size") is not None)
     roots = [Root.parse(text) for text in given.data]
     reading = dict(out=given.out, workers=given.workers, device=among.device, main=among.main)
     if among.main:
@@ -136,7 +147,7 @@ def train(given: argparse.Namespace, among: Processes) -> bool:
     among.wait()  # the first process has checked all files; the others take its word
     if not among.main:
         data = read_data(roots, given.validation, recipe, **reading)
-    names = ("out", "keep", "patch_order", "reschedule", "compile", "recompute", "shard")
+    names = ("out", "keep", "patch_order", "reschedule", "compile", "recompute", "shard", "sync_batch_norm")
     options = Options(**{name: getattr(given, name) for name in names})
     return Training(recipe, data, options, among).run()
 
@@ -149,7 +160,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with processes(given.device) as among:
             return 0 if train(given, among) else 130
-    except (ValueError, OSError, TrainingError) as error:
+    except (ValueError, OSError, DownloadError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 

@@ -109,6 +109,21 @@ def test_a_published_file_is_finetuned(order, discs, tiny, tmp_path):
             torch.testing.assert_close(result[name].float(), value, atol=1e-3, rtol=1e-3)
 
 
+def test_finetuning_keeps_the_size_of_its_model_unless_told(tmp_path):
+    recipe = read_recipe(recipe_path("finetune"), overrides={"init": "bundled", "architecture.classes": 4})
+    side = bc.load_model("bundled").spec.size[0]
+    taken = initialise.take_architecture(recipe, keep_size=False)
+    assert taken.model_size == taken.validation_size == taken.phases[0].size == (side, side) != recipe.model_size
+    assert taken.architecture.backbone == "timm:tf_efficientnet_lite0" and taken.architecture.classes == 4
+    kept = initialise.take_architecture(recipe, keep_size=True)
+    assert (kept.model_size, kept.phases) == (recipe.model_size, recipe.phases)
+    network = bc.build_network("pvt_v2_b0", **NARROW)
+    metadata = {"architecture": network.architecture.to_json(), "patch_order": "2025", "size": "dynamic"}
+    write_weights(tmp_path / "dynamic.safetensors", bc.export_published(network), metadata)
+    recipe = read_recipe(recipe_path("finetune"), overrides={"init": str(tmp_path / "dynamic.safetensors")})
+    assert initialise.take_architecture(recipe, keep_size=False).phases == recipe.phases
+
+
 def test_only_the_class_head_may_differ(tmp_path):
     trained = bc.build_network("pvt_v2_b0", **NARROW)
     metadata = {"architecture": trained.architecture.to_json(), "patch_order": "2025"}
