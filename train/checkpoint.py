@@ -14,6 +14,7 @@ from .files import write_whole
 from .recipe import differences
 
 PATTERN = re.compile(r"step_(\d+)\.pt$")
+UNFINISHED = re.compile(r"\..+\.\d+\.(pt|jpg|csv|json|txt|md|part)")  # .step_0000100.4711.pt, 4711 being a process
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -34,7 +35,7 @@ def save(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
 def sweep(folder: Path) -> None:
     """Remove what a killed process was writing."""
     for unfinished in folder.glob(".*"):
-        if unfinished.suffix in (".pt", ".jpg", ".csv", ".json", ".txt", ".md", ".part"):
+        if UNFINISHED.fullmatch(unfinished.name):
             unfinished.unlink(missing_ok=True)
 
 
@@ -44,12 +45,17 @@ def load_latest(folder: Path, recipe: dict[str, Any], *, reschedule: bool = Fals
     `reschedule` accepts another number of steps: the schedule goes on at the same step of the new length.
 
     Raises:
-        ValueError: the folder belongs to another recipe; the message lists every difference.
+        ValueError: the folder belongs to another recipe (the message lists every difference), or the newest checkpoint
+            cannot be read.
     """
     found = checkpoints(folder)
     if not found:
         return None
-    state = torch.load(found[-1], map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(found[-1], map_location="cpu", weights_only=True)
+    except Exception as error:  # of a damaged file torch raises nearly anything
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{found[-1]} cannot be read ({reason}); remove it to go on from the one before.") from error
     changed = differences(recipe, state["recipe"])
     if reschedule:
         changed = [line for line in changed if not line.startswith(("steps:", "epochs:"))]

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from birefnet_core.network.reconstruction import Supervision
 from birefnet_core.weights.load import pick_device
 
 from .recompute import units
+
+PATIENCE = timedelta(hours=4)  # the others wait while the first process checks all files; NCCL gives up after minutes
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def processes(device: str) -> Iterator[Processes]:
     if picked.type == "cuda":
         picked = torch.device("cuda", local)
         torch.cuda.set_device(picked)
-    dist.init_process_group("nccl" if picked.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if picked.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Processes(dist.get_rank(), world, picked)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -40,9 +41,12 @@ class Log:
     def _drop_after(self, step: int) -> None:
         if not self.path.exists():
             return
-        header, *rows = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [row for row in rows if row.split(",")[0].isdigit() and int(row.split(",")[0]) <= step]
-        text = "".join([header, *kept])
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]  # a full disk may have cut the last one
+        text = "".join(whole[:1] + [row for row in whole[1:] if row[:1].isdigit() and int(row.split(",")[0]) <= step])
+        if not text:
+            self.path.unlink()
+            return
         write_whole(self.path, lambda path: path.write_text(text, encoding="utf-8"))
 
     def step(self, step: int, steps: int, *, drawn: int, left: int, took: float, **values: float) -> None:
@@ -56,7 +60,8 @@ class Log:
             f"loss {values['loss']:.3f}  {terms}" + (f"  skipped {values['skipped']}" if values["skipped"] else "")
         )
         if sys.stdout.isatty():
-            print(f"\r{line[:158]:<118}", end="", flush=True)
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r{line[:width]:<{width}}", end="", flush=True)
         elif step % EVERY == 0 or step <= 3:
             print(line, flush=True)
         if step % EVERY == 0 or step <= EVERY or step == steps:
@@ -69,11 +74,14 @@ class Log:
         fresh = not self.path.exists()
         values = {"seconds": round(time.monotonic() - self.began), **values}
         cells = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in values.items()}
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            if fresh:
-                writer.writeheader()
-            writer.writerow({"step": step, **cells})
+        try:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+                if fresh:
+                    writer.writeheader()
+                writer.writerow({"step": step, **cells})
+        except OSError as error:
+            raise OSError(f"{self.path} could not be written ({error}); free some disk space.") from error
         if self.board is not None:
             for name, value in values.items():
                 self.board.add_scalar(name.replace("loss_", "loss/"), value, step)

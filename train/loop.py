@@ -47,7 +47,8 @@ class Options:
         keep: how many of the last checkpoints stay.
         patch_order: of the result, "2024" or "2025".
         recompute: activation checkpointing. shard: FSDP instead of DDP, if there are several processes.
-        sync_batch_norm: BatchNorm statistics over all processes, on GPUs.
+        sync_batch_norm: BatchNorm statistics over all processes, on GPUs; else each takes those of its own pictures, as
+            the paper did.
     """
 
     out: Path
@@ -57,7 +58,7 @@ class Options:
     compile: bool = False
     recompute: bool = False
     shard: bool = False
-    sync_batch_norm: bool = True
+    sync_batch_norm: bool = False
 
 
 class Training:
@@ -70,6 +71,7 @@ class Training:
         self.out.mkdir(parents=True, exist_ok=True)
         self.identity = as_dictionary(recipe) | {"data": data.fingerprint}
         state = checkpoint.load_latest(self.out, self.identity, reschedule=options.reschedule)
+        self._check_shared(state["step"] if state else 0)
         self.step, self.skipped, self.stale, self.gave_up = 0, 0, 0, False
         self.best: dict[str, float] = {}
         self._build(state)
@@ -77,6 +79,14 @@ class Training:
         self.log = Log(self.out, self.step, quiet=not self.among.main)
         if self.among.main:
             checkpoint.sweep(self.out)
+
+    def _check_shared(self, step: int) -> None:
+        steps = set(self.among.gather([step]))
+        if len(steps) > 1:
+            raise ValueError(
+                f"{self.out}: the processes see different checkpoints there, of steps {sorted(steps)}; --out must be a "
+                "folder that all machines share."
+            )
 
     def _micro_batch(self, batch: int) -> int:
         """How many pictures this process takes at a time: equal parts, at most `micro_batch` each."""
@@ -98,8 +108,9 @@ class Training:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self.single = min(self.micro.values()) == 1 and not synced
         sharded = options.shard and self.among.world > 1  # FSDP takes contiguous parameters only
-        layout = torch.contiguous_format if sharded else torch.channels_last
-        self.network = network.to(device, memory_format=layout)
+        if not sharded:  # what is sharded goes to the device block by block, as it may not fit as a whole
+            network = network.to(device, memory_format=torch.channels_last)
+        self.network = network
         self.average = copy.deepcopy(self.network).eval() if recipe.ema else self.network
         if device.type == "cpu":
             depthwise.speed_up_depthwise_(self.network)
@@ -139,17 +150,19 @@ class Training:
 
     def run(self) -> bool:
         """Train to the end. Returns False when a signal stopped the run first (the state is saved either way)."""
-        if self.done and (self.out / result.MODEL).is_file():
+        if self.done and result.patch_order_of(self.out / result.MODEL) == self.options.patch_order:
             self.log.say(f"{self.out} is finished ({self.step} steps); nothing to do.")
             return True
         if self.single:
             self.log.say("One picture at a time: BatchNorm keeps its statistics as they are.")
         handlers = {kind: signal.signal(kind, self._on_signal) for kind in (signal.SIGTERM, signal.SIGINT)}
         batches = prefetch(self._draw, range(self.step, self.step if self.done else self.recipe.steps))
+        began = time.monotonic()
         try:
             for batch in batches:
-                self._train_step(batch)
+                self._report(*self._train_step(batch), time.monotonic() - began)
                 self._housekeeping()
+                began = time.monotonic()
                 # A signal that comes now has not reached the other processes: those stop after the next step.
                 stop = self.asked_to_stop if self.among.world == 1 else self.agreed_to_stop
                 if stop or self.done:
@@ -193,8 +206,8 @@ class Training:
         dtype = AUTOCAST[self.recipe.precision]
         return torch.autocast(self.among.device.type, dtype=dtype, enabled=dtype is not None)
 
-    def _train_step(self, batch: Batch) -> None:
-        began = time.monotonic()
+    def _train_step(self, batch: Batch) -> tuple[dict[str, float], float, float]:
+        """One step of the optimiser. Returns mean loss and terms, gradient norm, and share of the learning rate."""
         training_mode_(self.network, self.recipe, single=self.single)
         share = learning_rate_share(self.step, self.recipe)
         for group in self.optimiser.param_groups:
@@ -222,7 +235,7 @@ class Training:
             self._count_skip(losses["loss"])
         self.scaler.update()
         self.step += 1
-        self._report(losses, norm, share, time.monotonic() - began)
+        return losses, norm, share
 
     def _backward(self, batch: Batch) -> dict[str, float]:
         """Forward and backward of this process's pictures, some at a time. Returns the mean loss and terms."""
@@ -256,6 +269,7 @@ class Training:
             )
 
     def _report(self, losses: dict[str, float], norm: float, share: float, seconds: float) -> None:
+        """Log a step that took so many seconds, waiting for its pictures included."""
         recipe = self.recipe
         before, drawn = (recipe.first_picture(step) for step in (self.step - 1, self.step))
         self.log.step(
@@ -322,6 +336,18 @@ class Training:
         if self.among.main:
             write_whole(self.out / "best.pt", lambda temporary: torch.save(best, temporary))
 
+    def _measure(self, network: torch.nn.Module) -> dict[str, float]:
+        """The model card's figures; none where a model that was trained in shards does not fit this device as a whole,
+        which must not cost the user the model."""
+        try:
+            network.to(self.among.device, memory_format=torch.channels_last)
+            return metric_table(network, self.data.validation, square(self.recipe.validation_size), self._autocast)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.log.say("Out of memory while the finished model was measured: its card has no table.")
+            return {}
+
     def _finish(self) -> None:
         """Ship the weights of the best validation, or the last ones where there is none."""
         if self.data.validation is None:
@@ -332,12 +358,10 @@ class Training:
         best = torch.load(self.out / "best.pt", map_location="cpu", weights_only=True)
         network = build_network(self.recipe.architecture)
         network.load_state_dict(best["average"])
-        network.eval().to(self.among.device, memory_format=torch.channels_last)
+        network.eval()
         outcome = Outcome(best["step"], best["scores"], self.data.names)
         model, order = self.out / result.MODEL, self.options.patch_order
-        table = {}
-        if self.data.validation is not None:
-            table = metric_table(network, self.data.validation, square(self.recipe.validation_size), self._autocast)
+        table = {} if self.data.validation is None else self._measure(network)
         result.save_card(self.out / result.CARD, recipe=self.recipe, outcome=outcome, table=table, patch_order=order)
         result.save_bundle(network.cpu(), model, recipe=self.recipe, outcome=outcome, patch_order=order)
         scores = ", ".join(f"{name} {value:.4f}" for name, value in outcome.scores.items())

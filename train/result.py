@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from birefnet_core.network import BiRefNet
 from birefnet_core.weights.catalog import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from birefnet_core.weights.load import save_model
@@ -86,7 +88,20 @@ def save_bundle(network: BiRefNet, path: Path, *, recipe: Recipe, outcome: Outco
     extra |= {f"held_out_{name}": f"{value:.5f}" for name, value in outcome.scores.items()}
     if outcome.names[0]:
         extra["trained_on"] = "; ".join(outcome.names[0])
-    save_model(network, path, spec=spec, extra=extra)
+    try:
+        save_model(network, path, spec=spec, extra=extra)
+    except SafetensorError as error:  # a full disk
+        raise OSError(
+            f"{path} could not be written ({error}); free some disk space and start the same command again."
+        ) from error
+
+
+def patch_order_of(path: Path) -> str | None:
+    """The patch order in which a result was written, None where there is none."""
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as file:
+        return (file.metadata() or {}).get("patch_order")
 
 
 def save_card(
@@ -109,7 +124,7 @@ def save_card(
         patch_order=patch_order,
         training=_bullets(outcome.names[0]),
         validation=_bullets(outcome.names[1]),
-        table=rows if table else "Not validated.",
+        table=rows if table else "Not measured; `train/evaluate.py` does it.",
         conditions=f"Measured by training itself, at {at}; `train/evaluate.py` measures at the pictures' own sizes."
         if table
         else "",

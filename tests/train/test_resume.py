@@ -95,9 +95,10 @@ def test_killed_at_any_step_and_with_other_workers_the_weights_are_bit_identical
     kept = checkpoint.checkpoints(tmp_path / "parts")
     assert 1 <= len(kept) <= 2 and kept[-1].name < f"step_{STEPS:07d}.pt"
     (tmp_path / "parts" / ".step_0000004.123.pt").write_bytes(b"half a checkpoint")
+    (tmp_path / "parts" / ".notes.txt").write_text("the user's own")
     assert main(_arguments(tmp_path, discs, "parts")) == 0
     _assert_equal(uninterrupted, _last_checkpoint(tmp_path / "parts"))
-    assert not list((tmp_path / "parts").glob(".*"))
+    assert [path.name for path in (tmp_path / "parts").glob(".*")] == [".notes.txt"]
     steps = [row.split(",")[0] for row in (tmp_path / "parts" / "log.csv").read_text().splitlines()[1:]]
     assert steps == [row.split(",")[0] for row in (tmp_path / "whole" / "log.csv").read_text().splitlines()[1:]]
 
@@ -119,6 +120,32 @@ def test_a_full_disk_is_reported_and_the_checkpoint_before_survives(uninterrupte
     torch.load(before[-1], weights_only=True)
     assert main([*arguments, "--reschedule"]) == 0
     _last_checkpoint(tmp_path / "parts")
+
+
+def test_a_full_disk_at_the_very_end_is_reported_too(uninterrupted, tmp_path, discs, capfd):
+    model = tmp_path / "whole" / MODEL
+    size = model.stat().st_size
+    model.unlink()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))
+    try:
+        assert main(_arguments(tmp_path, discs, "whole")) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    message = capfd.readouterr().err
+    assert f"{MODEL} could not be written" in message and "free some disk space" in message
+    assert not model.exists() and not list(model.parent.glob(".*"))
+    assert main(_arguments(tmp_path, discs, "whole")) == 0
+    assert model.stat().st_size == size
+
+
+def test_a_damaged_checkpoint_is_named(uninterrupted, tmp_path, discs, capsys):
+    last = checkpoint.checkpoints(tmp_path / "whole")[-1]
+    last.write_bytes(last.read_bytes()[:1000])
+    assert main(_arguments(tmp_path, discs, "whole")) == 2
+    assert f"{last} cannot be read" in capsys.readouterr().err
+    last.unlink()
+    assert main(_arguments(tmp_path, discs, "whole")) == 0
 
 
 def test_a_run_refuses_other_data(uninterrupted, tmp_path, discs, pack_folder, capsys):
@@ -148,3 +175,11 @@ def test_rows_after_the_checkpoint_are_dropped(tmp_path):
         log.row(step, loss=1.0)
     Log(tmp_path, 3)
     assert [row.split(",")[0] for row in (tmp_path / "log.csv").read_text().splitlines()] == ["step", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("cut", ["step,epo", "step,epoch\n1,0.1\n2,0.2\n3"])
+def test_a_log_that_a_full_disk_cut_goes_on(tmp_path, cut):
+    (tmp_path / "log.csv").write_text(cut)
+    Log(tmp_path, 9).row(4, loss=1.0)
+    rows = (tmp_path / "log.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", *(["1", "2"] if "\n" in cut else []), "4"]

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file
 
 import birefnet_core
+from birefnet_core.weights import load
 from train import checkpoint, loop, optimise
 from train.cutouts import read_pack
 from train.files import write_whole
@@ -47,6 +49,17 @@ def test_two_steps_write_a_model_that_loads_and_a_finished_run_does_nothing(reci
     assert _run(recipe_file(2), pack_folder, out) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert (out / "model.safetensors").stat().st_mtime_ns == written
+
+
+def test_a_finished_run_writes_its_model_again_in_another_patch_order(recipe_file, pack_folder, tmp_path):
+    out = tmp_path / "run"
+    assert _run(recipe_file(2), pack_folder, out) == 0
+    first = load_file(out / "model.safetensors")
+    assert _run(recipe_file(2), pack_folder, out, "--patch-order", "2024") == 0
+    assert birefnet_core.inspect(out / "model.safetensors").patch_order == "2024"
+    second = load_file(out / "model.safetensors")
+    different = {key for key, value in first.items() if not torch.equal(value, second[key])}
+    assert different and all("ipt_blk" in key for key in different)
 
 
 def test_resumed_run_is_bit_identical(recipe_file, pack_folder, tmp_path, monkeypatch):
@@ -144,6 +157,9 @@ def test_bad_recipes_are_explained(tmp_path, recipe_file):
         (["--data", "more=many"], "the weight after = must be a number above 0, not 'many'"),
         (["--recipe", "none.toml"], "none.toml is not there"),
         (["--data", "."], ". has no pictures with mattes"),
+        (["--seed", "-1"], "seed must not be negative, not -1"),
+        (["--recipe", "finetune", "--init", "bundled", "--backbone", "swin_v1_t"], "takes the network of --init"),
+        (["--recipe", "finetune", "--init", "BiRefNet"], "BiRefNet"),  # no connection
     ],
 )
 def test_wrong_arguments_are_answered_with_one_sentence(
@@ -152,6 +168,8 @@ def test_wrong_arguments_are_answered_with_one_sentence(
     recipe = recipe_file(2)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
+    monkeypatch.setattr(load, "MODELS_DIR", tmp_path / "models")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
     assert _run(recipe, pack_folder, tmp_path / "run", *arguments) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and expected in printed and printed.count("\n") == 1
