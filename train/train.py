@@ -22,7 +22,8 @@ RECIPES = Path(__file__).parent / "recipes"
 DESCRIPTION = """Train a BiRefNet from a recipe. The result is OUT/model.safetensors with a model card, OUT/README.md.
 
 The same command goes on where a run stopped (or was killed), and does nothing when it is finished.
-Start it with torchrun to use several GPUs or machines; the batch is shared, so the result stays the same.
+Start it with torchrun to use several GPUs or machines; the batch is shared, so the result stays the same
+(but for BatchNorm, whose statistics are those of the pictures that one process takes at a time: see --micro-batch).
 
   python train/train.py --recipe finetune --init BiRefNet --data my/pictures --out runs/mine
   torchrun --nproc-per-node 8 train/train.py --recipe dis5k --data DIS5K/DIS-TR --validation DIS5K/DIS-VD --out runs/dis
@@ -35,7 +36,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="train/train.py", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     shipped = ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml")))
-    parser.add_argument("--recipe", required=True, help=f"a TOML file, or one of {shipped}")
+    parser.add_argument("--recipe", required=True, help=f"a TOML file, or one of {shipped}, ablations/<row>")
     parser.add_argument(
         "--data",
         required=True,
@@ -66,7 +67,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--init",
         metavar="none|timm|FILE|NAME",
         help="start from nothing, from the backbone on timm's hub, from a file of a model or a backbone, or from a "
-        "published model",
+        "published model or the bundled one (most recipes: none)",
     )
     what.add_argument("--seed", type=int, metavar="N", help="of every random draw")
     what.add_argument("--precision", choices=PRECISIONS, help="of the forward pass")
@@ -110,7 +111,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def parse_size(text: str) -> int | list[int]:
     """ "512" or "640x480" (width x height)."""
-    sides = [int(side) for side in text.lower().split("x")]
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.strip().isdecimal() for side in sides):
+        raise argparse.ArgumentTypeError(f"{text}: give a number such as 1024, or WIDTHxHEIGHT")
+    sides = [int(side) for side in sides]
     return sides[0] if len(sides) == 1 else sides
 
 

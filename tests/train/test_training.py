@@ -108,6 +108,13 @@ def test_command_line_runs_from_any_folder(tmp_path):
     assert "--recipe" in help_text and "--reschedule" in help_text
 
 
+@pytest.mark.parametrize("size", ["large", "64x64x64", "64.5", "-64"])
+def test_a_size_that_is_none_is_refused(recipe_file, pack_folder, tmp_path, capsys, size):
+    with pytest.raises(SystemExit):
+        _run(recipe_file(2), pack_folder, tmp_path / "run", f"--size={size}")
+    assert f"{size}: give a number such as 1024, or WIDTHxHEIGHT" in capsys.readouterr().err
+
+
 def test_bad_recipes_are_explained(tmp_path, recipe_file):
     text = recipe_file(2).read_text()
     for change, expected in (
