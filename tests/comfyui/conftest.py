@@ -21,7 +21,7 @@ def pytest_report_header():
 
 @pytest.fixture(scope="session")
 def start_comfyui(tmp_path_factory):
-    """start_comfyui(*options) -> a Server that is not started yet, with an empty folder of its own."""
+    """start_comfyui(*options, others=()) -> a Server that is not started yet, with an empty folder of its own."""
     path = os.environ.get("COMFYUI_PATH")
     if not path:
         pytest.skip(MISSING)
@@ -29,7 +29,11 @@ def start_comfyui(tmp_path_factory):
     if not (tree / "main.py").is_file():
         pytest.fail(f"COMFYUI_PATH={path}: there is no main.py")
     python = os.environ.get("COMFYUI_PYTHON", sys.executable)
-    return lambda *options: Server(tree, tmp_path_factory.mktemp("comfyui"), python=python, options=options)
+
+    def server(*options: str, others: tuple[Path, ...] = ()) -> Server:
+        return Server(tree, tmp_path_factory.mktemp("comfyui"), python=python, options=options, others=others)
+
+    return server
 
 
 @pytest.fixture(scope="session")

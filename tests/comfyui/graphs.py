@@ -12,6 +12,7 @@ SD15 = {
     "url": f"{HUB}/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/v1-5-pruned-emaonly-fp16.safetensors",
     "directory": "checkpoints",
 }
+CLIP = "clip.mp4"  # demo/clip.mp4, or the user's own
 PORTRAIT = {
     "name": "BiRefNet-portrait.safetensors",
     "url": f"{HUB}/ZhengPeng7/BiRefNet-portrait/resolve/main/model.safetensors",
@@ -58,6 +59,16 @@ def load(model: str = "bundled", **options) -> Node:
     )  # room for what it says after a run
 
 
+def clip() -> Node:
+    return Node("LoadVideo", widgets={"file": CLIP}, size=(340, 340))
+
+
+def matte(prefix: str, *, behind: str | None = None, **widgets) -> Node:
+    inputs = {"video": "clip.VIDEO", "model": "load.model", **({"background_image": behind} if behind else {})}
+    widgets = {"stabilise": 0.8, "filename_prefix": f"BiRefNet/{prefix}", **widgets}
+    return Node("BiRefNetMatteVideo", inputs, widgets, size=(420, 640))  # room for the clip it shows
+
+
 def segment(image: str) -> Node:
     return Node("BiRefNetSegment", {"model": "load.model", "image": image}, size=(340, 170))
 
@@ -78,6 +89,10 @@ def text(prompt: str, title: str) -> Node:
     return Node("CLIPTextEncode", {"clip": "checkpoint.CLIP"}, {"text": prompt}, title=title, size=(340, 130))
 
 
+def checkpoint() -> Node:
+    return Node("CheckpointLoaderSimple", widgets={"ckpt_name": SD15["name"]}, size=(340, 110), models=(SD15,))
+
+
 def sampler(latent: str) -> Node:
     inputs = {"model": "checkpoint.MODEL", "positive": "wanted.CONDITIONING", "negative": "unwanted.CONDITIONING"}
     widgets = {"seed": 7, "steps": 25, "cfg": 7, "sampler_name": "dpmpp_2m", "scheduler": "karras"}
@@ -96,6 +111,9 @@ def half_megapixel() -> Node:
 OWN_PICTURE = """
 To begin, press **Run**: `example.png` comes with ComfyUI. Then drop a photograph of your own on **Load Image**; one to
 try is in this pack's folder, `demo/photograph.jpg`.
+"""
+OWN_CLIP = """
+Upload a clip of your own in **{node}**, then press **Run**. One to try is in this pack's folder: `demo/clip.mp4`.
 """
 SD_SIZE = "Stable Diffusion 1.5 works at about 0.4 megapixels; for an SDXL checkpoint set **megapixels** to 1."
 
@@ -162,9 +180,7 @@ with the old background's colour taken out of their edges (**clean_foreground**)
         Column(
             "3  What to paint",
             {
-                "checkpoint": Node(
-                    "CheckpointLoaderSimple", widgets={"ckpt_name": SD15["name"]}, size=(340, 110), models=(SD15,)
-                ),
+                "checkpoint": checkpoint(),
                 "wanted": text(
                     "a quiet garden after rain, flowering shrubs, soft morning light, photograph",
                     "Background you want",
@@ -207,9 +223,7 @@ pixel and freed of the old background's colour.
         Column(
             "3  What to paint",
             {
-                "checkpoint": Node(
-                    "CheckpointLoaderSimple", widgets={"ckpt_name": SD15["name"]}, size=(340, 110), models=(SD15,)
-                ),
+                "checkpoint": checkpoint(),
                 "wanted": text(
                     "wide empty beach at sunset, low golden light, gentle waves, shallow depth of field, photograph",
                     "Scene you want",
@@ -282,5 +296,130 @@ For thousands of pictures, or to keep their names, use the command line:
         Column("2  Find the subjects", {"load": load(), "segment": segment("photos.images")}),
         Column("3  Cut them out", {"apply": apply("photos.images")}),
         Column("4  Results", {"save": save("apply.cutout", "folder/cut-out")}),
+    ],
+    "6-clip-to-alpha": [
+        Column(
+            "1  Clip",
+            {
+                "note": note(
+                    f"""
+# Cut a subject out of a clip
+{OWN_CLIP.format(node="Load Video")}
+**Matte Video** writes a ProRes 4444 file with alpha and the clip's sound into `output/BiRefNet/` while it runs: the
+clip may be as long as you like. What it shows is a small copy on a checkerboard.
+
+- **format** `webm` is for web pages, `png` gives numbered pictures, `side-by-side` is for checking.
+- **stabilise** takes flicker out; 0 mattes every frame by itself.
+- **clean_foreground** takes the old background's colour out of soft edges; it is slower.
+- Stopped early, what was done is kept, with `.partial` in its name.
+
+The bundled model is small and works offline. For hair and fine detail choose a published one in **Load BiRefNet**.
+""",
+                    410,
+                ),
+                "clip": clip(),
+            },
+        ),
+        Column("2  Model", {"load": load()}),
+        Column("3  Matte and save", {"matte": matte("clip-alpha")}),
+    ],
+    "7-clip-in-generated-scene": [
+        Column(
+            "1  Clip",
+            {
+                "note": note(
+                    f"""
+# Put a clip's subject into a generated scene
+{OWN_CLIP.format(node="Video Frames")}
+Two seconds of it become an image batch that any node may change on its way. Stable Diffusion paints one scene, which
+stays the same behind all frames; one painted for every frame would flicker. Frame rate and sound go along to the end.
+
+All frames lie in memory at once: **count**, **every_nth** and **longest_side** say how many and how large. For whole
+clips use Matte Video, which streams.
+""",
+                    390,
+                ),
+                "frames": Node(
+                    "BiRefNetVideoFrames",
+                    widgets={"file": CLIP, "count": 48, "longest_side": 768},
+                    size=(340, 480),
+                ),
+            },
+        ),
+        Column("2  Find the subject", {"load": load(), "segment": segment("frames.frames")}),
+        Column(
+            "3  What to paint",
+            {
+                "checkpoint": checkpoint(),
+                "wanted": text(
+                    "moonlit valley, snowy mountains under a starry sky, soft haze, photograph", "Scene you want"
+                ),
+                "unwanted": text("person, animal, text, watermark, frame", "Scene you do not want"),
+            },
+        ),
+        Column(
+            "4  Paint the scene",
+            {
+                "size": Node("GetImageSize", {"image": "frames.frames"}, size=(300, 70)),
+                "empty": Node("EmptyLatentImage", {"width": "size.width", "height": "size.height"}, size=(300, 110)),
+                "sampler": sampler("empty.LATENT"),
+                "decode": decode(),
+            },
+        ),
+        Column("5  Put the subject in", {"apply": apply("frames.frames", scene="decode.IMAGE", feather=1.0)}),
+        Column(
+            "6  Result",
+            {
+                "create": Node(
+                    "CreateVideo",
+                    {"images": "apply.composite", "fps": "frames.fps", "audio": "frames.audio"},
+                    size=(400, 110),
+                ),
+                "save": Node(
+                    "SaveVideo", {"video": "create.VIDEO"}, {"filename_prefix": "BiRefNet/clip-scene"}, size=(400, 400)
+                ),
+            },
+        ),
+    ],
+    "8-green-screen": [
+        Column(
+            "1  Clip",
+            {
+                "note": note(
+                    f"""
+# Replace a background without a green screen
+{OWN_CLIP.format(node="Load Video")}
+The subject is put on the picture below, as after keying, whatever was behind it. The result is an H.264 file with the
+clip's sound in `output/BiRefNet/`, written while it runs.
+
+**Plain green for an editor that keys?** Select **New background** and press **Ctrl+B** (bypass): then the subject is
+put on **background_colour**, `#00b140`, the green of studio screens.
+
+An editor that takes alpha does better with the workflow *6-clip-to-alpha*.
+""",
+                    400,
+                ),
+                "clip": clip(),
+            },
+        ),
+        Column(
+            "2  Model and background",
+            {
+                "load": load(),
+                "scene": Node("LoadImage", widgets={"image": "example.png"}, title="New background", size=(340, 360)),
+            },
+        ),
+        Column(
+            "3  Replace and save",
+            {
+                "matte": matte(
+                    "green-screen",
+                    behind="scene.IMAGE",
+                    format="h264",
+                    background_colour="#00b140",
+                    clean_foreground=True,
+                )
+            },
+        ),
     ],
 }

@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 SQUARE = 440  # pixels a side of a thumbnail: the photograph's height
 WIDTH = 1020  # pixels of a picture of a help page
 SQUARES = 20  # pixels of the checkerboard
-GREY, DARK = "#d8dde3", "#26304f"
+GREY, DARK, GREEN = "#d8dde3", "#26304f", "#00b140"
+FILM, HOLE, GAP = 56, 26, 44  # pixels: the width of a film's edge, its holes, and from one to the next
 
 
 def main() -> None:
@@ -39,6 +40,7 @@ def main() -> None:
         for name, scene in scenes(photo).items()
     }
     grey = run("BiRefNetApplyMask", photo, mask, background="colour", colour=GREY)[0]
+    green = run("BiRefNetApplyMask", photo, mask, background="colour", colour=GREEN)[0]
     soft, hard = (
         run("BiRefNetApplyMask", photo, mask, background="colour", colour=DARK, clean_foreground=clean)[0]
         for clean in (True, False)
@@ -61,22 +63,32 @@ def main() -> None:
     square(thumbnails / "3-generated-scene.jpg", over["dusk"])
     square(thumbnails / "4-portrait.jpg", grey)
     square(thumbnails / "5-folder-to-cut-outs.jpg", four(over["board"]))
+    square(thumbnails / "6-clip-to-alpha.jpg", film(torch.where(half[:, None], photo, over["board"])))
+    square(thumbnails / "7-clip-in-generated-scene.jpg", film(over["night"]))
+    square(thumbnails / "8-green-screen.jpg", film(torch.where(half[:, None], green, over["dusk"])))
 
 
 def scenes(photo: Tensor) -> dict[str, Tensor]:
-    """Backgrounds of the photograph's size: a checkerboard, dusk, and the photograph dissolving into noise."""
+    """Backgrounds of the photograph's size: a checkerboard, dusk, a starry night, and the photograph
+    dissolving into noise."""
     _, height, width, _ = photo.shape
     y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
     rows, columns = torch.arange(height)[:, None] // SQUARES, torch.arange(width) // SQUARES
     board = 0.75 + 0.15 * ((rows + columns) % 2)
     sky = torch.tensor([0.16, 0.20, 0.42]) * (1 - y[..., None]) + torch.tensor([0.98, 0.62, 0.38]) * y[..., None]
     sun = torch.exp(-((x - 0.72) ** 2 + (y - 0.55) ** 2) / 0.03)[..., None] * torch.tensor([0.5, 0.4, 0.2])
+    night = torch.tensor([0.02, 0.04, 0.14]) * (1 - y[..., None]) + torch.tensor([0.16, 0.26, 0.46]) * y[..., None]
+    stars = (torch.rand((height, width), generator=torch.Generator().manual_seed(1)) > 0.9985).float() * (1 - y)
+    stars = torch.nn.functional.max_pool2d(stars[None], 2, 1)
+    stars = torch.nn.functional.pad(stars, (0, 1, 0, 1))[0, ..., None]
+    moon = (1.5 - torch.hypot((x - 0.8) * width, (y - 0.2) * height) / 24).clamp(0, 1)[..., None]
     cells = torch.rand((1, 3, height // 8, width // 8), generator=torch.Generator().manual_seed(0))
     noise = torch.nn.functional.interpolate(cells, (height, width), mode="nearest").movedim(1, -1)
     part = ((x - 0.25) * 2).clamp(0, 1)[..., None]
     return {
         "board": board[None, ..., None].expand_as(photo),
         "dusk": (sky + sun).clamp(0, 1)[None],
+        "night": torch.maximum(torch.maximum(night, stars), moon)[None],
         "noise": photo * (1 - part) + noise * part,
     }
 
@@ -96,6 +108,17 @@ def four(picture: Tensor) -> Tensor:
     small = middle(picture)[:, ::2, ::2]
     row = torch.cat((small, small.flip(2)), 2)
     return torch.cat((row, row.flip(2)), 1)
+
+
+def film(picture: Tensor) -> Tensor:
+    """The picture's middle with a film's perforated edges above and below."""
+    made = middle(picture).clone()
+    for top in (0, SQUARE - FILM):
+        made[:, top : top + FILM] = 0.06
+        hole = slice(top + (FILM - HOLE) // 2, top + (FILM + HOLE) // 2)
+        for left in range((GAP - HOLE) // 2, SQUARE, GAP):
+            made[:, hole, left : left + HOLE] = 0.92
+    return made
 
 
 def middle(picture: Tensor) -> Tensor:

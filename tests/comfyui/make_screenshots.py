@@ -2,7 +2,7 @@
 
     COMFYUI_PATH=... COMFYUI_PYTHON=... python -m tests.comfyui.make_screenshots [--only NAME] [--out docs]
 
-They show the repository's photograph. Stable Diffusion has random weights, so what it paints is coloured noise.
+They show the repository's photograph and clip. Stable Diffusion has random weights, so that it paints coloured noise.
 """
 
 from __future__ import annotations
@@ -20,11 +20,17 @@ from PIL import Image
 
 from tests.comfyui import random_checkpoint
 from tests.comfyui.browser import frontend, open_workflow, settle
-from tests.comfyui.graphs import SD15
+from tests.comfyui.graphs import CLIP, SD15
 from tests.comfyui.server import ROOT, Server
 
 PHOTOGRAPH = ROOT / "demo" / "photograph.jpg"
-PICTURES = {"1-cut-out": "workflow-1", "2-new-background": "workflow-2"}
+PICTURES = {
+    "1-cut-out": "workflow-1",
+    "2-new-background": "workflow-2",
+    "6-clip-to-alpha": "workflow-6",
+    "7-clip-in-generated-scene": "workflow-7",
+    "8-green-screen": "workflow-8",
+}
 MARGIN = 20
 COLOURS = 256
 NOISE_NEEDS_NO_MORE = {"KSampler": {2: 3}, "ImageScaleToTotalPixels": {1: 0.15}}  # steps, megapixels
@@ -43,7 +49,10 @@ HIDE = """
 body * { visibility: hidden !important }
 canvas#graph-canvas, .dom-widget, .dom-widget *:not(button) { visibility: visible !important }
 """
-IMAGES = "() => app.graph.nodes.every(node => (node.imgs ?? []).every(image => image.complete && image.naturalWidth))"
+LOADED = """
+() => app.graph.nodes.every(node => (node.imgs ?? []).every(image => image.complete && image.naturalWidth))
+  && [...document.querySelectorAll('video')].every(video => video.readyState >= 2)
+"""
 
 
 def main() -> None:
@@ -58,6 +67,8 @@ def main() -> None:
         (server.base / "models" / "checkpoints").mkdir(exist_ok=True)
         random_checkpoint.make(tree, server.base / "models" / "checkpoints" / SD15["name"], python)
         shutil.copy(PHOTOGRAPH, server.base / "input")
+        shutil.copy(tree / "input" / "example.png", server.base / "input")
+        shutil.copy(ROOT / "demo" / "clip.mp4", server.base / "input" / CLIP)
         for name in names:
             picture = take(server, name)
             path = args.out / f"{PICTURES[name]}.png"
@@ -69,7 +80,7 @@ def take(server: Server, name: str) -> Image.Image:
     """The workflow with the photograph in it, after a run."""
     workflow = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
     for node in workflow["nodes"]:
-        if node["type"] == "LoadImage":
+        if node["type"] == "LoadImage" and "title" not in node:  # the others are backgrounds
             node["widgets_values"][0] = PHOTOGRAPH.name
         for widget, value in NOISE_NEEDS_NO_MORE.get(node["type"], {}).items():
             node["widgets_values"][widget] = value
@@ -86,7 +97,7 @@ def take(server: Server, name: str) -> Image.Image:
         page.set_viewport_size({"width": int(width), "height": int(height)})
         page.add_style_tag(content=HIDE)
         page.evaluate(STAGE, MARGIN)
-        page.wait_for_function(IMAGES)
+        page.wait_for_function(LOADED)
         settle(page)
         return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
 

@@ -30,21 +30,31 @@ class Refused(AssertionError):
 
 
 class Server:
-    """ComfyUI from the checkout `tree`, run by `python`, with our pack and the test's probe as its only custom nodes.
+    """ComfyUI from the checkout `tree`, run by `python`, with our pack, the test's probe and `others` (folders of more
+    packs) as its only custom nodes.
 
     base: its folder, with custom_nodes, input, output, models and user. Use as a context manager.
     """
 
-    def __init__(self, tree: Path, base: Path, *, python: str = sys.executable, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        tree: Path,
+        base: Path,
+        *,
+        python: str = sys.executable,
+        options: tuple[str, ...] = (),
+        others: tuple[Path, ...] = (),
+    ) -> None:
         self.tree, self.base, self.python = tree, base, python
         self._options = options
+        self._packs = {PACK: ROOT, "probe": Path(__file__).with_name("probe"), **{path.name: path for path in others}}
         self.log: deque[str] = deque(maxlen=2000)
         self.address = ""
 
     def __enter__(self) -> Server:
         for folder in ("custom_nodes", "input", "output", "models/background_removal", "user"):
             (self.base / folder).mkdir(parents=True, exist_ok=True)
-        for name, target in {PACK: ROOT, "probe": Path(__file__).with_name("probe")}.items():
+        for name, target in self._packs.items():
             (self.base / "custom_nodes" / name).symlink_to(target, target_is_directory=True)
         port = _free_port()
         self.address = f"http://127.0.0.1:{port}"
@@ -52,7 +62,7 @@ class Server:
             *(self.python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port)),
             *("--base-directory", str(self.base), "--disable-api-nodes", "--cache-classic"),
             *("--database-url", "sqlite:///:memory:"),
-            *("--disable-all-custom-nodes", "--whitelist-custom-nodes", PACK, "probe"),
+            *("--disable-all-custom-nodes", "--whitelist-custom-nodes", *self._packs),
             *self._options,
         ]
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}

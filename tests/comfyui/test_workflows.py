@@ -6,16 +6,28 @@ masks pass through the graph, not what they show.
 
 import json
 import shutil
+from fractions import Fraction
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
+from birefnet_core.video import Clip
+from birefnet_core.video.colour import own_alpha, to_rgb
 from tests.comfyui import random_checkpoint
-from tests.comfyui.graphs import PORTRAIT, SD15
+from tests.comfyui.graphs import CLIP, PORTRAIT, SD15
 from tests.comfyui.server import ROOT
+from tests.video.pictures import tone
 
-SMALL = {"KSampler": {"steps": 2}, "ImageScaleToTotalPixels": {"megapixels": 0.03}, "BiRefNetSegment": {"width": 256}}
+av = pytest.importorskip("av")
+
+SMALL = {
+    "KSampler": {"steps": 2},
+    "ImageScaleToTotalPixels": {"megapixels": 0.03},
+    "BiRefNetSegment": {"width": 256},
+    "BiRefNetMatteVideo": {"size": 256},
+    "BiRefNetVideoFrames": {"count": 4, "every_nth": 12, "longest_side": 192},
+}
 FOLDER = ((90, 200), (130, 130), (160, 120))  # sizes of the pictures in the folder of workflow 5
 OF_EIGHT_BITS = 1.01 / 255
 SOLID = 0.97  # of the mask; the bundled model is seldom surer
@@ -36,6 +48,7 @@ def stocked(comfyui):
     write_portrait_weights(portrait)
     shutil.copy(comfyui.tree / "input" / "example.png", inputs)
     picture = Image.open(ROOT / "demo" / "photograph.jpg")
+    with_sound(ROOT / "demo" / "clip.mp4", inputs / CLIP)
     for width, height in FOLDER:
         picture.resize((width, height)).save(inputs / "photographs" / f"{width}.jpg")
     yield comfyui
@@ -52,6 +65,23 @@ def write_portrait_weights(path):
     torch.manual_seed(0)
     weights = bc.export_published(bc.build_network("swin_v1_l"), patch_order="2024")
     save_file({key: value.half().contiguous() for key, value in weights.items()}, path)
+
+
+def with_sound(source, target):
+    """The clip's pictures as they are, and clicks."""
+    info = Clip(source).info
+    with av.open(str(source)) as container, av.open(str(target), "w") as made:
+        pictures = container.streams.video[0]
+        stream, speaker = made.add_stream_from_template(pictures), made.add_stream("aac", rate=48_000, layout="mono")
+        for packet in container.demux(pictures):
+            if packet.dts is not None:
+                packet.stream = stream
+                made.mux(packet)
+        sound = av.AudioFrame.from_ndarray(tone(info.duration)[None], format="fltp", layout="mono")
+        sound.sample_rate, sound.time_base, sound.pts = 48_000, Fraction(1, 48_000), 0
+        resampler = av.AudioResampler(format="fltp", layout="mono", rate=48_000, frame_size=1024)
+        for piece in [*resampler.resample(sound), *resampler.resample(None), None]:
+            made.mux(speaker.encode(piece))
 
 
 def twin(name: str) -> dict:
@@ -156,3 +186,104 @@ def test_every_picture_of_a_folder_is_cut_out(stocked):
     for picture in pictures:
         alpha = np.asarray(picture)[..., 3]
         assert picture.mode == "RGBA" and alpha.min() < 20 and alpha.max() > 235
+
+
+def film(path) -> tuple[np.ndarray, list[float]]:
+    """A clip's frames [T, H, W, 4] 0..1, opaque where it has no alpha, and their times in seconds."""
+    clip = Clip(path)
+    pictures, times = [], []
+    for frame in clip.frames():
+        rgb, alpha = to_rgb(frame.picture) / 255, own_alpha(frame.picture)
+        pictures.append(np.dstack([rgb, np.ones(rgb.shape[:2]) if alpha is None else alpha]))
+        times.append(float(frame.pts * clip.info.time_base))
+    return np.stack(pictures), times
+
+
+def made(server, pattern: str):
+    [path] = (server.base / "output" / "BiRefNet").glob(pattern)
+    return path
+
+
+def sound_of(path) -> float:
+    """How many seconds of sound a file has."""
+    with av.open(str(path)) as container:
+        [stream] = container.streams.audio
+        return sum(frame.samples for frame in container.decode(stream)) / stream.codec_context.sample_rate
+
+
+def test_a_clip_is_cut_out_with_its_sound(stocked):
+    prompt = small(twin("6-clip-to-alpha"))
+    entry = stocked.run(prompt)
+    path = made(stocked, "clip-alpha_*.mov")
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].codec_context.pix_fmt.startswith("yuva444p1")
+    pictures, times = film(path)
+    source, source_times = film(stocked.base / "input" / CLIP)
+    assert times == pytest.approx(source_times, abs=1e-3)
+    assert sound_of(path) == pytest.approx(sound_of(stocked.base / "input" / CLIP), abs=0.05)
+    for picture, original in zip(pictures, source, strict=True):
+        subject = picture[..., 3] > SOLID
+        assert 0.05 < subject.mean() < 0.6 and (picture[..., 3] < 1 - SOLID).mean() > 0.3
+        assert np.abs(picture[subject] - original[subject]).mean() < 2 / 255
+    [shown] = entry["outputs"][find(prompt, "BiRefNetMatteVideo")]["images"]
+    preview, _ = film(stocked.base / "temp" / shown["subfolder"] / shown["filename"])
+    assert shown["type"] == "temp" and len(preview) == len(source)
+
+
+def test_frames_of_a_clip_are_put_over_one_painted_scene(stocked):
+    prompt = small(twin("7-clip-in-generated-scene"))
+    apply, decode = find(prompt, "BiRefNetApplyMask"), find(prompt, "VAEDecode")
+    frames = find(prompt, "BiRefNetVideoFrames")
+    watched = {"mask": [apply, 3], "painted": [decode, 0], "frames": [frames, 0], "foreground": [apply, 2]}
+    _, seen = run(stocked, prompt, **watched)
+    source, _ = film(stocked.base / "input" / CLIP)
+    assert seen["frames"].shape == (4, 128, 192, 3) and len(seen["painted"]) == 1
+    assert nearest(seen["frames"], source[:, ::2, ::2, :3], size=(64, 96)) == [0, 12, 24, 36]
+    path = made(stocked, "clip-scene_*.mp4")
+    pictures, times = film(path)
+    mask = seen["mask"][..., None]
+    expected = seen["foreground"] * mask + seen["painted"] * (1 - mask)
+    assert nearest(pictures[..., :3], expected) == [0, 1, 2, 3]
+    assert np.abs(blocks(pictures[..., :3]) - blocks(expected)).mean() < 0.01  # H.264 drops most of the noise's colour
+    assert (mask > SOLID).mean() > 0.05 and (mask < 1 - SOLID).mean() > 0.3
+    assert times == pytest.approx([0, 0.5, 1, 1.5], abs=1e-3)
+    assert sound_of(path) == pytest.approx(2, abs=0.05)
+
+
+def blocks(pictures: np.ndarray) -> np.ndarray:
+    """Means of 8 x 8 pixels."""
+    count, height, width, channels = pictures.shape
+    return pictures.reshape(count, height // 8, 8, width // 8, 8, channels).mean((2, 4))
+
+
+def nearest(pictures: np.ndarray, among: np.ndarray, size: tuple[int, int] | None = None) -> list[int]:
+    """For each picture the index of the most similar one. size: (height, width) at which they are compared."""
+    if size is not None:
+        pictures, among = (
+            np.stack([np.asarray(Image.fromarray((p * 255).astype(np.uint8)).resize(size[::-1])) / 255 for p in some])
+            for some in (pictures, among)
+        )
+    return [int(np.abs(among - picture).mean((1, 2, 3)).argmin()) for picture in pictures]
+
+
+@pytest.mark.parametrize("bypassed", [False, True], ids=["picture", "green"])
+def test_a_background_is_replaced(stocked, bypassed):
+    prompt = small(twin("8-green-screen"))
+    matte = find(prompt, "BiRefNetMatteVideo")
+    prompt[matte]["inputs"]["filename_prefix"] += str(bypassed)
+    if bypassed:
+        del prompt[matte]["inputs"]["background_image"]
+    stocked.run(prompt)
+    path = made(stocked, f"green-screen{bypassed}_*.mp4")
+    pictures, _ = film(path)
+    source, _ = film(stocked.base / "input" / CLIP)
+    height, width = source.shape[1:3]
+    behind = Image.open(stocked.base / "input" / "example.png").convert("RGB")
+    if bypassed:
+        behind = Image.new("RGB", (width, height), "#00b140")
+    behind = np.asarray(ImageOps.fit(behind, (width, height), Image.Resampling.LANCZOS)) / 255
+    corner, subject = np.s_[: height // 8, : width // 8], np.s_[height // 3 : height // 2, width * 2 // 5 : width // 2]
+    for picture, original in zip(pictures[..., :3], source[..., :3], strict=True):
+        assert np.abs(picture[corner] - behind[corner]).mean() < 0.02
+        assert np.abs(picture[subject] - original[subject]).mean() < 0.08 < np.abs(picture - behind)[subject].mean()
+    assert sound_of(path) == pytest.approx(2, abs=0.05)

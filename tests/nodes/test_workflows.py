@@ -18,7 +18,7 @@ def read(folder: str, name: str) -> dict:
 
 
 def test_each_workflow_has_a_picture_and_a_twin():
-    assert len(WORKFLOWS) >= 5
+    assert len(WORKFLOWS) >= 8
     assert sorted(path.stem for path in (ROOT / "workflows").glob("*.jpg")) == WORKFLOWS
     assert sorted(path.stem for path in (ROOT / "tests" / "workflows_api").glob("*.json")) == WORKFLOWS
     for name in WORKFLOWS:
@@ -29,7 +29,7 @@ def test_each_workflow_has_a_picture_and_a_twin():
 def test_the_twin_fits_our_nodes(node, name):
     prompt = read("tests/workflows_api", name)
     ours = [entry for entry in prompt.values() if "BiRefNet" in entry["class_type"]]
-    assert len(ours) >= 3
+    assert len(ours) >= 2
     for entry in ours:
         groups = node(entry["class_type"]).INPUT_TYPES()
         known = {**groups["required"], **groups.get("optional", {})}
@@ -41,7 +41,7 @@ def test_the_twin_fits_our_nodes(node, name):
                 source = prompt[value[0]]["class_type"]
                 if "BiRefNet" in source:
                     assert node(source).RETURN_TYPES[value[1]] == kind
-            elif isinstance(kind, list):
+            elif isinstance(kind, list) and not known[key][1].get("video_upload"):  # the user's own files
                 assert value in kind, f"{entry['class_type']}.{key}"
 
 
