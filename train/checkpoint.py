@@ -14,6 +14,7 @@ from .files import write_whole
 from .recipe import differences
 
 PATTERN = re.compile(r"step_(\d+)\.pt$")
+LENGTH = ("steps:", "epochs:")
 UNFINISHED = re.compile(r"\..+\.\d+\.(pt|jpg|csv|json|txt|md|part)")  # .step_0000100.4711.pt, 4711 being a process
 
 
@@ -58,10 +59,12 @@ def load_latest(folder: Path, recipe: dict[str, Any], *, reschedule: bool = Fals
         raise ValueError(f"{found[-1]} cannot be read ({reason}); remove it to go on from the one before.") from error
     changed = differences(recipe, state["recipe"])
     if reschedule:
-        changed = [line for line in changed if not line.startswith(("steps:", "epochs:"))]
+        changed = [line for line in changed if not line.startswith(LENGTH)]
     if changed:
+        longer = all(line.startswith(LENGTH) for line in changed)
         raise ValueError(
-            f"{folder} was trained with another recipe; use another --out, or the same recipe. "
+            f"{folder} was trained with another recipe; use another --out, or the same recipe"
+            + (", or --reschedule to go on with the new length. " if longer else ". ")
             + "\n  ".join(["Differences (there -> now):", *changed])
         )
     return state

@@ -25,8 +25,8 @@ pipeline_tag: image-segmentation
 ---
 # {name}
 
-A BiRefNet ([Bilateral Reference for High-Resolution Dichotomous Image Segmentation](https://arxiv.org/abs/2401.03407))
-for {task}: backbone `{backbone}`, {size}, patch order {patch_order}.
+A BiRefNet ([Bilateral Reference for High-Resolution Dichotomous Image Segmentation](https://arxiv.org/abs/2401.03407)).
+Task: {task}. Backbone `{backbone}`, {size}, patch order {patch_order}.
 
 ### Training Sets:
 {training}

@@ -46,7 +46,10 @@ def write_weights(path: str | os.PathLike[str], state_dict: dict[str, torch.Tens
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode
         save_file({key: value.contiguous() for key, value in state_dict.items()}, partial, metadata)
+        partial.chmod(mode)  # safetensors makes files that nobody but their owner may read, such as a server's user
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -45,6 +45,7 @@ def test_two_steps_write_a_model_that_loads_and_a_finished_run_does_nothing(reci
     assert alpha.shape == (1, 50, 70) and 0 <= alpha.min() <= alpha.max() <= 1
     assert (out / "sheet_0000002.jpg").stat().st_size > 1000
     assert (out / "log.csv").read_text().startswith("step,")
+    assert (out / "model.safetensors").stat().st_mode == (out / "log.csv").stat().st_mode, "others may read it"
     written = (out / "model.safetensors").stat().st_mtime_ns
     assert _run(recipe_file(2), pack_folder, out) == 0
     assert "nothing to do" in capsys.readouterr().out
@@ -92,7 +93,9 @@ def test_other_recipe_is_refused_with_the_difference(recipe_file, pack_folder, t
     assert _run(recipe_file(2), pack_folder, out) == 0
     assert _run(recipe_file(2), pack_folder, out, "--seed", "5", "--steps", "3") == 2
     message = capsys.readouterr().err
-    assert "seed: 0 -> 5" in message and "steps: 2 -> 3" in message
+    assert "seed: 0 -> 5" in message and "steps: 2 -> 3" in message and "--reschedule" not in message
+    assert _run(recipe_file(2), pack_folder, out, "--steps", "3") == 2
+    assert "--reschedule to go on with the new length" in capsys.readouterr().err
     assert _run(recipe_file(2), pack_folder, out, "--steps", "3", "--reschedule") == 0
     assert checkpoint.checkpoints(out)[-1].name == "step_0000003.pt"
 
