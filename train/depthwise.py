@@ -72,7 +72,7 @@ def _forward(conv: nn.Conv2d, x: Tensor) -> Tensor:
     if not (torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")):
         return type(conv).forward(conv, x)
     stride, kernel = conv.stride[0], conv.kernel_size[0]
-    if isinstance(conv.padding, str) or conv.padding == (0, 0):
+    if conv.padding == (0, 0):
         pads = _same_padding(x, kernel, stride) if type(conv) is not nn.Conv2d else (0, 0, 0, 0)
     else:
         pads = (conv.padding[1],) * 2 + (conv.padding[0],) * 2
@@ -92,7 +92,8 @@ def _same_padding(x: Tensor, kernel: int, stride: int) -> tuple[int, int, int, i
 
 
 def speed_up_depthwise_(network: nn.Module) -> int:
-    """Route bias-free, undilated, square depthwise convolutions through the backward above, under CPU autocast only.
+    """Route depthwise convolutions through the backward above, under CPU autocast only: those without bias and dilation
+    whose kernels are square and whose padding is a number or timm's "same".
 
     Parameters and state dict stay as they are. Returns how many convolutions were routed.
     """
@@ -102,6 +103,7 @@ def speed_up_depthwise_(network: nn.Module) -> int:
             isinstance(conv, nn.Conv2d)
             and conv.groups == conv.in_channels == conv.out_channels > 1
             and conv.bias is None
+            and not isinstance(conv.padding, str)
             and conv.dilation == (1, 1)
             and conv.kernel_size[0] == conv.kernel_size[1] > 1
             and conv.stride[0] == conv.stride[1]

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from train import checkpoint
+from train import checkpoint, sources
+from train.distributed import Processes
+from train.loop import Options, Training
+from train.recipe import read_recipe
 from train.result import MODEL
 from train.train import main
 
@@ -104,21 +107,43 @@ def test_a_batch_that_cannot_be_shared_is_refused(arguments, monkeypatch, capsys
     assert run.returncode != 0 and "batch_size 3 cannot be shared by 2 processes" in output
 
 
+def test_machines_that_do_not_share_the_folder_are_told(discs, tmp_path):
+    class Elsewhere(Processes):
+        def gather(self, values):
+            return [*values, 7]
+
+    recipe = tmp_path / "shared.toml"
+    recipe.write_text(RECIPE.format(steps=2))
+    recipe = read_recipe(recipe)
+    data = sources.read_data([sources.Root(discs)], [], recipe, out=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"different checkpoints there, of steps \[0, 7\].*all machines share"):
+        Training(recipe, data, Options(tmp_path / "run"), Elsewhere())
+
+
+def _workers(launcher: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()]
+
+
 @pytest.mark.slow
-def test_two_processes_resume_after_a_kill(arguments, tmp_path):
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
+def test_two_processes_resume_after_a_kill(kind, arguments, tmp_path):
+    """The launcher is asked to stop, or both workers are killed with no warning."""
     _run(arguments("whole"))
     with _torchrun(arguments("killed")) as run:
         for line in run.stdout:
-            if line.startswith("3/20"):
+            if line.startswith("step 10"):  # validated; saved just after
+                for pid in [run.pid] if kind == signal.SIGTERM else _workers(run.pid):
+                    os.kill(pid, kind)
                 break
-        for line in run.stdout:  # validation at step 10, saved just after step 5
-            if line.startswith("step 10"):
-                os.kill(run.pid, signal.SIGTERM)
-                break
+        else:
+            raise AssertionError("the run never came to step 10")
         run.communicate()
-    assert not (tmp_path / "killed" / MODEL).exists()
-    _run(arguments("killed"))
+    assert run.returncode != 0 and not (tmp_path / "killed" / MODEL).exists()
+    assert len(_losses(tmp_path / "killed")) < 20
+    output = _run(arguments("killed"))
+    assert not any(line.startswith("1/20") for line in output.splitlines()), "it goes on, and does not begin anew"
     whole, killed = _weights(tmp_path / "whole"), _weights(tmp_path / "killed")
+    assert whole.keys() == killed.keys()
     assert all(torch.equal(value, killed[name]) for name, value in whole.items())
 
 
