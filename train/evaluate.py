@@ -255,8 +255,12 @@ def _data_sets(options: argparse.Namespace) -> list[tuple[str, Path, Path | None
 
 def _load(options: argparse.Namespace):
     import birefnet_core
+    from birefnet_core.weights.download import DownloadError
 
-    return birefnet_core.load_model(options.model, device=options.device)
+    try:
+        return birefnet_core.load_model(options.model, device=options.device)
+    except DownloadError as error:
+        raise ValueError(str(error)) from error
 
 
 def _fingerprint(model) -> str:

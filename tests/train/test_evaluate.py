@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 from PIL import Image
 
 from birefnet_core.matting.model import MattingModel
+from birefnet_core.weights import load
 from birefnet_core.weights.catalog import ModelSpec
 from train import evaluate, scoring
 from train.metrics import LOWER_IS_BETTER, METRICS, measure, summarise
@@ -89,6 +91,13 @@ def test_a_wrong_file_is_named_by_several_processes_too(data_set):
     (data_set / "pred" / "b.png").write_bytes(b"no picture")
     with pytest.raises(SystemExit, match=r"b\.png cannot be read"):
         evaluate.main(["--pred", f"{data_set}/pred", "--gt", f"{data_set}/set/gt", "--processes", "2"])
+
+
+def test_a_model_that_cannot_be_fetched_is_told_in_one_sentence(data_set, monkeypatch):
+    monkeypatch.setattr(load, "MODELS_DIR", data_set / "models")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(SystemExit, match="not evaluated: Could not download BiRefNet"):
+        evaluate.main(["--model", "BiRefNet", "--data", f"{data_set}/set"])
 
 
 class Stopped(Exception):
