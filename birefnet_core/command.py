@@ -57,7 +57,8 @@ def _add_models_dir(command: argparse.ArgumentParser) -> None:
 
 def _models(args: argparse.Namespace) -> int:
     from .weights.catalog import ModelSpec, published
-    from .weights.load import BUNDLED, MODELS_DIR, SUFFIXES, inspect
+    from .weights.files import SUFFIXES
+    from .weights.load import BUNDLED, MODELS_DIR, inspect
 
     line = "{:<25} {:<13} {:<11} {:<9} {:<8} {:<14} {:<5} {}"
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import torch
 from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
+from ..whole import whole_file
 from .compose import over, parse_colour
 
 # Pillow's name of each format we read, and the suffixes by which a folder's pictures are found. A closed list: among
@@ -226,8 +225,10 @@ def write(
     """
     path = Path(path)
     options = write_options(path, kind)
-    with whole_file(path, overwrite=overwrite) as file:
-        image.save(file, icc_profile=icc_profile, **options)
+    refuse_existing(path, overwrite)
+    with whole_file(path) as temporary:
+        image.save(temporary, icc_profile=icc_profile, **options)
+        refuse_existing(path, overwrite)  # somebody may have written it meanwhile
 
 
 def write_options(path: Path, kind: str) -> dict:
@@ -237,20 +238,6 @@ def write_options(path: Path, kind: str) -> dict:
         article = "an" if kind[0] in "aeiou" else "a"
         raise ValueError(f"{path}: {article} {kind} is written as {' or '.join(known)}")
     return known[path.suffix.lower()]
-
-
-@contextlib.contextmanager
-def whole_file(path: Path, *, overwrite: bool) -> Iterator[io.BufferedWriter]:
-    """A file to write that appears under its name when the block ends well, and leaves nothing behind when not."""
-    refuse_existing(path, overwrite)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-        refuse_existing(path, overwrite)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

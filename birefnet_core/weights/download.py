@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ..whole import whole_file
 from .catalog import Published, find
 
 _TIMEOUT_SECONDS = 30
@@ -170,10 +171,8 @@ def _finish(record: dict[str, Any], part: Path, target: Path, endpoint: str) -> 
             f" SHA-256 {found} instead of {record['sha256']}. Nothing was kept. Try again; if it happens again, a"
             " mirror or a proxy on the way changes the file."
         )
-    note = target.with_name(target.name + ".json")
-    temporary = note.with_name(note.name + ".part")
-    temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, note)
+    with whole_file(target.with_name(target.name + ".json")) as note:
+        note.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     os.replace(part, target)
     for stale in target.parent.glob(f"{target.name}.*.part"):  # begun when main was another commit
         stale.unlink()

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import torch
 
+from ..whole import whole_file
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 # What wraps the weights in a training checkpoint, and what wraps each key.
 _CONTAINERS = ("state_dict", "model", "model_state_dict", "net")
 _PREFIXES = ("module.", "_orig_mod.", "birefnet.", "model.")
@@ -40,19 +43,14 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor],
 
 
 def write_weights(path: str | os.PathLike[str], state_dict: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file under a temporary name, then rename it: it is there whole or not at all."""
+    """Write a safetensors file, whole or not at all."""
     from safetensors.torch import save_file
 
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.touch()
-        mode = partial.stat().st_mode
-        save_file({key: value.contiguous() for key, value in state_dict.items()}, partial, metadata)
-        partial.chmod(mode)  # safetensors makes files that nobody but their owner may read, such as a server's user
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(Path(path)) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        save_file({key: value.contiguous() for key, value in state_dict.items()}, temporary, metadata)
+        temporary.chmod(mode)  # safetensors makes files that nobody but their owner may read, such as a server's user
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -15,13 +15,12 @@ from ..network import Architecture, BiRefNet, build_network
 from . import patch_order as patches
 from .catalog import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, published
 from .download import download
-from .files import WeightsError, read_weights, write_weights
+from .files import SUFFIXES, WeightsError, read_weights, write_weights
 from .published import export_published, load_published, misfits
 from .recognise import recognise
 
 BUNDLED = Path(__file__).with_name("bundled.safetensors")
 MODELS_DIR = Path(__file__).parents[2] / "models"
-SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 

@@ -1,0 +1,26 @@
+"""Files appear whole or not at all, whatever stops the writing."""
+
+import pytest
+
+from birefnet_core.whole import whole_file
+
+
+def test_a_write_that_stops_midway_leaves_what_was_there(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"precious")
+    with pytest.raises(KeyboardInterrupt), whole_file(path) as temporary:
+        temporary.write_bytes(b"half a pict")
+        assert temporary.parent == tmp_path  # the same disk, so that renaming is one step
+        raise KeyboardInterrupt
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
+    assert path.read_bytes() == b"precious"
+
+
+def test_a_whole_write_takes_the_place(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"old")
+    with whole_file(path) as temporary:
+        temporary.write_bytes(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
