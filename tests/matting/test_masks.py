@@ -99,6 +99,20 @@ def test_holes_are_filled_and_edges_stay():
     assert torch.equal(mask, before)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_holes_are_those_that_scipy_finds(seed):
+    """Of rings within rings, at every level of opacity, some of them cut off by the frame."""
+    hard = (torch.rand(1, 20, 30, generator=torch.Generator().manual_seed(seed)) * 10).round() / 10
+    mask = hard.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    expected = mask.numpy()[0].copy()
+    for step in range(1, 11):
+        inside = scipy.ndimage.binary_fill_holes(mask[0].numpy() > step / 10 - 0.01)
+        expected[inside] = np.maximum(expected[inside], np.float32(step / 10))
+    filled = masks.fill_holes(mask)[0].numpy()
+    assert (expected > mask[0].numpy()).mean() > 0.05
+    np.testing.assert_allclose(filled, expected, atol=1e-6)
+
+
 def test_a_soft_ring_fills_as_far_as_it_is_closed():
     mask = drawn("...... .####. .#..6. .####. ......")
     filled = masks.fill_holes(mask)
@@ -160,6 +174,7 @@ def test_shapes_that_nodes_hand_around(shape):
         (torch.zeros(1, 2, 3, 4), r"a mask must be \[B, H, W\], not \[1, 2, 3, 4\]"),
         (torch.zeros(5), r"a mask must be \[B, H, W\], not \[5\]"),
         (torch.zeros(1, 0, 3), r"at least one pixel a side, not \[1, 0, 3\]"),
+        (torch.zeros(0, 2, 3), "the mask is an empty batch"),
         (torch.zeros(1, 2, 3).int(), r"floating point 0..1, not torch.int32"),
         (torch.full((1, 2, 3), torch.nan), r"the mask has NaN or infinite values"),
         (torch.full((1, 2, 3), 255.0), r"the mask goes up to 255"),
