@@ -21,6 +21,7 @@ LARGEST_BATCH = 4  # more brings no speed, only memory (upstream thread 106: 1 p
 # Bytes of activations a pixel of network input is taken to need in half precision: what upstream's README reports for
 # itself, 3.5 GB at 1024 x 1024. Ours was not measured on a GPU; too high a figure only makes batches smaller.
 BYTES_A_PIXEL = 3500
+OutOfMemoryError = torch.cuda.OutOfMemoryError  # torch.OutOfMemoryError is the same, since 2.5
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "not enough gpu", "alloc_failed")
 
 
@@ -59,7 +60,7 @@ class MattingModel:
         Returns alpha [B, H, W] float32 0..1 on the device of images, 1 = foreground. Beside input and output only one
         batch is in memory, however many pictures there are.
 
-        Raises ValueError for arguments that do not fit the above, torch.OutOfMemoryError when a single picture does
+        Raises ValueError for arguments that do not fit the above, OutOfMemoryError when a single picture does
         not fit in memory, ArithmeticError when the network gives NaN.
 
         The sigmoid comes before the way back to the picture's size, as in the reference's evaluation.
@@ -82,7 +83,7 @@ class MattingModel:
                 if weight.device.type == "cuda":
                     torch.cuda.empty_cache()
                 if count == 1:
-                    raise torch.OutOfMemoryError(
+                    raise OutOfMemoryError(
                         f"not enough memory on {weight.device} for one {width} x {height} picture at the model size "
                         f"{seen[0]} x {seen[1]}: choose a smaller size, half precision or a smaller model"
                     )
@@ -208,6 +209,6 @@ def activation_bytes(seen: tuple[int, int], weight: Tensor) -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Devices without an error class of their own say it in a RuntimeError's text."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+    if isinstance(error, (OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
