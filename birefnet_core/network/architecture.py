@@ -37,11 +37,17 @@ class Architecture:
 
     @classmethod
     def from_json(cls, text: str) -> "Architecture":
-        """The architecture written by `to_json`. Raises ValueError for other text and for fields unknown here."""
+        """The architecture written by `to_json`. Raises ValueError for other text, for fields unknown here and for
+        values of another kind."""
         values = json.loads(text)
         if not isinstance(values, dict) or not isinstance(values.get("backbone"), str):
             raise ValueError(f"'{text}' is no architecture")
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"architecture has fields this version does not know: {', '.join(sorted(unknown))}")
+        for field in fields(cls):
+            value = values.get(field.name, field.default)
+            kinds = (float, int) if isinstance(field.default, float) else (type(field.default),)
+            if type(value) not in kinds or (kinds[-1] is int and value < 0):
+                raise ValueError(f"architecture has {field.name} {value!r}")
         return cls(**values)

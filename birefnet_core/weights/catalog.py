@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -74,6 +74,20 @@ def find(name: str) -> Published:
         hint = f"Did you mean {', '.join(names)}?" if names else f"Published are {', '.join(_names())}."
         raise ValueError(f"No published model is called {name!r}. {hint}")
     return row
+
+
+def by_file(path: PurePath) -> Published | None:
+    """The row of a file, by its name: ours, another pack's ("General-HR.safetensors"), or the hub's in a folder that is
+    called as the model ("RMBG-2.0/model.safetensors"). None for any other.
+
+    Names are compared with their case: ComfyUI's own "birefnet.safetensors" is not known to be "BiRefNet".
+    """
+    elsewhere = _ELSEWHERE.get(path.stem) if path.suffix == ".safetensors" else None
+    for row in _TABLE:
+        hub = (row.spec.name, PurePosixPath(row.filename).name)
+        if path.name == row.file_name or row.spec.name == elsewhere or (path.parent.name, path.name) == hub:
+            return row
+    return None
 
 
 def published() -> tuple[Published, ...]:
@@ -153,6 +167,29 @@ _TABLE = (
         note="A copy of Lucida of July 2026; Lucida itself may be newer.",
     ),
 )
+
+# What two other ComfyUI packs, ComfyUI_BiRefNet_ll and ComfyUI-RMBG, call the files they fetch.
+_ELSEWHERE = {
+    "General": "BiRefNet",
+    "General-HR": "BiRefNet_HR",
+    "General-Lite": "BiRefNet_lite",
+    "General-Lite-2K": "BiRefNet_lite-2K",
+    "General-dynamic": "BiRefNet_dynamic",
+    "General-legacy": "BiRefNet-legacy",
+    "General-reso_512": "BiRefNet_512x512",
+    "Matting": "BiRefNet-matting",
+    "Matting-HR": "BiRefNet_HR-matting",
+    "Matting-Lite": "BiRefNet_lite-matting",
+    "Portrait": "BiRefNet-portrait",
+    "DIS": "BiRefNet-DIS5K",
+    "DIS-TR_TEs": "BiRefNet-DIS5K-TR_TEs",
+    "HRSOD": "BiRefNet-HRSOD",
+    "COD": "BiRefNet-COD",
+    "BiRefNet-general": "BiRefNet",
+    "BiRefNet-HR": "BiRefNet_HR",
+    "BiRefNet-HR-matting": "BiRefNet_HR-matting",
+    "BiRefNet_toonout": "ToonOut",
+}
 
 # Backwards, so that of two files in one repository the first answers to the repository's name.
 _ROWS_BY_NAME = {

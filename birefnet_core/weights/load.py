@@ -13,7 +13,7 @@ import torch
 from ..matting.model import MattingModel
 from ..network import Architecture, BiRefNet, build_network
 from . import patch_order as patches
-from .catalog import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, published
+from .catalog import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, by_file
 from .download import download
 from .files import SUFFIXES, WeightsError, read_weights, write_weights
 from .published import export_published, load_published, misfits
@@ -220,7 +220,7 @@ def _examine(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, s
         spec = _own_spec(path, architecture, metadata) if own else _table_spec(path, architecture)
         with torch.device("meta"):
             problem = misfits(build_network(architecture), weights)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:  # RuntimeError: sizes in the metadata that torch cannot make
         problem = str(error)
     if problem:
         return Inspection(path, problem=problem)
@@ -260,14 +260,12 @@ def _own_spec(path: Path, architecture: Architecture, metadata: dict[str, str]) 
 
 
 def _table_spec(path: Path, architecture: Architecture) -> ModelSpec:
-    """The row of a published file's name, else what most published models have.
-
-    Names are compared with their case: ComfyUI's own `birefnet.safetensors` is not known to be `BiRefNet`.
-    """
-    known = next((row.spec for row in published() if row.file_name == path.name), None)
-    if known is not None and known.backbone == architecture.backbone:
-        return known
-    return ModelSpec(path.stem, architecture.backbone, (1024, 1024))
+    """The row of a published file's name, else what most published models have. Under a name that is not ours the
+    patch order is left to the weights: "Portrait.safetensors" may be somebody's own."""
+    row = by_file(path)
+    if row is None or row.spec.backbone != architecture.backbone:
+        return ModelSpec(path.stem, architecture.backbone, (1024, 1024))
+    return row.spec if path.name == row.file_name else replace(row.spec, patch_order="auto")
 
 
 def _decide_patch_order(weights, metadata, spec: ModelSpec, asked: str) -> tuple[str, str]:

@@ -1,6 +1,8 @@
+from pathlib import PurePath
+
 import pytest
 
-from birefnet_core.weights.catalog import IMAGENET_MEAN, IMAGENET_STD, find, published
+from birefnet_core.weights.catalog import _ELSEWHERE, IMAGENET_MEAN, IMAGENET_STD, by_file, find, published
 
 
 def test_names_and_files_are_unique_in_any_case():
@@ -75,6 +77,31 @@ def test_a_file_keeps_the_ending_it_has_on_the_hub():
     assert find("RMBG-2.0").file_name == "RMBG-2.0.safetensors"
     assert find("ToonOut").file_name == "ToonOut.pth"
     assert find("Comfy-Org/BiRefNet").file_name == "BiRefNet-ComfyOrg.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("models/background_removal/BiRefNet_HR.safetensors", "BiRefNet_HR"),
+        ("ToonOut.pth", "ToonOut"),
+        ("models/BiRefNet/General-HR.safetensors", "BiRefNet_HR"),  # ComfyUI_BiRefNet_ll
+        ("models/RMBG/BiRefNet/BiRefNet-HR-matting.safetensors", "BiRefNet_HR-matting"),  # ComfyUI-RMBG
+        ("models/RMBG/RMBG-2.0/model.safetensors", "RMBG-2.0"),
+        ("BiRefNet_dynamic/model.safetensors", "BiRefNet_dynamic"),
+        ("background_removal/model.safetensors", None),
+        ("birefnet.safetensors", None),
+        ("General-HR.pth", None),
+        ("mine.safetensors", None),
+    ],
+)
+def test_rows_of_files(file, expected):
+    row = by_file(PurePath(file))
+    assert (row and row.spec.name) == expected
+
+
+def test_names_of_other_packs_are_of_published_models():
+    assert set(_ELSEWHERE.values()) <= {row.spec.name for row in published()}
+    assert not set(_ELSEWHERE) & {row.spec.name for row in published()}
 
 
 def test_the_restricted_licence_is_said():

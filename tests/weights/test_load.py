@@ -85,6 +85,26 @@ def test_the_table_decides_for_a_published_file(reference, tmp_path):
     assert "table of published models" in str(found)
 
 
+@pytest.mark.parametrize(
+    ("file", "name", "size"),
+    [
+        ("models/BiRefNet/General-Lite-2K.safetensors", "BiRefNet_lite-2K", (2560, 1440)),
+        ("BiRefNet_lite-2K/model.safetensors", "BiRefNet_lite-2K", (2560, 1440)),
+        ("General-HR.safetensors", "General-HR", (1024, 1024)),  # on swin_v1_l, so this is something else
+        ("model.safetensors", "model", (1024, 1024)),
+    ],
+)
+def test_a_published_file_is_known_under_the_names_of_other_packs(reference, tmp_path, file, name, size):
+    """So that it runs at the size it was trained for; whose it really is, and so its patch order, nobody knows."""
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    keys = reference("swin_v1_t").manifest
+    save_file({k: torch.zeros(s, dtype=torch.float16) for k, (s, d) in keys.items() if d == "float32"}, path)
+    found = bc.inspect(path)
+    assert (found.spec.name, found.size) == (name, size)
+    assert found.patch_order_reason.startswith("undecided")
+
+
 def test_undecided_weights_mean_2025_with_a_warning(network, tmp_path):
     path = tmp_path / "someone.safetensors"
     save_file(bc.export_published(network), path)
@@ -169,11 +189,24 @@ def test_wrapped_keys_load_into_a_network_directly(network):
     assert all(torch.equal(a, b) for a, b in zip(fresh.state_dict().values(), network.state_dict().values()))
 
 
-@pytest.mark.parametrize("architecture", ["BiRefNet", "[]", '{"a": 1}'])
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        *("BiRefNet", "[]", '{"a": 1}', '{"backbone": "pvt_v2_b0", "depth": 3}'),
+        *('{"backbone": "pvt_v2_b0", "block_channels": "16"}', '{"backbone": "pvt_v2_b0", "block_channels": -16}'),
+        '{"backbone": "pvt_v2_b0", "context_fusion": 1}',
+    ],
+)
 def test_metadata_of_other_tools_does_not_stand_in_the_way(network, tmp_path, architecture):
     path = tmp_path / "theirs.safetensors"
     save_file(bc.export_published(network), path, {"architecture": architecture})
     assert bc.inspect(path).architecture == SMALL
+
+
+def test_an_architecture_beyond_all_measure_is_a_sentence(network, tmp_path):
+    path = tmp_path / "huge.safetensors"
+    save_file(bc.export_published(network), path, {"architecture": replace(SMALL, block_channels=2**60).to_json()})
+    assert sentence(path)
 
 
 @pytest.mark.parametrize(("entry", "value"), [("size", "1024"), ("size", "axb"), ("mean", "a,b"), ("std", "0.5")])
