@@ -20,6 +20,8 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..birefnet_core.weights.files import SUFFIXES
+
 try:
     import comfy.model_management as management
     import comfy.model_patcher
@@ -33,7 +35,6 @@ log = logging.getLogger("birefnet-suite")
 MODELS_KEY = "background_removal"  # ComfyUI's own key since 0.21
 # Homes of other packs, below ComfyUI's models folder, and the keys under which those packs may have registered them.
 OTHER_HOMES = {"BiRefNet": "birefnet", "RMBG": "rmbg"}
-SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 PREVIEW_SIDE = 512  # pixels, of pictures shown while a node runs
 PACK = Path(__file__).resolve().parents[1]
 
@@ -113,13 +114,8 @@ def load(managed: comfy.model_patcher.ModelPatcher | Unmanaged, activations: int
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that activations can take on `device`; None where nobody can tell."""
-    if management is not None:
-        return int(management.get_free_memory(device))
-    if device.type != "cuda":
-        return None
-    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + cached
+    """Bytes that activations can take on `device`; None where torch has to tell."""
+    return None if management is None else int(management.get_free_memory(device))
 
 
 def free_cache() -> None:

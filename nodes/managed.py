@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..birefnet_core.matting.model import (
-    LARGEST_BATCH,
-    MattingModel,
-    activation_bytes,
-    automatic_batch_size,
-    check_images,
-)
+from ..birefnet_core.matting.masks import checked_masks, fit
+from ..birefnet_core.matting.model import MattingModel, activation_bytes, automatic_batch_size, check_images
 from ..birefnet_core.matting.size import DYNAMIC_SIDES, network_size
 from . import host
 
@@ -56,8 +51,9 @@ class ManagedModel:
         seen = network_size(size, self.spec.size, (images.shape[2], images.shape[1]))
         if size is not None and (text := far_from_own_size(self.spec, seen)):
             host.say(text, logging.WARNING)
+        # An automatic batch takes the room that is left: it gains too little to send other models away for it.
+        count = min(batch_size or 1, max(1, len(images)))
         weight = next(self.managed.model.parameters())
-        count = min(batch_size or LARGEST_BATCH, max(1, len(images)))
         host.load(self.managed, count * activation_bytes(seen, weight))
         if batch_size is None:
             weight = next(self.managed.model.parameters())
@@ -100,7 +96,7 @@ class ForeignModel:
         alpha = torch.empty(images.shape[:3], dtype=torch.float32, device=images.device)
         for index in range(len(images)):
             mask = self._model.encode_image(images[index : index + 1, ..., :3].float(), **options)
-            alpha[index] = mask.reshape(alpha.shape[1:]).clamp(0, 1)
+            alpha[index] = fit(checked_masks(mask), *alpha.shape[1:])[0]
             if on_progress is not None:
                 on_progress(index + 1, len(images))
         return alpha

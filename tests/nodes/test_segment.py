@@ -162,6 +162,17 @@ def test_out_of_memory_halves_the_batch_and_goes_on(segment, make):
     assert [shape[0] for shape in passes(model)] == [1] * 5
 
 
+@pytest.mark.parametrize("count, batch_size, pictures", [(5, 0, 1), (5, 4, 4), (2, 4, 2), (0, 0, 1)])
+def test_room_is_asked_for_what_one_pass_needs(segment, model, module, monkeypatch, count, batch_size, pictures):
+    """Other models make room for it: an automatic batch must not send them away for more than one image."""
+    host, asked = module("nodes.host"), []
+    load = host.load
+    monkeypatch.setattr(host, "load", lambda managed, activations=0: asked.append(activations) or load(managed))
+    segment(model, torch.rand(count, 40, 60, 3), batch_size=batch_size)
+    activation_bytes = module("birefnet_core.matting.model").activation_bytes
+    assert asked == [pictures * activation_bytes(SIZE, next(model.managed.model.parameters()))]
+
+
 def test_an_image_too_large_for_memory_says_what_to_do(segment, make):
     with pytest.raises(torch.OutOfMemoryError, match="choose a smaller size"):
         segment(make(fits=0), torch.rand(2, 40, 60, 3))
@@ -188,6 +199,14 @@ def test_a_model_of_comfyuis_own_loader_works(segment):
     assert native.seen == [((1, 20, 30, 3), torch.float32)] * 3
     assert mask.dtype == torch.float32 and torch.equal(inverted, 1 - mask)
     assert torch.allclose(mask, (image[..., :3].float().mean(-1) * 1.5).clamp(0, 1))
+
+
+def test_a_foreign_mask_of_another_size_is_fitted(segment):
+    class Coarse(Native):
+        def encode_image(self, image):
+            return torch.full((1, 1, 8, 8), 0.25)
+
+    assert torch.allclose(segment(Coarse(), torch.rand(2, 20, 30, 3))[0], torch.full((2, 20, 30), 0.25))
 
 
 def test_stop_is_obeyed_between_the_images_of_a_foreign_model(segment, module, monkeypatch):
