@@ -12,6 +12,7 @@ from ..birefnet_core.weights.catalog import published
 from . import host
 
 BUNDLED = "bundled"
+PUBLISHED = {row.spec.name: row.file_name for row in published()}
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -35,10 +36,9 @@ class LoadBiRefNet:
                 "model": (
                     model_names(),
                     {
-                        "tooltip": "bundled: small, offline. Then your files. Then published models, which are "
-                        "downloaded into models/background_removal on first use and keep their names. lite and 512: "
-                        "fast; HR: for large images; matting and portrait: soft edges, hair. RMBG-2.0 is "
-                        "non-commercial."
+                        "tooltip": "bundled: small, offline. Then your files. Then the published models: each is "
+                        "downloaded into models/background_removal when it is used first. lite and 512: fast; HR: for "
+                        "large images; matting and portrait: soft edges, hair. RMBG-2.0 is non-commercial."
                     },
                 ),
             },
@@ -77,7 +77,7 @@ class LoadBiRefNet:
     @classmethod
     def IS_CHANGED(cls, model: str, **_) -> str:
         """A file that was replaced is loaded again."""
-        path = host.model_files().get(model)
+        path = on_disk(model)
         return str(path.stat().st_mtime_ns) if path is not None else ""
 
     def load(
@@ -109,21 +109,28 @@ class LoadBiRefNet:
 
 
 def model_names() -> list[str]:
-    """The bundled model, the files that are there, and the published models that are not; each file name once."""
+    """The bundled model, the files that are there, and all published models. The latter without a suffix: ComfyUI's
+    frontend takes a file name in this list for a file that is there, and would not offer to download it."""
+    return [BUNDLED, *host.model_files(), *PUBLISHED]
+
+
+def on_disk(name: str) -> Path | None:
+    """The weight file of one of `model_names`, if it is there; for a published one wherever in the model folders a file
+    of its name lies, as other packs use folders of their own."""
     files = host.model_files()
-    return [BUNDLED, *files, *(name for name in published_files() if name not in files)]
-
-
-def published_files() -> dict[str, str]:
-    """File name -> published name, the same before and after a download."""
-    return {row.file_name: row.spec.name for row in published()}
+    if name in PUBLISHED:
+        there = [file for file in files if file.rpartition("/")[2] == PUBLISHED[name]]
+        name = min(there, key=len, default=name)
+    return files.get(name)
 
 
 def find(name: str) -> Path:
     """The weight file of one of `model_names`, downloaded if need be. ValueError for any other name."""
-    if name in host.model_files() or name not in published_files():
+    if name not in PUBLISHED:
         return host.model_path(name)
+    if (path := on_disk(name)) is not None:
+        return path
     from ..birefnet_core.weights.download import download
 
     with host.progress(1, unit="B") as bar:
-        return download(published_files()[name], host.model_folders()[0], on_progress=bar.report)
+        return download(name, host.model_folders()[0], on_progress=bar.report)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 from contextlib import contextmanager
 from typing import Any
@@ -61,6 +62,14 @@ def open_workflow(page, workflow: dict[str, Any], name: str) -> list[str]:
     page.evaluate("([graph, name]) => app.loadGraphData(graph, true, true, name)", [workflow, name])
     settle(page)
     return page.evaluate(UNKNOWN)
+
+
+def offered(page, workflow: dict[str, Any]) -> set[str]:
+    """Opens a workflow of which at least one model is missing; the files that the frontend then offers to download."""
+    open_workflow(page, workflow, "offered")
+    page.get_by_role("button", name="Show missing models").click()
+    page.get_by_role("button", name="Download all").wait_for()
+    return set(re.findall(r"^(\S+\.\w+) \(\d+\)$", page.inner_text("body"), re.MULTILINE))
 
 
 def to_prompt(page) -> dict[str, Any]:

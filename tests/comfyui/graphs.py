@@ -251,8 +251,9 @@ pixel and freed of the old background's colour.
                     f"""
 # Portrait on a plain background
 {OWN_PICTURE}
-Uses the published **BiRefNet-portrait** weights, about 0.9 GB. Press **Run** and Load BiRefNet downloads and checks
-them; without a network, put the file there yourself: `models/background_removal/BiRefNet-portrait.safetensors`.
+Uses the published **BiRefNet-portrait** weights, about 0.9 GB, which ComfyUI calls missing until they are there. Press
+**Run** and Load BiRefNet downloads and checks them; or put the file there yourself:
+`models/background_removal/BiRefNet-portrait.safetensors`.
 
 No download wanted? Choose **bundled** in Load BiRefNet.
 """,
@@ -263,7 +264,7 @@ No download wanted? Choose **bundled** in Load BiRefNet.
         ),
         Column(
             "2  Find the person",
-            {"load": load(PORTRAIT["name"], models=(PORTRAIT,)), "segment": segment("photo.IMAGE")},
+            {"load": load("BiRefNet-portrait", models=(PORTRAIT,)), "segment": segment("photo.IMAGE")},
         ),
         Column("3  Plain background", {"apply": apply("photo.IMAGE", background="colour", colour="#d8dde3")}),
         Column(

@@ -93,7 +93,11 @@ def build(page, name: str, columns: list[Column], versions: dict) -> dict:
     """{"workflow": UI form, "output": API form} of one workflow, as the page writes them."""
     identity = str(uuid.uuid5(NAMESPACE, name))
     page.evaluate(BUILD, [[asdict(column) for column in columns], identity, versions])
-    return to_prompt(page)
+    written = to_prompt(page)
+    nodes = [node for column in columns for node in column.nodes.values()]
+    # The frontend offers a node's models where a widget has the file's name; others the workflow has to name as well.
+    models = [model for node in nodes for model in node.models if model["name"] not in node.widgets.values()]
+    return {**written, "workflow": {**written["workflow"], "models": models}} if models else written
 
 
 def properties(pack: str, version: str) -> dict[str, str]:

@@ -75,3 +75,17 @@ def test_help_pages_pictures_and_translations_are_served(comfyui):
     for language in ("en", "zh", "ja"):
         ours = json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
         assert ours.items() <= translations[language]["nodeDefs"].items()
+
+
+def test_the_portrait_model_is_offered_until_it_is_there(page, comfyui):
+    workflow = read("workflows", "4-portrait")
+    [portrait] = workflow["models"]
+    other = {**portrait, "name": "never-there.safetensors"}
+    [loader] = [node for node in workflow["nodes"] if node["type"] == "LoadBiRefNet"]
+    for models in (workflow["models"], loader["properties"]["models"]):
+        models.append(other)
+    file = comfyui.base / "models" / portrait["directory"] / portrait["name"]
+    assert browser.offered(page, workflow) == {portrait["name"], other["name"]}
+    file.touch()
+    assert browser.offered(page, workflow) == {other["name"]}
+    file.unlink()

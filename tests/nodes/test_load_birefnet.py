@@ -11,7 +11,8 @@ import torch
 from tests.weights.hub_server import LocalHub
 
 BUNDLED = Path(__file__).parents[2] / "birefnet_core" / "weights" / "bundled.safetensors"
-PORTRAIT = "BiRefNet-portrait.safetensors"
+PORTRAIT = "BiRefNet-portrait"  # by the published name, whether the file is there or not
+PORTRAIT_FILE = "BiRefNet-portrait.safetensors"
 
 
 class Stopped(BaseException):
@@ -67,10 +68,9 @@ def test_bundled_comes_first_then_files_then_what_can_be_fetched(homes, names):
     (homes[0] / "mine.safetensors").touch()
     (homes[1] / "deep").mkdir()
     (homes[1] / "deep" / "other.PTH").touch()
-    (homes[2] / PORTRAIT).touch()
     listed = names()
-    assert listed[:4] == ["bundled", PORTRAIT, "deep/other.PTH", "mine.safetensors"]
-    assert {"BiRefNet.safetensors", "BiRefNet_lite.safetensors", "RMBG-2.0.safetensors"} <= set(listed[4:])
+    assert listed[:3] == ["bundled", "deep/other.PTH", "mine.safetensors"]
+    assert {"BiRefNet", "BiRefNet_lite", "RMBG-2.0", PORTRAIT} <= set(listed[3:])
     assert len(listed) == len(set(listed))
 
 
@@ -84,19 +84,30 @@ def test_what_is_no_weight_file_is_not_listed(homes, names):
 
 
 def test_a_published_model_keeps_its_name_when_it_is_fetched(homes, names, hub, load):
-    assert names().count(PORTRAIT) == 1
+    assert PORTRAIT in names() and PORTRAIT_FILE not in names()
     assert load(PORTRAIT).spec.backbone == "timm:tf_efficientnet_lite0"
-    assert (homes[0] / PORTRAIT).read_bytes() == BUNDLED.read_bytes()
-    assert names()[1] == PORTRAIT and names().count(PORTRAIT) == 1
+    assert (homes[0] / PORTRAIT_FILE).read_bytes() == BUNDLED.read_bytes()
+    assert PORTRAIT in names() and PORTRAIT_FILE in names()
     asked = len(hub.requests)
     load(PORTRAIT)
+    load(PORTRAIT_FILE)
     assert asked and len(hub.requests) == asked
 
 
-def test_a_published_model_in_another_packs_folder_is_not_fetched(homes, hub, load):
-    shutil.copy(BUNDLED, homes[2] / PORTRAIT)
+@pytest.mark.parametrize("folder", [".", "BiRefNet"])  # ComfyUI-RMBG has it in RMBG/BiRefNet
+def test_a_published_model_in_another_packs_folder_is_not_fetched(homes, hub, load, folder):
+    (homes[2] / folder).mkdir(exist_ok=True)
+    shutil.copy(BUNDLED, homes[2] / folder / PORTRAIT_FILE)
     load(PORTRAIT)
     assert hub.requests == []
+
+
+def test_of_two_files_of_a_published_model_our_own_counts(homes, node, load, hub):
+    (homes[0] / "copies").mkdir()
+    for folder in (homes[2], homes[0] / "copies", homes[0]):
+        shutil.copy(BUNDLED, folder / PORTRAIT_FILE)
+    os.utime(homes[0] / PORTRAIT_FILE, ns=(7, 7))
+    assert node("LoadBiRefNet").IS_CHANGED(model=PORTRAIT) == "7"
 
 
 def test_a_download_stops_when_the_user_says_so_and_goes_on_later(homes, hub, load, host, monkeypatch):
@@ -112,9 +123,9 @@ def test_a_download_stops_when_the_user_says_so_and_goes_on_later(homes, hub, lo
         patched.setattr(host, "check_interrupt", stop_at_the_tenth)
         with pytest.raises(Stopped):
             load(PORTRAIT)
-    assert not (homes[0] / PORTRAIT).exists()
+    assert not (homes[0] / PORTRAIT_FILE).exists()
     load(PORTRAIT)
-    assert (homes[0] / PORTRAIT).read_bytes() == BUNDLED.read_bytes()
+    assert (homes[0] / PORTRAIT_FILE).read_bytes() == BUNDLED.read_bytes()
     assert hub.bodies[-1].range not in (None, "bytes=0-")
 
 
@@ -122,7 +133,7 @@ def test_no_network_says_which_file_to_put_where(homes, hub, load):
     hub.status = 503
     with pytest.raises(RuntimeError, match="BiRefNet-portrait") as error:
         load(PORTRAIT)
-    assert str(homes[0] / PORTRAIT) in str(error.value)
+    assert str(homes[0] / PORTRAIT_FILE) in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +144,8 @@ def test_no_network_says_which_file_to_put_where(homes, hub, load):
         "deep/../../../outside.safetensors",
         "{outside}",
         "background_removal/../../outside.safetensors",
-        "BiRefNet-portrait",
+        "..\\outside.safetensors",
+        PORTRAIT_FILE,
         "",
         ".",
     ],
@@ -153,7 +165,7 @@ def test_a_link_that_the_user_made_is_followed_and_a_circle_ends(tmp_path, homes
     (homes[0] / "linked.safetensors").symlink_to(tmp_path / "elsewhere.safetensors")
     (homes[0] / "circle").symlink_to(homes[0])
     assert load("linked.safetensors").spec.name == "bundled"
-    assert names()[1:3] == ["linked.safetensors", "BiRefNet.safetensors"]
+    assert names()[1:3] == ["linked.safetensors", "BiRefNet"]
 
 
 def test_of_two_files_of_one_name_the_first_folders_counts(homes, host):

@@ -59,15 +59,20 @@ def test_every_node_says_where_it_comes_from(node, name):
 
 def test_the_portrait_workflow_says_where_its_model_is():
     row = find("BiRefNet-portrait")
-    [loader] = [entry for entry in read("workflows", "4-portrait")["nodes"] if entry["type"] == "LoadBiRefNet"]
-    assert loader["widgets_values"][0] == row.file_name
-    assert loader["properties"]["models"] == [
-        {
-            "name": row.file_name,
-            "url": f"https://huggingface.co/{row.repository}/resolve/main/{row.filename}",
-            "directory": "background_removal",
-        }
-    ]
+    workflow = read("workflows", "4-portrait")
+    [loader] = [entry for entry in workflow["nodes"] if entry["type"] == "LoadBiRefNet"]
+    assert loader["widgets_values"][0] == row.spec.name
+    assert (
+        workflow["models"]
+        == loader["properties"]["models"]
+        == [
+            {
+                "name": row.file_name,
+                "url": f"https://huggingface.co/{row.repository}/resolve/main/{row.filename}",
+                "directory": "background_removal",
+            }
+        ]
+    )
 
 
 def test_the_background_is_what_stable_diffusion_repaints():
