@@ -234,7 +234,7 @@ pixel and freed of the old background's colour.
         Column(
             "4  Paint the scene",
             {
-                "size": Node("GetImageSize", {"image": "scale.IMAGE"}, size=(300, 70)),
+                "size": Node("GetImageSize", {"image": "scale.IMAGE"}, size=(300, 130)),
                 "empty": Node("EmptyLatentImage", {"width": "size.width", "height": "size.height"}, size=(300, 110)),
                 "sampler": sampler("empty.LATENT"),
                 "decode": decode(),
@@ -361,7 +361,7 @@ clips use Matte Video, which streams.
         Column(
             "4  Paint the scene",
             {
-                "size": Node("GetImageSize", {"image": "frames.frames"}, size=(300, 70)),
+                "size": Node("GetImageSize", {"image": "frames.frames"}, size=(300, 130)),
                 "empty": Node("EmptyLatentImage", {"width": "size.width", "height": "size.height"}, size=(300, 110)),
                 "sampler": sampler("empty.LATENT"),
                 "decode": decode(),

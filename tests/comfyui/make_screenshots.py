@@ -95,7 +95,7 @@ def take(server: Server, name: str) -> Image.Image:
             raise RuntimeError(server.error(entry))
         width, height = page.evaluate(STAGE, MARGIN)
         page.set_viewport_size({"width": int(width), "height": int(height)})
-        page.add_style_tag(content=HIDE)
+        page.evaluate("style => document.head.appendChild(document.createElement('style')).append(style)", HIDE)
         page.evaluate(STAGE, MARGIN)
         page.wait_for_function(LOADED)
         settle(page)

@@ -54,6 +54,20 @@ def test_a_bypassed_picture_leaves_plain_green(page):
     assert sent(page) == expected
 
 
+def test_the_clip_takes_the_place_of_the_frames_shown_before(page, comfyui):
+    browser.open_workflow(page, read("workflows", "6-clip-to-alpha"), "6-clip-to-alpha")
+    page.evaluate("""() => {
+      const node = app.graph.nodes.find(node => node.type === 'BiRefNetMatteVideo')
+      node.widgets.find(widget => widget.name === 'size').value = 64
+      app.api.addEventListener('b_preview_with_metadata', () => { window.previews = (window.previews ?? 0) + 1 })
+      app.queuePrompt(0)
+    }""")
+    shown = "[...document.querySelectorAll('video')].find(v => v.src.includes('preview_') && v.readyState >= 2)"
+    page.wait_for_function(f"() => {shown}")
+    assert page.evaluate("() => window.previews") > 0
+    assert page.evaluate("() => app.graph.nodes.find(n => n.type === 'BiRefNetMatteVideo').imgs ?? null") is None
+
+
 def test_the_frontend_names_a_node_it_does_not_know(page):
     workflow = read("workflows", "1-cut-out")
     workflow["nodes"][-1]["type"] = "NobodyKnowsThisNode"
