@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 import threading
-import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from birefnet_core.matting.images import READ_SUFFIXES, read
 from birefnet_core.matting.model import resize
 
 from .augment import Augmentation, augment
+from .holdout import held_out
 from .pictures import read_matte
 
 IMAGE_WORDS = "im|imgs?|images?|original|original_image|blurred_image|rgb|input"
@@ -167,15 +167,9 @@ def _key(pair: Pair) -> str:
 
 
 def split(pairs: Sequence[Pair], percent: int) -> tuple[list[Pair], list[Pair]]:
-    """(for training, held out). Which names are held out depends on the names alone; of two pairs or more at least one
-    is, unless `percent` is 0."""
-    if not percent or len(pairs) < 2:
-        return list(pairs), []
-    hashes = [zlib.crc32(pair.name.encode()) for pair in pairs]
-    held = [number % 100 < percent for number in hashes]
-    if not any(held) or all(held):
-        held = [number == min(hashes) for number in hashes]
-    return [p for p, h in zip(pairs, held) if not h], [p for p, h in zip(pairs, held) if h]
+    """(for training, held out), by name."""
+    held = held_out((pair.name for pair in pairs), percent)
+    return [pair for pair in pairs if pair.name not in held], [pair for pair in pairs if pair.name in held]
 
 
 def class_name(pair: Pair) -> str:

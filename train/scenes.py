@@ -70,7 +70,7 @@ def draw_probabilities(foregrounds: list[Picture], style: SceneStyle) -> np.ndar
         if missing:
             raise ValueError(
                 f"The recipe draws from {', '.join(missing)}, which --data does not have; "
-                f"it has {', '.join(sorted(set(sources)))}."
+                f"it has {', '.join(sorted(set(sources)))}. --set scenes.sources={{}} draws from all alike."
             )
         shares = np.zeros(len(foregrounds))
         for source, share in style.sources.items():

@@ -188,7 +188,7 @@ def read_data(
     contents = []
     for root in roots:
         if (root.path / "foregrounds").is_dir():
-            contents.append(_Contents(root, packs=checker.pack(root.path)))
+            contents.append(_Contents(root, packs=checker.pack(root.path, 0 if validation else recipe.hold_out)))
         else:
             pairs = split(checker.usable(root.path, but=validating), 0 if validation else recipe.hold_out)
             contents.append(_Contents(root, pairs=pairs))
@@ -198,7 +198,7 @@ def read_data(
         held.append((Pairs(pairs, workers=workers), len(pairs)))
         names_held.append(f"{_name(path)} ({len(pairs)} pairs)")
         marks.append(f"validated on {names_held[-1]} {_mark(pair.name for pair in pairs)}")
-    for each in contents if not validation else ():
+    for each in contents if recipe.hold_out and not validation else ():
         if each.packs:
             source = _scenes(recipe, each.packs[1], device, held_out=True)
             held.append((source, recipe.validation_pictures or source.samples))
@@ -282,10 +282,10 @@ class _Checker:
             raise ValueError(f"None of the {len(problems)} pairs under {root} can be used; the first: {bad[0]}")
         return good
 
-    def pack(self, root: Path) -> tuple[Pack, Pack]:
+    def pack(self, root: Path, hold_out: int) -> tuple[Pack, Pack]:
         """A pack of cut-outs, (for training, held out)."""
         problems: list[str] = []
-        packs = read_pack(root, threads=self.workers, problems=problems)
+        packs = read_pack(root, threads=self.workers, hold_out=hold_out, problems=problems)
         cutouts, backgrounds = (sum(len(getattr(p, kind)) for p in packs) for kind in ("foregrounds", "backgrounds"))
         self._note(root, f"{cutouts} cut-outs, {backgrounds} backgrounds", problems)
         return packs

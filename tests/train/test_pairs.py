@@ -207,6 +207,13 @@ def test_bad_cutouts_are_listed_and_left_out(pack_folder, tmp_path):
     assert "80 cut-outs, 40 backgrounds, 1 left out" in report and "broken.webp" in report
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_of_cutouts_nothing_is_held_out_where_validation_is_named_or_not_wanted(named, discs, pack_folder, tmp_path):
+    recipe = read_recipe(RECIPE, overrides={"size": 64, "hold_out": 6 if named else 0})
+    data = sources.read_data([sources.Root(pack_folder)], [discs] if named else [], recipe, out=tmp_path)
+    assert data.training.samples == 80 and (data.validation is not None) == named
+
+
 def test_pairs_and_cutouts_mix(discs, pack_folder, tmp_path):
     data = _read([discs, pack_folder], tmp_path / "run")
     assert data.training.samples == len(data.training.sources[0].pairs) + data.training.sources[1].samples

@@ -10,6 +10,7 @@ from PIL import Image
 
 from train import cutouts, scenes
 from train.backgrounds import KINDS, procedural
+from train.holdout import held_out
 
 STYLE = scenes.SceneStyle(object_counts=(0.1, 0.5, 0.4))
 
@@ -34,8 +35,11 @@ def test_split_has_no_name_on_both_sides_and_keeps_views_together(packs):
 
 
 def test_about_six_percent_of_names_are_held_out():
-    held = sum(cutouts.is_held_out(f"object{index}") for index in range(5000))
-    assert 200 < held < 400
+    names = [f"object{index}" for index in range(5000)]
+    held = held_out(names, 6)
+    assert 200 < len(held) < 400
+    assert held & set(names[:2500]) == held_out(names[:2500], 6), "what more data there is makes no difference"
+    assert held_out(names, 0) == held_out(names[:1], 50) == set()
 
 
 def test_unreadable_file_is_named(pack_folder, tmp_path):
@@ -52,9 +56,8 @@ def small_pack(pack_folder, tmp_path):
     """Two views of three objects and two backgrounds, none of which falls to validation by its name."""
     for folder, count in (("foregrounds/discs", 3), ("backgrounds/noise", 2)):
         paths = sorted((pack_folder / folder).iterdir())
-        names = sorted(
-            {cutouts.model_name(path) for path in paths if not cutouts.is_held_out(cutouts.model_name(path))}
-        )
+        everything = {cutouts.model_name(path) for path in paths}
+        names = sorted(everything - held_out(everything, 6))
         (tmp_path / folder).mkdir(parents=True)
         for path in paths:
             if cutouts.model_name(path) in names[:count]:
@@ -67,7 +70,10 @@ def test_of_a_small_pack_one_name_is_held_out(small_pack):
     assert (len(training.foregrounds), len(validation.foregrounds)) == (4, 2)
     assert len({picture.name for picture in validation.foregrounds}) == 1
     assert (len(training.backgrounds), len(validation.backgrounds)) == (1, 1)
+    training, validation = cutouts.read_pack(small_pack, hold_out=0)
+    assert (len(training.foregrounds), len(training.backgrounds)) == (6, 2) and not validation.foregrounds
     next((small_pack / "backgrounds" / "noise").iterdir()).unlink()
+    assert len(cutouts.read_pack(small_pack, hold_out=0)[0].backgrounds) == 1
     with pytest.raises(ValueError, match=r"backgrounds: of 1 files .* 1 different names.* add more"):
         cutouts.read_pack(small_pack)
 
