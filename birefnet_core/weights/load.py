@@ -192,8 +192,9 @@ def pick_device(device: str | torch.device) -> torch.device:
     try:
         picked = torch.device(device)
         torch.empty(0, device=picked)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"device '{device}' cannot be used here: {str(error).splitlines()[0]}") from None
+    except (RuntimeError, AssertionError, ImportError) as error:  # NotImplementedError is a RuntimeError
+        reason = str(error).splitlines()[0].split(". ")[0]  # torch goes on with a list of all its backends
+        raise ValueError(f"device '{device}' cannot be used here: {reason}") from None
     return picked
 
 

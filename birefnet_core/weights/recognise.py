@@ -117,5 +117,7 @@ def _describe_other(weights: Weights) -> str:
     for key, what in _PARTS_OF_OTHERS.items():
         if key in weights:
             return f"these are {what}, not a BiRefNet"
+    if not weights:
+        return "this file holds no tensors"
     keys = ", ".join(sorted(weights)[:3])
     return f"this is not a BiRefNet in the published layout (its keys begin with {keys})"

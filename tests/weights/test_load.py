@@ -275,6 +275,7 @@ def test_files_that_are_no_model_are_refused_in_one_sentence(network, saved, tmp
     assert "older BiRefNet architecture" in sentence(tensors("ep480.safetensors", older))
     u2net = {"stage1.rebnconvin.conv_s1.weight": torch.zeros(1)}
     assert "U2Net" in sentence(tensors("u2net.safetensors", u2net))
+    assert "holds no tensors" in sentence(tensors("none.safetensors", {}))
     assert "not a BiRefNet in the published layout" in sentence(tensors("other.safetensors", {"a.b": torch.zeros(1)}))
     lost = bc.export_published(network)
     del lost["decoder.conv_out1.0.bias"]
@@ -320,8 +321,11 @@ def test_a_folder_of_a_models_name_is_not_taken_for_it(tmp_path, monkeypatch):
 
 def test_devices_and_precisions():
     assert pick_device("cpu") == torch.device("cpu")
-    with pytest.raises(ValueError, match="device 'toaster' cannot be used here"):
-        pick_device("toaster")
+    absent = "cuda" if not torch.cuda.is_available() else "mps"
+    for device in ("toaster", absent, "cuda:99"):
+        with pytest.raises(ValueError, match=f"device '{device}' cannot be used here: .") as error:
+            pick_device(device)
+        assert "\n" not in str(error.value) and len(str(error.value)) < 300
     assert pick_dtype("auto", torch.device("cpu")) == torch.float32
     assert pick_dtype("auto", torch.device("cuda")) == torch.float16
     assert pick_dtype(torch.bfloat16, torch.device("cpu")) == torch.bfloat16
