@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from .deformable_training import deformable_conv2d_with_gradient
 
 # Sampling points a chunk, of 2k to 128k the fastest on two CPU cores at 256 x 256 with what follows in the chunk: 1x1
-# 60 ms (128k: 80), 3x3 154 ms (176), 7x7 0.95 s (0.99).
-POINTS_PER_CHUNK = 1 << 15
+# 60 ms (128k: 80), 3x3 154 ms (176), 7x7 0.95 s (0.99). On a GPU each chunk costs some thirty kernel launches instead,
+# and the same 7x7 would take a hundred chunks; 1M points are 128 MB of 64 channels in half precision (not measured).
+POINTS_PER_CHUNK = {"cpu": 1 << 15, "other": 1 << 20}
 # Devices that have a weighted embedding_bag (measured on CPU only); elsewhere the same gather is plain indexing.
 EMBEDDING_BAG_DEVICES = {"cpu", "cuda", "xpu"}
 
@@ -77,7 +78,8 @@ def _chunk_by_chunk(x, offset, modulator, weight, bias, then):
     offset = offset.permute(0, 2, 3, 1).reshape(-1, kernel * kernel, 2)
     modulator = modulator.permute(0, 2, 3, 1).reshape(-1, kernel * kernel)
     matrix = weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0])
-    step = max(1, POINTS_PER_CHUNK // (kernel * kernel))
+    points = POINTS_PER_CHUNK.get(x.device.type, POINTS_PER_CHUNK["other"])
+    step = max(1, points // (kernel * kernel))
     rows = []
     for start in range(0, offset.shape[0], step):
         chunk = slice(start, start + step)

@@ -55,7 +55,7 @@ def test_chunk_size_and_the_plain_gather_change_nothing(change, monkeypatch):
     arguments = draw(3)
     expected = deformable_conv2d(*arguments)
     if change == "chunks":
-        monkeypatch.setattr(deformable, "POINTS_PER_CHUNK", 70)  # not a divisor of anything
+        monkeypatch.setattr(deformable, "POINTS_PER_CHUNK", {"other": 70})  # not a divisor of anything
     else:
         monkeypatch.setattr(deformable, "EMBEDDING_BAG_DEVICES", set())
     torch.testing.assert_close(deformable_conv2d(*arguments), expected, atol=1e-5, rtol=1e-5)
