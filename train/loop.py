@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import signal
 import time
 from dataclasses import dataclass
@@ -193,6 +194,8 @@ class Training:
         )
 
     def _on_signal(self, number: int, frame) -> None:
+        if self.among.main and not self.asked_to_stop:
+            os.write(2, b"\nstopping after this step, then saving\n")  # print may not be called in a handler
         self.asked_to_stop = True
 
     def _draw(self, step: int) -> Batch:

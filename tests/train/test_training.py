@@ -63,7 +63,7 @@ def test_a_finished_run_writes_its_model_again_in_another_patch_order(recipe_fil
     assert different and all("ipt_blk" in key for key in different)
 
 
-def test_resumed_run_is_bit_identical(recipe_file, pack_folder, tmp_path, monkeypatch):
+def test_resumed_run_is_bit_identical(recipe_file, pack_folder, tmp_path, monkeypatch, capfd):
     recipe = recipe_file(4)
     assert _run(recipe, pack_folder, tmp_path / "whole") == 0
     step, housekeeping = 0, loop.Training._housekeeping
@@ -77,6 +77,7 @@ def test_resumed_run_is_bit_identical(recipe_file, pack_folder, tmp_path, monkey
 
     monkeypatch.setattr(loop.Training, "_housekeeping", stop_after_two)
     assert _run(recipe, pack_folder, tmp_path / "parts") == 130
+    assert "stopping after this step" in capfd.readouterr().err
     assert [path.name for path in checkpoint.checkpoints(tmp_path / "parts")][-1] == "step_0000002.pt"
     assert not (tmp_path / "parts" / "model.safetensors").exists()
     assert _run(recipe, pack_folder, tmp_path / "parts") == 0
