@@ -155,7 +155,9 @@ class Training:
             self.log.say(f"{self.out} is finished ({self.step} steps); nothing to do.")
             return True
         if self.single:
-            self.log.say("One picture at a time: BatchNorm keeps its statistics as they are.")
+            several = self.among.world > 1 and self.among.device.type == "cuda"
+            more = " (--sync-batch-norm takes those of all processes)" if several else ""
+            self.log.say(f"One picture at a time: BatchNorm keeps its statistics as they are{more}.")
         handlers = {kind: signal.signal(kind, self._on_signal) for kind in (signal.SIGTERM, signal.SIGINT)}
         batches = prefetch(self._draw, range(self.step, self.step if self.done else self.recipe.steps))
         began = time.monotonic()
