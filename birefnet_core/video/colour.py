@@ -152,6 +152,20 @@ def plane(frame: av.VideoFrame, index: int) -> np.ndarray:
     return np.frombuffer(found, kind).reshape(found.height, -1)[:, : found.width]
 
 
+def levels(alpha: Tensor, size: tuple[int, int], bits: int) -> np.ndarray:
+    """alpha [h, w] 0..1, resized to `size` (width, height), as the nearest of 0..2^bits - 1: uint8 or uint16 [H, W].
+
+    FFmpeg's scaler resizes and rounds at once: 416 x 416 to 1080p takes it 1.1 ms of a CPU, and floats 11.
+    """
+    import av
+
+    if alpha.shape == (size[1], size[0]):
+        return integers(alpha, bits)
+    small = av.VideoFrame.from_ndarray(integers(alpha, 16), format="gray16le")
+    kind = "gray" if bits == 8 else f"gray{bits}le"
+    return plane(small.reformat(width=size[0], height=size[1], format=kind, interpolation=EXACT), 0)
+
+
 def integers(alpha: Tensor, bits: int) -> np.ndarray:
     """0..1 -> the nearest of 0..2^bits - 1, as uint8 or uint16."""
     most = 2**bits - 1

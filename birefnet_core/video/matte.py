@@ -201,11 +201,9 @@ def _encode(writer: Writer, paint: Painter, frame: Frame, alpha: Tensor, origin:
     picture, (width, height) = frame.picture, writer.size
     if (picture.width, picture.height) != writer.size:  # some streams change it on the way
         picture = picture.reformat(width=width, height=height)
-    if alpha.shape != (height, width):
-        alpha = resize(alpha[None, None], (height, width))[0, 0].clamp_(0, 1)
     if invert:
         alpha = 1 - alpha
     own = own_alpha(picture)
     if own is not None:
-        alpha = alpha * torch.from_numpy(own)
+        alpha = resize(alpha[None, None], (height, width))[0, 0].clamp_(0, 1) * torch.from_numpy(own)
     writer.write(paint(picture, alpha), frame.pts - origin, frame.duration)

@@ -1,7 +1,8 @@
 """From a frame and its alpha to the frame that is encoded: cut-out, composite, mask, side by side.
 
-Everything is done in the clip's own YUV colours, at full chroma resolution. Blending is linear, so that the result is
-that of blending encoded RGB, without two conversions (30 ms for a 1080p frame; FFmpeg's maskedmerge takes 4).
+Everything is done in the clip's own YUV colours and, where it can be, in the pixel format that is encoded. Blending is
+linear, so that the result is that of blending encoded RGB, without two conversions (30 ms for a 1080p frame; FFmpeg's
+maskedmerge takes 4).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import torch
 from PIL import Image, ImageColor, ImageOps
 from torch import Tensor
 
-from .colour import Colours, from_deep_rgb, integers, plane, to_deep_rgb, to_pixels, to_rgb
+from ..matting.model import resize
+from .colour import Colours, from_deep_rgb, integers, levels, plane, to_deep_rgb, to_pixels, to_rgb
 from .formats import Format
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ def painter(
     background: str | Path | Tensor = "#00ff00",
     clean_foreground: bool = False,
 ) -> Painter:
-    """What makes the frame to encode from a source frame of `size` (width, height) and its alpha [H, W] 0..1.
+    """What makes the frame to encode from a source frame of `size` (width, height) and its alpha [h, w] 0..1 of any
+    size.
 
     background: of a composite: "#rrggbb", a colour's name, the path of a picture or a picture [h, w, 3] 0..1, which
     fills the frame, cut at its longer sides. clean_foreground: take the background's colour out of half-transparent
@@ -48,15 +51,16 @@ def painter(
         return lambda picture, alpha: _rgba(colours_of(picture, alpha), alpha)
     if format.shows == "cutout":
         return lambda picture, alpha: _cutout(colours_of(picture, alpha), alpha, format.pixels, colours)
-    behind = checkerboard(size) if format.shows == "side-by-side" else background_picture(background, size)
-    merge = _Merge(to_pixels(_frame(behind), FULL, colours))
+    side_by_side = format.shows == "side-by-side"
+    pixels = FULL if side_by_side or size[0] % 2 or size[1] % 2 else format.pixels
+    behind = checkerboard(size) if side_by_side else background_picture(background, size)
+    merge = _Merge(to_pixels(_frame(behind), pixels, colours))
 
     def composite(picture, alpha):
-        front = to_pixels(colours_of(picture, alpha), FULL, colours)
-        merged = merge(front, alpha)
-        if format.shows == "side-by-side":
-            merged = _beside(to_pixels(picture, FULL, colours), _grey(alpha), merged)
-        return to_pixels(_even(merged), format.pixels, colours)
+        merged = merge(to_pixels(colours_of(picture, alpha), pixels, colours), alpha)
+        if side_by_side:
+            merged = _beside(to_pixels(picture, FULL, colours), _grey(size, alpha), merged)
+        return merged if pixels == format.pixels else to_pixels(_even(merged), format.pixels, colours)
 
     return composite
 
@@ -90,19 +94,21 @@ def _clean(picture: av.VideoFrame, alpha: Tensor) -> av.VideoFrame:
     from ..matting.foreground import estimate_foreground
 
     rgb = torch.from_numpy(to_deep_rgb(picture))
-    return from_deep_rgb(estimate_foreground(rgb[None], alpha[None])[0].clamp(0, 1))
+    alpha = resize(alpha[None, None], rgb.shape[:2])[0].clamp_(0, 1)
+    return from_deep_rgb(estimate_foreground(rgb[None], alpha)[0].clamp(0, 1))
 
 
 def _cutout(picture: av.VideoFrame, alpha: Tensor, pixels: str, colours: Colours) -> av.VideoFrame:
     made = to_pixels(picture, pixels, colours)
-    plane(made, 3)[:] = integers(alpha, made.format.components[3].bits)
+    plane(made, 3)[:] = levels(alpha, (made.width, made.height), made.format.components[3].bits)
     return made
 
 
 def _rgba(picture: av.VideoFrame, alpha: Tensor) -> av.VideoFrame:
     import av
 
-    return av.VideoFrame.from_ndarray(np.dstack([to_rgb(picture), integers(alpha, 8)]), format="rgba")
+    alpha = levels(alpha, (picture.width, picture.height), 8)
+    return av.VideoFrame.from_ndarray(np.dstack([to_rgb(picture), alpha]), format="rgba")
 
 
 def _mask(size: tuple[int, int], alpha: Tensor) -> av.VideoFrame:
@@ -110,24 +116,23 @@ def _mask(size: tuple[int, int], alpha: Tensor) -> av.VideoFrame:
 
     width, height = ((side + 1) // 2 * 2 for side in size)
     made = av.VideoFrame(width, height, "yuv420p")
-    luma = _luma(alpha)
-    plane(made, 0)[:] = np.pad(luma, ((0, height - size[1]), (0, width - size[0])), mode="edge")
+    plane(made, 0)[:] = np.pad(_luma(size, alpha), ((0, height - size[1]), (0, width - size[0])), mode="edge")
     for chroma in (1, 2):
         plane(made, chroma)[:] = 128
     return made
 
 
-def _grey(alpha: Tensor) -> av.VideoFrame:
+def _grey(size: tuple[int, int], alpha: Tensor) -> av.VideoFrame:
     import av
 
-    made = av.VideoFrame(alpha.shape[1], alpha.shape[0], FULL)
-    for index, values in enumerate((_luma(alpha), 128, 128)):
+    made = av.VideoFrame(*size, FULL)
+    for index, values in enumerate((_luma(size, alpha), 128, 128)):
         plane(made, index)[:] = values
     return made
 
 
-def _luma(alpha: Tensor) -> np.ndarray:
-    return (alpha * 219 + 16.5).numpy().astype(np.uint8)
+def _luma(size: tuple[int, int], alpha: Tensor) -> np.ndarray:
+    return levels(alpha * (219 / 255) + 16 / 255, size, 8)
 
 
 def _beside(*frames: av.VideoFrame) -> av.VideoFrame:
@@ -165,12 +170,12 @@ class _Merge:
         import av
 
         self._background, self._count = background, 0
-        width, height = background.width, background.height
-        self._mask = av.VideoFrame(width, height, FULL)
+        width, height, pixels = background.width, background.height, background.format.name
+        self._mask = av.VideoFrame(width, height, pixels)
         graph = av.filter.Graph()
         merge, self._sink = graph.add("maskedmerge"), graph.add("buffersink")
         tick = Fraction(1, 1000)
-        self._inputs = [graph.add_buffer(width=width, height=height, format=FULL, time_base=tick) for _ in range(3)]
+        self._inputs = [graph.add_buffer(width=width, height=height, format=pixels, time_base=tick) for _ in range(3)]
         for index, given in enumerate(self._inputs):
             given.link_to(merge, 0, index)
         merge.link_to(self._sink)
@@ -178,9 +183,10 @@ class _Merge:
         self._graph = graph
 
     def __call__(self, front: av.VideoFrame, alpha: Tensor) -> av.VideoFrame:
-        values = integers(alpha, 8)
-        for index in range(3):
-            plane(self._mask, index)[:] = values
+        planes = [plane(self._mask, index) for index in range(3)]
+        planes[0][:] = levels(alpha, (planes[0].shape[1], planes[0].shape[0]), 8)
+        chroma = planes[0] if planes[1].shape == planes[0].shape else levels(alpha, planes[1].shape[::-1], 8)
+        planes[1][:] = planes[2][:] = chroma
         self._count += 1
         for given, frame in zip(self._inputs, (self._background, front, self._mask)):
             frame.pts, frame.time_base = self._count, Fraction(1, 1000)

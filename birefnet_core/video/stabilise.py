@@ -17,13 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .motion import Matcher, follow, look_up
+from .motion import Matcher, blur, follow, look_up, refined, spread
 
-RADIUS = 2  # frames before and after
+RADIUS = 3  # frames before and after
 TOLERANCE = 5 / 255  # difference of the pictures at which a neighbour counts 1/e
+MOVED = 1 / 255  # by so much less must the picture differ when it is moved to count as moved
 AGREE = 3  # pixels a side, at half size, of the square in which pictures are compared
 CUT = 0.5  # share of the picture that must disagree for a cut
-DISAGREE = 3 * TOLERANCE
+DISMOVED = 1 / 255  # by so much less must the picture differ when it is moved to count as moved
+AGREE = 3 * TOLERANCE
 LONGEST = 512  # pixels; pictures are compared at most so large
 ACTIVE = 1 / 255  # alphas that differ less in the window stay as they are
 
@@ -59,7 +61,7 @@ def stabilised(items: Iterator[T], strength: float) -> Iterator[T]:
         matcher = matcher or Matcher(view.grey.shape)
         motion = matcher.push(view.grey)
         if window:
-            window[-1].motion = motion
+            window[-1].find_motion(motion, window[-2] if len(window) > 1 else None, view)
             view.after_cut = window[-1].is_cut_from(view)
         window.append(view)
         if len(window) - current > RADIUS:
@@ -69,7 +71,7 @@ def stabilised(items: Iterator[T], strength: float) -> Iterator[T]:
             window.popleft()
             current -= 1
     if window:
-        window[-1].motion = matcher.push(window[-1].grey)
+        window[-1].find_motion(matcher.push(window[-1].grey), window[-2] if len(window) > 1 else None, None)
     while current < len(window):
         yield _given(window, current, strength)
         current += 1
@@ -89,30 +91,30 @@ class _View:
         smooth = blur(planes, 3)[0]
         self.grey = (smooth.mean(0) * 255).round().to(torch.uint8)
         self.smooth = F.avg_pool2d(smooth, 2)  # compared at half size
-        self.motion: tuple[Tensor, Tensor] | None = None  # to the frame before and to the one after
+        self.motion: tuple[Tensor, Tensor] | None = None  # to the frame before and the one after, in places of smooth
         self.after_cut = False
+
+    def find_motion(self, blocks: tuple[Tensor, Tensor], before: _View | None, after: _View | None) -> None:
+        """From that of blocks, exactly. To a frame that is not there it means nothing."""
+        motion = []
+        for found, view in zip(blocks, (before, after)):
+            rough = spread(found, self.grey.shape, self.smooth.shape[1:])
+            motion.append(rough if view is None else refined(self.smooth, view.smooth, rough))
+        self.motion = motion[0], motion[1]
 
     def is_cut_from(self, view: _View) -> bool:
         """Whether view, the next one, shows another scene. Asked when motion is known."""
         return (self.difference(view, self.motion[1])[0] > DISAGREE).float().mean().item() > CUT
 
     def difference(self, view: _View, motion: Tensor) -> tuple[Tensor, Tensor]:
-        """How much this picture differs, 0..1 at half size [h, w], from another that is moved by the blocks' motion or
-        not moved at all, whichever fits better at the place; and the motion that fits, [2, h, w] in shares of the
-        picture's sides."""
+        """How much this picture differs, 0..1 at half size [h, w], from another that is moved by `motion` or not at
+        all, whichever fits better at the place; and the motion that fits, [2, h, w] in shares of the picture's sides.
+        """
         height, width = self.smooth.shape[1:]
-        full = self.grey.shape
-        moved = F.interpolate(motion[None], size=(height, width), mode="bilinear", align_corners=False)[0]
-        moved = moved / torch.tensor([full[1], full[0]]).view(2, 1, 1)
-        sides = torch.tensor([width, height]).view(2, 1, 1)
-        differs = torch.stack(
-            [
-                (self.smooth - view.smooth).abs().mean(0),
-                (self.smooth - look_up(view.smooth, moved * sides)).abs().mean(0),
-            ]
-        )
-        differs = blur(differs[None], AGREE)[0]
-        return differs.amin(0), moved * (differs[1] < differs[0])
+        stands, moves = (self.smooth - view.smooth, self.smooth - look_up(view.smooth, motion))
+        stands, moves = blur(torch.stack([stands.abs().mean(0), moves.abs().mean(0)])[None], AGREE)[0]
+        moved = moves + MOVED < stands
+        return torch.where(moved, moves, stands), motion * moved / torch.tensor([width, height]).view(2, 1, 1)
 
 
 def _given(window: deque[_View], current: int, strength: float) -> Item:
@@ -130,7 +132,7 @@ def _given(window: deque[_View], current: int, strength: float) -> Item:
 
 
 def _neighbours(window: deque[_View], current: int) -> Iterator[tuple[_View, Tensor]]:
-    """Every neighbour in the window on this side of a cut, with the motion to it [2, rows, columns]."""
+    """Every neighbour in the window on this side of a cut, with the motion to it [2, h, w]."""
     for side, step in ((0, -1), (1, 1)):
         motion = None
         for distance in range(1, RADIUS + 1):
@@ -166,8 +168,3 @@ def _at(planes: Tensor, points: Tensor, mode: str) -> Tensor:
     return F.grid_sample(planes[None], points[None, None], mode=mode, padding_mode="border", align_corners=False)[
         0, :, 0
     ]
-
-
-def blur(planes: Tensor, side: int) -> Tensor:
-    """Mean over a square of odd side, borders repeated. [N, C, h, w]."""
-    return F.avg_pool2d(F.pad(planes, [side // 2] * 4, mode="replicate"), side, 1)
