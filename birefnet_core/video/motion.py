@@ -70,7 +70,8 @@ def refined(here: Tensor, there: Tensor, motion: Tensor) -> Tensor:
     """`motion` [2, h, w] from one picture [C, h, w] 0..1 to another, corrected by fractions of a place: Lucas and
     Kanade, "An Iterative Image Registration Technique" (1981). Where the picture is flat it stays as it is.
 
-    On eighteen clips the flicker left fell by 3 %, the error by 3 %, most of it where the subject grows or turns.
+    With it the mattes of six generated clips were left with 0.68 of their flicker in place of 0.70, and their error was
+    0.985 in place of 1.015 of that frame by frame.
     """
     for _ in range(STEPS):
         found = look_up(there, motion)

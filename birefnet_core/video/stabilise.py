@@ -23,9 +23,8 @@ RADIUS = 3  # frames before and after
 TOLERANCE = 5 / 255  # difference of the pictures at which a neighbour counts 1/e
 MOVED = 1 / 255  # by so much less must the picture differ when it is moved to count as moved
 AGREE = 3  # pixels a side, at half size, of the square in which pictures are compared
+DISAGREE = 3 * TOLERANCE
 CUT = 0.5  # share of the picture that must disagree for a cut
-DISMOVED = 1 / 255  # by so much less must the picture differ when it is moved to count as moved
-AGREE = 3 * TOLERANCE
 LONGEST = 512  # pixels; pictures are compared at most so large
 ACTIVE = 1 / 255  # alphas that differ less in the window stay as they are
 
