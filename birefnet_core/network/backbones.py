@@ -5,6 +5,7 @@ Every backbone maps [N,3,H,W] to four feature maps, shallow to deep.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import timm
 import torch
@@ -110,6 +111,7 @@ def _dinov3(variant: str, channels: int, levels: tuple[int, int, int, int]) -> B
     return Backbone((channels,) * 4, build, pyramid=False)
 
 
+@cache
 def _timm_backbone(name: str) -> Backbone:
     if not timm.is_model(name):
         close = timm.list_models(f"*{name}*")[:5]

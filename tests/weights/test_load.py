@@ -52,6 +52,17 @@ def test_what_is_saved_loads_and_gives_the_same_logits(network, saved):
     assert model.predict(torch.rand(1, 20, 30, 3)).shape == (1, 20, 30)
 
 
+@pytest.mark.parametrize("backbone", ["swin_v1_t", "resnet50", "dino_v3_s", "timm:mobilenetv3_small_050"])
+def test_nothing_of_a_loaded_network_is_left_to_chance(backbone, tmp_path):
+    network = bc.build_network(replace(SMALL, backbone=backbone)).eval()
+    bc.save_model(network, tmp_path / "model.safetensors", spec=SPEC, dtype=torch.float32)
+    loaded = bc.load_model(tmp_path / "model.safetensors", device="cpu", fold=False).network
+    for kind in ("named_parameters", "named_buffers"):  # buffers that no file holds, too
+        expected, found = dict(getattr(network, kind)()), dict(getattr(loaded, kind)())
+        assert expected.keys() == found.keys()
+        assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+
+
 @pytest.mark.parametrize("order", ["2024", "2025"])
 def test_either_patch_order_on_disk_gives_the_same_model(network, tmp_path, order):
     path = tmp_path / f"{order}.safetensors"
