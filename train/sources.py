@@ -129,12 +129,6 @@ class Mixture(Row):
         return self._shuffled[1]
 
 
-def from_packs(recipe: Recipe, training: Pack, validation: Pack, device: torch.device | str = "cpu") -> Data:
-    """A run on one cut-out pack, composed on `device`."""
-    held = _scenes(recipe, validation, device, held_out=True)
-    return Data(_scenes(recipe, training, device), Row([held], [recipe.validation_pictures or held.samples]))
-
-
 def _scenes(recipe: Recipe, pack: Pack, device: torch.device | str, *, held_out: bool = False) -> SceneSource:
     style, seed = recipe.scenes, recipe.seed
     if held_out:

@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 
 import birefnet_core as bc
 from birefnet_core.weights.files import write_weights
+from birefnet_core.weights.load import BUNDLED
 from train import initialise
 from train.optimise import freeze_stages_, training_mode_
 from train.recipe import read_recipe
@@ -111,7 +112,7 @@ def test_a_published_file_is_finetuned(order, discs, tiny, tmp_path):
 
 def test_finetuning_keeps_the_size_of_its_model_unless_told(tmp_path):
     recipe = read_recipe(recipe_path("finetune"), overrides={"init": "bundled", "architecture.classes": 4})
-    side = bc.load_model("bundled").spec.size[0]
+    side = bc.inspect(BUNDLED).size[0]
     taken = initialise.take_architecture(recipe, keep_size=False)
     assert taken.model_size == taken.validation_size == taken.phases[0].size == (side, side) != recipe.model_size
     assert taken.architecture.backbone == "timm:tf_efficientnet_lite0" and taken.architecture.classes == 4

@@ -13,13 +13,11 @@ from safetensors.torch import load_file
 
 import birefnet_core
 from birefnet_core.weights import load
-from train import checkpoint, loop, optimise
-from train.cutouts import read_pack
+from train import checkpoint, loop, optimise, sources
 from train.files import write_whole
 from train.losses import LossWeights, training_loss
 from train.pairs import Pairs, find_pairs
 from train.recipe import read_recipe
-from train.sources import from_packs
 from train.train import main
 from train.validate import normalise
 
@@ -29,7 +27,8 @@ QUIETLY = ("--threads", "1", "--device", "cpu")
 
 
 def _training(recipe, pack_folder, out, **options) -> loop.Training:
-    return loop.Training(recipe, from_packs(recipe, *read_pack(pack_folder)), loop.Options(out, **options))
+    data = sources.read_data([sources.Root(pack_folder)], [], recipe, out=out)
+    return loop.Training(recipe, data, loop.Options(out, **options))
 
 
 def _run(recipe: Path, data: Path, out: Path, *extra: str) -> int:
