@@ -41,12 +41,12 @@ def test_recomputing_gives_the_same_gradients_and_statistics(backbone, discs):
 
 @pytest.fixture
 def training(discs, tmp_path):
-    def build(**changes) -> loop.Training:
+    def build(*, compiled: bool = False, **changes) -> loop.Training:
         tiny = {f"architecture.{name}": value for name, value in NARROW.items()}
         tiny |= {"architecture.backbone": "timm:test_efficientnet", "size": 64, "batch_size": 4, "steps": 50}
         recipe = read_recipe(recipe_path("general"), overrides=tiny | changes)
         data = sources.read_data([sources.Root(discs)], [], recipe, out=tmp_path)
-        return loop.Training(recipe, data, loop.Options(tmp_path / "run"))
+        return loop.Training(recipe, data, loop.Options(tmp_path / "run", compile=compiled))
 
     return build
 
@@ -82,6 +82,20 @@ def test_gradients_too_large_for_fp16_scale_down_and_are_no_fault(training, monk
     run._train_step(run._draw(0))
     assert run.skipped == 0 and run.scaler.get_scale() < 1e38
     assert all(torch.equal(a, b) for a, b in zip(before, run.network.parameters()))
+
+
+@pytest.mark.slow
+def test_compiled_training_computes_the_same_and_keeps_the_names(training, monkeypatch):
+    """Traced as for a real compiler, which would take minutes here, but run by torch itself."""
+    compile_ = torch.compile
+    traced = []
+    monkeypatch.setattr(torch, "compile", lambda network: traced.append(network) or compile_(network, backend="eager"))
+    runs = [training(precision="fp32", compiled=compiled) for compiled in (False, True)]
+    losses = [[run._train_step(run._draw(step))[0]["loss"] for step in range(2)] for run in runs]
+    assert len(traced) == 1 and losses[0] == pytest.approx(losses[1], rel=1e-5) and losses[0][0] != losses[0][1]
+    ours, theirs = (run.network.state_dict() for run in runs)
+    assert ours.keys() == theirs.keys()
+    torch.testing.assert_close(dict(ours), dict(theirs), rtol=1e-3, atol=1e-4)
 
 
 def test_running_out_of_memory_says_what_to_lower(training, monkeypatch):
