@@ -29,7 +29,6 @@ PICTURES = {
     "2-new-background": "workflow-2",
     "6-clip-to-alpha": "workflow-6",
     "7-clip-in-generated-scene": "workflow-7",
-    "8-green-screen": "workflow-8",
 }
 MARGIN = 20
 COLOURS = 256

@@ -65,7 +65,10 @@ def test_the_clip_takes_the_place_of_the_frames_shown_before(page, comfyui):
     shown = "[...document.querySelectorAll('video')].find(v => v.src.includes('preview_') && v.readyState >= 2)"
     page.wait_for_function(f"() => {shown}")
     assert page.evaluate("() => window.previews") > 0
-    assert page.evaluate("() => app.graph.nodes.find(n => n.type === 'BiRefNetMatteVideo').imgs ?? null") is None
+    matte = "app.graph.nodes.find(node => node.type === 'BiRefNetMatteVideo')"
+    assert page.evaluate(f"() => {matte}.imgs ?? null") is None
+    widgets = page.evaluate(f"() => {matte}.widgets.map(widget => widget.name)")
+    assert "video-preview" in widgets and "$$canvas-image-preview" not in widgets
 
 
 def test_the_frontend_names_a_node_it_does_not_know(page):
