@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from timm.layers import DropPath, Mlp, PatchEmbed
 from timm.models.swin_transformer import PatchMerging
+from torch.utils.checkpoint import checkpoint
 
 # On a CPU the MLP goes over the tokens in chunks, so that its four times wider hidden layer stays in the cache: 65,536
-# tokens of 192 channels take 0.27 s instead of 0.35 s, and 25 MB instead of 402 MB.
+# tokens of 192 channels take 0.27 s instead of 0.35 s, and 25 MB instead of 402 MB. In training it is computed again on
+# the way back: a step of swin_v1_t on two pictures of 512 x 512 peaks at 2,883 instead of 3,499 MiB in the same time.
 TOKENS_PER_CHUNK = 4096
 
 
@@ -76,10 +78,18 @@ class SwinBlock(nn.Module):
 
     def tokenwise(self, x: torch.Tensor) -> torch.Tensor:
         """The MLP on normalised tokens. x [B,H,W,C] -> the same shape."""
-        if x.device.type != "cpu" or self.training:
+        if x.device.type != "cpu":
             return self.mlp(self.norm2(x))
         chunks = x.flatten(0, 2).split(TOKENS_PER_CHUNK)
-        return torch.cat([self.mlp(self.norm2(chunk)) for chunk in chunks]).view_as(x)
+        return torch.cat([self.chunk(chunk) for chunk in chunks]).view_as(x)
+
+    def chunk(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The MLP on a chunk of tokens [n,C] -> [n,C]; in training without keeping its hidden layer."""
+        if not (self.training and torch.is_grad_enabled()):
+            return self.mlp(self.norm2(tokens))
+        return checkpoint(
+            lambda some: self.mlp(self.norm2(some)), tokens, use_reentrant=False, preserve_rng_state=False
+        )
 
     def shifted_windows(self, x: torch.Tensor) -> torch.Tensor:
         height, width = x.shape[1:3]
