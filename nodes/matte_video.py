@@ -149,6 +149,7 @@ class MatteVideo:
         prompt: dict | None = None,
         extra_pnginfo: dict | None = None,
     ):
+        from ..birefnet_core.matting.model import unit
         from ..birefnet_core.video import Look, Span, matte_clip
         from ..birefnet_core.video.formats import find_format
         from ..birefnet_core.video.matte import BATCH
@@ -161,8 +162,7 @@ class MatteVideo:
         seen = seen_size(model, clip, size, mode)
 
         def matte(pixels: Tensor) -> Tensor:
-            images = pixels if pixels.is_floating_point() else pixels.float() / 255
-            return model.predict(images, seen or size or None, batch_size or None, mode)
+            return model.predict(unit(pixels), seen or size or None, batch_size or None, mode)
 
         background = background_colour if background_image is None else background_image[0, ..., :3]
         playable = chosen.suffix in PLAYABLE
@@ -226,17 +226,22 @@ def metadata(prompt: dict | None, extra_pnginfo: dict | None) -> dict[str, str]:
 
 def composite(pixels: Tensor, alpha: Tensor, clip: Any) -> np.ndarray:
     """A small picture of the cut-out on a checkerboard: uint8 [h, w, 3] with the clip's aspect and even sides."""
-    from ..birefnet_core.matting.model import resize
+    from ..birefnet_core.matting.model import resize, unit
     from ..birefnet_core.video.paint import checkerboard
 
-    scale = min(1.0, PREVIEW_SIDE / max(clip.info.width, clip.info.height))
-    width, height = (max(2, round(side * scale / 2) * 2) for side in (clip.info.width, clip.info.height))
-    rgb = pixels if pixels.is_floating_point() else pixels.float() / 255
-    rgba = resize(torch.cat([rgb, alpha[..., None]], dim=-1).permute(2, 0, 1)[None], (height, width))[0].permute(
-        1, 2, 0
-    )
+    width, height = preview_size(clip)
+    rgba = torch.cat([unit(pixels), alpha[..., None]], dim=-1).permute(2, 0, 1)[None]
+    rgba = resize(rgba, (height, width))[0].permute(1, 2, 0)
     behind = torch.from_numpy(checkerboard((width, height))).float() / 255
     return (torch.lerp(behind, rgba[..., :3], rgba[..., 3:]).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+
+def preview_size(clip: Any) -> tuple[int, int]:
+    """(width, height) with the clip's aspect, even, PREVIEW_SIDE at most."""
+    sides = clip.info.width, clip.info.height
+    scale = min(1.0, PREVIEW_SIDE / max(sides))
+    width, height = (max(2, round(side * scale / 2) * 2) for side in sides)
+    return width, height
 
 
 class Preview:
@@ -267,13 +272,12 @@ def preview(clip: Any, wanted: bool) -> Iterator[Preview]:
     from ..birefnet_core.video.formats import find_format
     from ..birefnet_core.video.write import Writer
 
-    height, width = composite(torch.zeros(8, 8, 3, dtype=torch.uint8), torch.zeros(8, 8), clip).shape[:2]
     temp = host.temp_folder() / "BiRefNet"
     count = sum(1 for _ in temp.glob("preview_*.mp4")) if temp.is_dir() else 0
     writer = Writer(
         temp / f"preview_{count + 1:05}.mp4",
         find_format("h264"),
-        size=(width, height),
+        size=preview_size(clip),
         frame_rate=clip.info.frame_rate,
         time_base=Fraction(1) / clip.info.frame_rate,
         colours=Colours(BT709, BT709, BT709),

@@ -34,12 +34,13 @@ class VideoFrames:
 
     @classmethod
     def INPUT_TYPES(cls):
+        files = list(video_files())
         return {
             "required": {
                 "file": (
-                    [CONNECTED, *video_files()],
+                    [CONNECTED, *files],
                     {
-                        "default": next(iter(video_files()), CONNECTED),
+                        "default": next(iter(files), CONNECTED),
                         "video_upload": True,
                         "tooltip": "A clip in ComfyUI's input folder. Not used when video is connected.",
                     },

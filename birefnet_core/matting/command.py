@@ -188,17 +188,11 @@ def is_input(path: Path) -> bool:
 def plan(sources: list[tuple[Path, Path]], out: str, kinds: list[str], *, single: bool = False) -> list[Job]:
     """Where everything goes. Raises ValueError when two outputs would share a name or one would replace an input."""
     jobs = [Job(source, outputs(name, single, out, kinds)) for source, name in sources]
-    taken = {os.path.normcase(os.path.realpath(source)): source for source, _ in sources}
-    sources_of = {}
     for job in jobs:
         for kind, path in job.outputs.items():
             images.write_options(path, kind)
-            place = os.path.normcase(os.path.realpath(path))
-            if place in taken:
-                raise ValueError(f"{path} would replace the input {taken[place]}: choose another -o")
-            if place in sources_of:
-                raise ValueError(f"{sources_of[place]} and {job.source} would both become {path}: matte them apart")
-            sources_of[place] = job.source
+    written = ((job.source, path) for job in jobs for path in job.outputs.values())
+    images.refuse_clashes((source for source, _ in sources), written)
     return jobs
 
 

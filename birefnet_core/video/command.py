@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..matting.images import refuse_clashes
 from ..matting.model import MattingModel
 from ..matting.size import fit_inside, network_size
 from .formats import FORMATS, Format
@@ -80,15 +81,7 @@ def plan(sources: list[tuple[Path, Path]], args: argparse.Namespace, *, single: 
     if single and format.muxer and out.suffix.lower() != format.suffix:
         raise ValueError(f"{out}: the format {format.name} is written as {format.suffix}")
     jobs = [Job(path, out if single else out / name.with_suffix(format.suffix), format) for path, name in sources]
-    taken = {os.path.realpath(job.source): job.source for job in jobs}
-    becoming: dict[str, Path] = {}
-    for job in jobs:
-        place = os.path.realpath(job.out)
-        if place in taken:
-            raise ValueError(f"{job.out} would replace the input {taken[place]}: choose another -o")
-        if place in becoming:
-            raise ValueError(f"{becoming[place]} and {job.source} would both become {job.out}: matte them apart")
-        becoming[place] = job.source
+    refuse_clashes((job.source for job in jobs), ((job.source, job.out) for job in jobs))
     return jobs
 
 

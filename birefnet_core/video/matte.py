@@ -20,7 +20,7 @@ from ..matting.model import resize
 from .colour import Colours, own_alpha, to_rgb, to_seen
 from .formats import Format, find_format
 from .paint import Painter, painter
-from .read import Clip, Frame, Span
+from .read import Clip, Frame, Span, chained
 from .stabilise import check_strength, stabilised
 from .threads import Behind, ahead
 from .write import Writer
@@ -131,7 +131,7 @@ def matte_clip(
     total = expected(clip, span)
     written = range(margin[0], (span.count or sys.maxsize) - margin[1])
     try:
-        with ahead((_seen(frame, size) for frame in _chained(first, frames)), depth) as seen:
+        with ahead((_seen(frame, size) for frame in chained(first, frames)), depth) as seen:
             for index, item in enumerate(stabilised(_matted(seen, matte, batch), look.stabilise)):
                 if index in written:
                     encoder.put(item.frame, item.alpha)
@@ -175,11 +175,6 @@ def expected(clip: Clip, span: Span) -> int:
     frames = max(1, round((end - span.start) * info.frame_rate) - span.skip) if end else info.frames
     frames = max(1, -(-frames // span.every))
     return frames if span.count is None else min(frames, span.count)
-
-
-def _chained(first: Frame, rest: Iterator[Frame]) -> Iterator[Frame]:
-    yield first
-    yield from rest
 
 
 def _seen(frame: Frame, size: tuple[int, int] | None) -> Seen:

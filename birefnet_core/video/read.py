@@ -165,7 +165,7 @@ class Clip:
             frames = self._decoded(seek=target)
             first = next(frames, None)
             if first is not None and first.pts <= target:
-                yield from self._until(high, (frame for frame in _chain(first, frames) if frame.pts >= target))
+                yield from self._until(high, (frame for frame in chained(first, frames) if frame.pts >= target))
                 return
             frames.close()  # the seek went past the target: decode from the start
         inside = (frame for frame in self._decoded() if frame.pts >= low)
@@ -227,7 +227,8 @@ class Clip:
             raise VideoError(f"{self.info.name} is cut off: it ends after {shown:.2f} of {length:.2f} s")
 
 
-def _chain(first: Frame, rest: Iterator[Frame]) -> Iterator[Frame]:
+def chained(first: Frame, rest: Iterator[Frame]) -> Iterator[Frame]:
+    """Unlike itertools.chain it closes `rest`, and with it the file, when it is closed."""
     yield first
     yield from rest
 

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..matting.model import unit
 from .motion import Matcher, blur, follow, look_up, refined, spread
 
 RADIUS = 6  # frames before and after; 3: a quarter less time, and .721 of the flicker on twelve clips for .699
@@ -81,8 +82,7 @@ class _View:
 
     def __init__(self, item: Item) -> None:
         self.item, self.alpha = item, item.alpha
-        pixels = item.pixels if item.pixels.is_floating_point() else item.pixels.float() / 255
-        planes = pixels.permute(2, 0, 1)[None]
+        planes = unit(item.pixels).permute(2, 0, 1)[None]
         scale = min(1.0, LONGEST / max(planes.shape[2:]))
         if scale < 1:
             size = [max(16, round(side * scale)) for side in planes.shape[2:]]
