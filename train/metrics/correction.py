@@ -18,7 +18,7 @@ def hce(pair: Pair) -> float:
     above 0.5 with the mask of the truth, and equals PySODMetrics 1.6.2 with scikit-image 0.25 and OpenCV 4.14.
 
     Regions thinner than about twice gamma are forgiven, except where a piece of the truth's skeleton is missed."""
-    predicted = (pair.stretched_values > 0.5)[pair.levels]
+    predicted = pair.stretched_above(0.5)
     if (predicted == pair.truth).all():
         return 0.0
     here = _around(pair.truth | predicted)

@@ -31,12 +31,16 @@ class Pair:
     @cached_property
     def truth(self) -> np.ndarray:
         """The truth as a mask."""
-        return (self.truth_values > FOREGROUND)[self.truth_levels]
+        return _above(self.truth_levels, self.truth_values, FOREGROUND)
 
     @cached_property
     def mask(self) -> np.ndarray:
         """The prediction, as it is, as a mask."""
-        return (self.values > FOREGROUND)[self.levels]
+        return _above(self.levels, self.values, FOREGROUND)
+
+    def stretched_above(self, threshold: float) -> np.ndarray:
+        """Where the stretched prediction is above `threshold`."""
+        return _above(self.levels, self.stretched_values, threshold)
 
     @cached_property
     def stretched_values(self) -> np.ndarray:
@@ -80,22 +84,45 @@ class Pair:
     def counts(self) -> np.ndarray:
         """Pixels by quadrant, truth (0, 1) and level: int64 [4, 2, L]. Of a truth without foreground the first quadrant
         holds everything."""
+        if self._of_bytes:
+            background = np.searchsorted(self.truth_values, FOREGROUND, side="right")
+            joint = self._joint_counts
+            return np.stack([joint[:, :, :background].sum(2), joint[:, :, background:].sum(2)], axis=1)
         levels = len(self.values)
         kind = np.uint16 if 2 * levels <= 1 << 16 else np.int64
         joint = self.levels + self.truth * kind(levels)
+        return self._by_quadrant(joint, 2 * levels).reshape(4, 2, levels)
+
+    @cached_property
+    def _of_bytes(self) -> bool:
+        return self.levels.dtype == np.uint8 and self.truth_levels.dtype == np.uint8
+
+    @cached_property
+    def _joint_counts(self) -> np.ndarray:
+        """Pixels by quadrant, level of the prediction and level of the truth, of bytes: int64 [4, 256, 256]."""
+        joint = self.levels.astype(np.uint16) * 256 + self.truth_levels
+        counts = self._by_quadrant(joint, 1 << 16).reshape(4, 256, 256)
+        return counts[:, : len(self.values), : len(self.truth_values)]
+
+    def _by_quadrant(self, kinds: np.ndarray, number: int) -> np.ndarray:
+        """Pixels of each of `number` kinds in each quadrant, or all in the first: [4, number]."""
         parts = self.quadrants if self.truth.any() else [(slice(None), slice(None)), *[(slice(0), slice(0))] * 3]
-        counts = [np.bincount(joint[part].ravel(), minlength=2 * levels) for part in parts]
-        return np.stack(counts).reshape(4, 2, levels)
+        return np.stack([np.bincount(kinds[part].ravel(), minlength=number) for part in parts])
 
     @cached_property
     def combinations(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The values of prediction and truth, both as they are, that fall on one pixel, and on how many: three [N]."""
-        if self.levels.dtype != np.uint8 or self.truth_levels.dtype != np.uint8:
+        if not self._of_bytes:
             values = self.values[self.levels.ravel()], self.truth_values[self.truth_levels.ravel()]
             return *values, np.ones(self.size)
-        counts = np.bincount((self.levels.astype(np.uint16) * 256 + self.truth_levels).ravel())
-        present = np.flatnonzero(counts)
-        return self.values[present // 256], self.truth_values[present % 256], counts[present]
+        counts = self._joint_counts.sum(0)
+        alpha, truth = np.nonzero(counts)
+        return self.values[alpha], self.truth_values[truth], counts[alpha, truth]
+
+
+def _above(levels: np.ndarray, values: np.ndarray, threshold: float) -> np.ndarray:
+    """`(values > threshold)[levels]` of ascending `values`, at a tenth of the time."""
+    return levels >= np.searchsorted(values, threshold, side="right")
 
 
 def _levels(map_: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
