@@ -1,18 +1,20 @@
-"""Backgrounds made of things: crowds of cut-outs and close-ups. None of it is the subject or in the alpha.
+"""Backgrounds made of things: crowds of cut-outs, close-ups, strands. None of it is the subject or in the alpha.
 
-The first bundled model was trained on landscapes and smooth shapes, and took any sharp object for the subject
-(train/recipes/README.md).
+The first bundled model was trained on landscapes and smooth shapes, and took any sharp object for the subject; the
+second took blades of grass in focus before a blurred field for it (train/recipes/README.md).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .compositing import homography, over, sample
+from .compositing import defocus, homography, over, sample
 
 
 def _paste(canvas: Tensor, layer: Tensor, centre: np.ndarray, side: int) -> None:
@@ -63,3 +65,49 @@ def close_up(canvas: Tensor, layer: Tensor, rng: np.random.Generator) -> Tensor:
         flip=bool(rng.random() < 0.5),
     )
     return over(sample(layer, matrix, (size, size))[None], canvas[None])[0]
+
+
+def strands(canvas: Tensor, rng: np.random.Generator) -> Tensor:
+    """Grass, reeds, twigs, wires or planks in focus across `canvas` [3,S,S], which mostly lies out of focus behind."""
+    size = canvas.shape[-1]
+    if rng.random() < 0.7:
+        canvas = defocus(canvas[None], torch.tensor([size * rng.uniform(0.01, 0.03)], device=canvas.device))[0]
+    turns = int(rng.integers(4)) if rng.random() < 0.4 else 0  # they grow from the lower border, or from any
+    canvas = canvas.rot90(turns, (1, 2)).contiguous()
+    paints = [_paint(canvas, rng) for _ in range(int(rng.integers(1, 5)))]
+    tapered, lean = rng.random() < 0.7, rng.normal(0, 0.3)
+    thickness = size * math.exp(rng.uniform(math.log(0.004), math.log(0.05)))
+    for _ in range(int(math.exp(rng.uniform(math.log(3), math.log(60))))):
+        bend = (lean + rng.normal(0, 0.15), rng.normal(0, 0.2))
+        half = thickness / 2 * math.exp(rng.normal(0, 0.4))
+        height = size * rng.uniform(0.3, 1.3)
+        paint = paints[rng.integers(len(paints))] * rng.uniform(0.6, 1.4)
+        _strand(canvas, paint, root=size * rng.uniform(-0.1, 1.1), height=height, bend=bend, half=half, tapered=tapered)
+    return canvas.rot90(-turns, (1, 2)).contiguous().clamp(0, 1)
+
+
+def _paint(canvas: Tensor, rng: np.random.Generator) -> Tensor:
+    """A colour [3,1,1]: of the canvas somewhere, mostly, or any."""
+    if rng.random() < 0.7:
+        row, column = rng.integers(canvas.shape[1]), rng.integers(canvas.shape[2])
+        return canvas[:, row, column].view(3, 1, 1) * rng.uniform(0.5, 1.8)
+    return torch.tensor(rng.uniform(0, 1, 3), dtype=torch.float32, device=canvas.device).view(3, 1, 1)
+
+
+def _strand(
+    canvas: Tensor, paint: Tensor, *, root: float, height: float, bend: tuple[float, float], half: float, tapered: bool
+) -> None:
+    """One curved stroke up from the lower border, lit from a side, in place. Lengths in pixels, `bend` in frames."""
+    size, device = canvas.shape[-1], canvas.device
+    top = max(0, int(size - height))
+    rise = (size - torch.arange(top, size, device=device)) / height  # 0 at the root, 1 at the tip
+    centre = root + size * (bend[0] * rise + bend[1] * rise**2)
+    half_width = half * (1 - rise) if tapered else torch.full_like(rise, half)
+    left, right = (int(min(size, max(0, edge))) for edge in (centre.min() - half - 1, centre.max() + half + 2))
+    if left >= right:
+        return
+    across = torch.arange(left, right, device=device)[None, :] - centre[:, None]
+    covered = (half_width[:, None] + 0.5 - across.abs()).clamp(0, 1)[None]
+    lit = 1 + 0.35 * (across / max(half, 1)).clamp(-1, 1)
+    patch = canvas[:, top:, left:right]
+    canvas[:, top:, left:right] = patch + covered * (paint * lit - patch)

@@ -85,6 +85,16 @@ def defocus(images: Tensor, sigma: Tensor, *, reduce: int = 4) -> Tensor:
     return F.interpolate(small, size=images.shape[-2:], mode="bilinear", align_corners=False)
 
 
+def focal_plane(size: int, steepness: Tensor, angle: Tensor, offset: Tensor) -> Tensor:
+    """How far out of focus a tilted ground is -> 0..1 [N,1,S,S]: a ramp rising by `steepness` [N] a half frame towards
+    `angle` [N] radians, one half at `offset` [N] (-1..1). 1 everywhere where `steepness` is 0."""
+    x = (torch.arange(size, device=angle.device) + 0.5) * 2 / size - 1
+    steepness, angle, offset = (value[:, None, None] for value in (steepness, angle, offset))
+    along = x[None, None, :] * angle.cos() + x[None, :, None] * angle.sin()
+    ramp = (0.5 + steepness * (along - offset)).clamp(0, 1)
+    return torch.where(steepness > 0, ramp, torch.ones_like(ramp))[:, None]
+
+
 def cast_shadow(background: Tensor, alpha: Tensor, *, shift: Tensor, sigma: Tensor, strength: Tensor) -> Tensor:
     """Darken `background` [N,3,H,W] by a blurred copy of `alpha` [N,1,H,W].
 

@@ -15,12 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .backgrounds import procedural
-from .clutter import close_up, crowd
+from .clutter import close_up, crowd, strands
 from .compositing import (
     adjust,
     cast_shadow,
     colour_matrix,
     defocus,
+    focal_plane,
     gaussian_blur,
     homography,
     jpeg,
@@ -44,7 +45,8 @@ class SceneStyle:
             Empty means every file is equally likely.
         emphasised: object names (before `_<view>`) drawn `emphasis` times as often as others of their folder.
         procedural_background: share of pictures without a photograph behind the objects.
-        cluttered_background: share of pictures with a crowd of other objects, or one far too close, behind the objects.
+        cluttered_background: share of pictures with a crowd of other objects, one far too close, or grass or wires
+            behind the objects.
         plain: share of pictures that are left as composed (no blur, noise, compression or toning).
     """
 
@@ -150,7 +152,10 @@ class Scenes:
         rgba = self.pack.foregrounds[min(index, len(self.probabilities) - 1)].pixels.float() / 255
         colour = _recolour(rgba[:3], rng)
         height, width = colour.shape[1:]
-        if _maybe(rng, 0.25):  # renders are smoother than photographs: give some the grain of a photograph
+        if _maybe(rng, 0.1):  # the shape of one thing, the surface of another: its boundary makes a subject
+            surface = self._photograph(rng, 256)[None]
+            colour = _recolour(F.interpolate(surface, size=(height, width), mode="bilinear")[0], rng)
+        elif _maybe(rng, 0.25):  # renders are smoother than photographs: give some the grain of a photograph
             texture = self._photograph(rng, 128).mean(dim=0, keepdim=True)
             texture = F.interpolate(texture[None], size=(height, width), mode="bilinear", align_corners=False)[0]
             colour = (colour * (1 + rng.uniform(0.3, 1.2) * (texture - texture.mean()))).clamp(0, 1)
@@ -177,7 +182,7 @@ class Scenes:
         photographs = self.pack.backgrounds
         pixels = photographs[rng.integers(len(photographs))].pixels
         height, width = pixels.shape[1:]
-        side = int(min(height, width) * rng.uniform(0.35, 1.0))
+        side = int(min(height, width) * math.exp(rng.uniform(math.log(0.2), 0)))  # 0.2: large soft shapes, as in macros
         top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
         crop = pixels[:, top : top + side, left : left + side].float() / 255
         angle = rng.normal(0, 0.15) if _maybe(rng, 0.3) else 0.0
@@ -192,10 +197,13 @@ class Scenes:
         else:
             background = _recolour(self._photograph(rng, size), rng, strength=0.6)
         if _maybe(rng, self.style.cluttered_background):
-            if _maybe(rng, 0.7):
+            kind = rng.choice(["crowd", "close-up", "strands"], p=[0.5, 0.2, 0.3])
+            if kind == "crowd":
                 background = crowd(background, lambda: self._draw_object(rng), rng)
-            else:
+            elif kind == "close-up":
                 background = close_up(background, self._draw_object(rng), rng)
+            else:
+                background = strands(background, rng)
         if _maybe(rng, 0.08):  # something out of focus far behind is background
             picture = self._draw_object(rng)
             small = sample(picture, _place(picture, 2, rng), (size // 4, size // 4))[None]
@@ -215,9 +223,11 @@ class Scenes:
             ).float()
 
         wide = draw(0.35, 0.008, 0.03) * size
+        steepness, angle, offset = draw(0.5, 0.5, 6.0), draw(1.0, -math.pi, math.pi), draw(1.0, -0.6, 0.6)
         chosen = wide > 0
         if chosen.any():
-            backgrounds[chosen] = defocus(backgrounds[chosen], wide[chosen])
+            far = focal_plane(size, steepness[chosen], angle[chosen], offset[chosen])
+            backgrounds[chosen] = torch.lerp(backgrounds[chosen], defocus(backgrounds[chosen], wide[chosen]), far)
         strength = draw(0.5, 0.1, 0.6)
         shift = torch.stack([draw(1.0, -0.12, 0.12), draw(1.0, -0.02, 0.15)], dim=1)
         sigma = draw(1.0, 0.01, 0.03) * size

@@ -129,3 +129,12 @@ def test_colour_matrix_keeps_grey_and_turns_hue():
     red = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1)
     third = compositing.adjust(red, compositing.colour_matrix(saturation=1.0, hue=2 * math.pi / 3, gains=(1, 1, 1)))
     torch.testing.assert_close(third.flatten(), torch.tensor([0.0, 1.0, 0.0]), atol=1e-5, rtol=0)
+
+
+def test_a_focal_plane_rises_towards_its_angle_and_is_everywhere_without_steepness():
+    angle, offset = torch.tensor([0.0, math.pi / 2, 0.0]), torch.tensor([0.0, 0.5, 0.0])
+    far = compositing.focal_plane(64, torch.tensor([1.0, 2.0, 0.0]), angle, offset)
+    assert far.shape == (3, 1, 64, 64)
+    assert (far[0, 0].diff(dim=1) >= 0).all() and far[0, 0, :, 31:33].mean() == pytest.approx(0.5)
+    assert far[1, 0, 47:49].mean() == pytest.approx(0.5, abs=1e-6) and far[1, 0, :30].max() == 0
+    assert (far[2] == 1).all()

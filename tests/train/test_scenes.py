@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from train import cutouts, scenes
+from train import clutter, cutouts, scenes
 from train.backgrounds import KINDS, procedural
 from train.holdout import held_out
 
@@ -164,3 +164,27 @@ def test_procedural_backgrounds_of_every_kind_are_in_range():
     drawn = torch.stack([procedural(64, np.random.default_rng(seed)) for seed in range(24)])
     assert drawn.min() >= 0 and drawn.max() <= 1
     assert drawn.mean(dim=(1, 2, 3)).std() > 0.05
+
+
+def test_clutter_covers_the_canvas_in_range_and_leaves_what_it_was_given():
+    canvas = torch.full((3, 64, 64), 0.5)
+    thing = torch.cat([torch.rand(3, 20, 12, generator=torch.Generator().manual_seed(0)), torch.ones(1, 20, 12)])
+    for draw in (
+        lambda rng: clutter.crowd(canvas, lambda: thing, rng),
+        lambda rng: clutter.close_up(canvas, thing, rng),
+        lambda rng: clutter.strands(canvas, rng),
+    ):
+        drawn = torch.stack([draw(np.random.default_rng(seed)) for seed in range(8)])
+        again = torch.stack([draw(np.random.default_rng(seed)) for seed in range(8)])
+        assert torch.equal(drawn, again)
+        assert drawn.shape == (8, 3, 64, 64) and drawn.min() >= 0 and drawn.max() <= 1
+        assert ((drawn - 0.5).abs() > 0.02).any(1).float().mean() > 0.05
+    assert (canvas == 0.5).all()
+
+
+def test_a_strand_grows_from_the_border_to_its_tip():
+    canvas = torch.zeros(3, 32, 32)
+    clutter._strand(canvas, torch.ones(3, 1, 1), root=16.5, height=24.0, bend=(0.0, 0.0), half=3.0, tapered=True)
+    widths = (canvas[0] > 0.25).sum(1)
+    assert (widths[:8] == 0).all() and widths[-1] == 6
+    assert (widths.diff() >= 0).all()
