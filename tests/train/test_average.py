@@ -1,0 +1,44 @@
+"""Averages of models."""
+
+import pytest
+import torch
+
+import birefnet_core as bc
+from birefnet_core.network import Architecture, build_network
+from birefnet_core.weights.load import save_model
+from train.average import main
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Two networks like the bundled one, and one that is wider."""
+    folder, spec = tmp_path_factory.mktemp("models"), bc.load_model("bundled", device="cpu").spec
+    for name, width in (("a", 8), ("b", 8), ("wide", 16)):
+        torch.manual_seed(ord(name[0]))
+        architecture = Architecture(backbone=spec.backbone, block_channels=width, branch_channels=8, inward_channels=8)
+        save_model(build_network(architecture), folder / f"{name}.safetensors", spec=spec, dtype=torch.float32)
+    return folder
+
+
+def test_weights_are_averaged_by_their_shares(models, tmp_path):
+    main([f"{models}/a.safetensors=1", f"{models}/b.safetensors=3", "--out", str(tmp_path / "mean.safetensors")])
+    a, b, mean = (
+        bc.load_model(path, device="cpu", dtype="float32", fold=False).network.state_dict()
+        for path in (models / "a.safetensors", models / "b.safetensors", tmp_path / "mean.safetensors")
+    )
+    for key, value in mean.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, a[key] / 4 + 3 * b[key] / 4, atol=2e-3, rtol=1e-3)  # written in fp16
+
+
+def test_what_cannot_be_averaged_is_said(models, tmp_path):
+    out = ["--out", str(tmp_path / "mean.safetensors")]
+    for given, message in (
+        ([f"{models}/a.safetensors=1"], "two models or more"),
+        ([f"{models}/a.safetensors=1", f"{models}/b.safetensors=0"], "above 0"),
+        ([f"{models}/a.safetensors=1", f"{models}/wide.safetensors=1"], "different networks"),
+        ([f"{models}/a.safetensors", f"{models}/b.safetensors=1"], "write MODEL=SHARE"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            main([*given, *out])
+    assert not (tmp_path / "mean.safetensors").exists()

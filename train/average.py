@@ -1,0 +1,64 @@
+"""Average the weights of models that came from one another: often better outside of what either was trained on.
+
+    python -m train.average second.safetensors=0.4 third.safetensors=0.6 --out model.safetensors
+
+The shares are divided by their sum. The result has the last one's metadata. Wortsman et al., "Model soups",
+ICML 2022.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import birefnet_core as bc
+from birefnet_core.weights.load import save_model
+
+
+def average(models: dict[str, float], out: Path) -> None:
+    """Write the average of `models` (name or file: share) to `out`.
+
+    Raises:
+        ValueError: fewer than two models, a share that is not above 0, models of different networks, or a file that is
+            no model.
+    """
+    if len(models) < 2 or min(models.values()) <= 0:
+        raise ValueError("give two models or more, each with a share above 0")
+    loaded = [bc.load_model(name, device="cpu", dtype="float32", fold=False) for name in models]
+    states = [model.network.state_dict() for model in loaded]
+    shapes = [{key: value.shape for key, value in state.items()} for state in states]
+    for name, found in zip(models, shapes):
+        if found != shapes[-1]:
+            raise ValueError(f"{name} and {list(models)[-1]} are different networks")
+    whole = sum(models.values())
+    for key, value in states[-1].items():
+        if value.is_floating_point():
+            value.copy_(sum(share / whole * state[key] for state, share in zip(states, models.values())))
+    shares = ", ".join(f"{share / whole:.2f}" for share in models.values())
+    save_model(loaded[-1].network, out, spec=loaded[-1].spec, extra={"averaged": shares})
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m train.average", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="+", metavar="MODEL=SHARE", help="a name or file, and its share")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the average goes")
+    options = parser.parse_args(arguments)
+    try:
+        average(dict(map(_share, options.models)), options.out)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise SystemExit(f"nothing was averaged: {error}") from None
+    print(f"{options.out} written")
+
+
+def _share(text: str) -> tuple[str, float]:
+    name, _, share = text.rpartition("=")
+    try:
+        return name, float(share)
+    except ValueError:
+        raise ValueError(f"{text}: write MODEL=SHARE, with a number as share") from None
+
+
+if __name__ == "__main__":
+    main()
