@@ -101,8 +101,7 @@ class Pair:
     def _joint_counts(self) -> np.ndarray:
         """Pixels by quadrant, level of the prediction and level of the truth, of bytes: int64 [4, 256, 256]."""
         joint = self.levels.astype(np.uint16) * 256 + self.truth_levels
-        counts = self._by_quadrant(joint, 1 << 16).reshape(4, 256, 256)
-        return counts[:, : len(self.values), : len(self.truth_values)]
+        return self._by_quadrant(joint, 1 << 16).reshape(4, 256, 256)
 
     def _by_quadrant(self, kinds: np.ndarray, number: int) -> np.ndarray:
         """Pixels of each of `number` kinds in each quadrant, or all in the first: [4, number]."""
