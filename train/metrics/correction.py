@@ -6,6 +6,7 @@ import numpy as np
 
 from .contours import borders, count_corners
 from .pair import Pair
+from .strips import around
 from .thinning import skeleton
 
 RELAX = 5  # gamma: pixels by which a border may be off
@@ -21,7 +22,7 @@ def hce(pair: Pair) -> float:
     predicted = pair.stretched_above(0.5)
     if (predicted == pair.truth).all():
         return 0.0
-    here = _around(pair.truth | predicted)
+    here = around(pair.truth | predicted, RELAX + 3)  # RELAX steps there and back fit
     truth, predicted = pair.truth[here], predicted[here]
     kept = truth & predicted
     core = _eroded(truth | predicted, RELAX)
@@ -32,15 +33,6 @@ def hce(pair: Pair) -> float:
     mend_missed = _mending(missed, ~(kept | false | missed))
     corners = count_corners(mend_false[0] + mend_missed[0], TOLERANCE)
     return float(corners + mend_false[1] + mend_missed[1])
-
-
-def _around(mask: np.ndarray) -> tuple[slice, slice]:
-    """The part of the picture with the mask in it, and enough around it for RELAX steps there and back."""
-    margin = RELAX + 3
-    return tuple(
-        slice(max(0, some[0] - margin), some[-1] + margin + 1)
-        for some in (np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0)))
-    )
 
 
 def _recovered(wrong: np.ndarray, core: np.ndarray, free: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from .pair import Pair
-from .strips import STRIP, runs
+from .strips import STRIP, around, runs
 
 WINDOW = 3  # pixels to each side: the paper's 7 x 7 Gaussian
 SIGMA = 5
@@ -19,7 +19,7 @@ def weighted_f(pair: Pair) -> float:
     PySODMetrics 1.6.2."""
     if not pair.truth.any():
         return 0.0
-    here = _around(pair)
+    here = around(pair.truth | pair.stretched_above(0), WINDOW)  # nothing counts outside of it
     truth = pair.truth[here]
     error = np.abs(pair.stretched[here] - truth)
     nearest = ndimage.distance_transform_edt(~truth, return_distances=False, return_indices=True)
@@ -63,16 +63,7 @@ def _smoothed(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     for top in range(0, len(values), STRIP):
         rows = slice(top, top + STRIP)
         for run in runs(np.flatnonzero(wanted[rows].any(0))):
-            around = padded[top : top + STRIP + 2 * WINDOW, run.start : run.stop + 2 * WINDOW]
-            smooth = ndimage.correlate1d(around, kernel, axis=0)[WINDOW:-WINDOW]
+            near = padded[top : top + STRIP + 2 * WINDOW, run.start : run.stop + 2 * WINDOW]
+            smooth = ndimage.correlate1d(near, kernel, axis=0)[WINDOW:-WINDOW]
             out[rows, run] = ndimage.correlate1d(smooth, kernel, axis=1)[:, WINDOW:-WINDOW]
     return out
-
-
-def _around(pair: Pair) -> tuple[slice, slice]:
-    """The part of the picture outside of which nothing counts: foreground, errors, and the window around them."""
-    touched = pair.truth | pair.stretched_above(0)
-    return tuple(
-        slice(max(0, some[0] - WINDOW), some[-1] + WINDOW + 1)
-        for some in (np.flatnonzero(touched.any(1)), np.flatnonzero(touched.any(0)))
-    )
