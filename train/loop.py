@@ -151,13 +151,16 @@ class Training:
 
     def run(self) -> bool:
         """Train to the end. Returns False when a signal stopped the run first (the state is saved either way)."""
-        if self.done and result.patch_order_of(self.out / result.MODEL) == self.options.patch_order:
+        made = self.step, self.options.patch_order
+        if self.done and result.made_of(self.out / result.MODEL) == made:
             self.log.say(f"{self.out} is finished ({self.step} steps); nothing to do.")
             return True
         if self.single:
             several = self.among.world > 1 and self.among.device.type == "cuda"
             more = " (--sync-batch-norm takes those of all processes)" if several else ""
             self.log.say(f"One picture at a time: BatchNorm keeps its statistics as they are{more}.")
+        if self.options.compile:
+            self.log.say("torch.compile: the first step of each picture size takes minutes.")
         handlers = {kind: signal.signal(kind, self._on_signal) for kind in (signal.SIGTERM, signal.SIGINT)}
         batches = prefetch(self._draw, range(self.step, self.step if self.done else self.recipe.steps))
         began = time.monotonic()
@@ -322,7 +325,9 @@ class Training:
         )
         values = {"mae": scores.mae, "iou": scores.iou}
         known = self.best.get(recipe.metric)
-        better = known is None or METRICS[recipe.metric](values[recipe.metric], known) != known
+        better = math.isfinite(values[recipe.metric]) and (
+            known is None or METRICS[recipe.metric](values[recipe.metric], known) != known
+        )
         self.log.row(self.step, **values)
         note = " (best)" if better else ""
         self.log.say(f"step {self.step}: validation MAE {scores.mae:.4f}, IoU {scores.iou:.4f}{note}")
@@ -354,8 +359,8 @@ class Training:
             return {}
 
     def _finish(self) -> None:
-        """Ship the weights of the best validation, or the last ones where there is none."""
-        if self.data.validation is None:
+        """Ship the weights of the best validation, or the last ones where none gave a score."""
+        if not self.best:
             self._save_best({})
         self.among.wait()
         if not self.among.main:
@@ -364,7 +369,7 @@ class Training:
         network = build_network(self.recipe.architecture)
         network.load_state_dict(best["average"])
         network.eval()
-        outcome = Outcome(best["step"], best["scores"], self.data.names)
+        outcome = Outcome(best["step"], self.step, best["scores"], self.data.names)
         model, order = self.out / result.MODEL, self.options.patch_order
         table = {} if self.data.validation is None else self._measure(network)
         result.save_card(self.out / result.CARD, recipe=self.recipe, outcome=outcome, table=table, patch_order=order)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageOps
 
 from train.files import write_whole
 
@@ -50,9 +50,14 @@ def read_matte(path: str | Path) -> np.ndarray:
 
 def read_levels(path: str | Path) -> np.ndarray:
     """A matte as the file holds it: uint8 or uint16 [H, W]. Of a picture with transparency (a cut-out) its alpha
-    channel is the matte, otherwise the grey value. EXIF orientation is applied. ValueError naming the file when it
-    cannot be read."""
+    channel is the matte, otherwise the grey value; floats (TIFF) 0..1 become uint16. EXIF orientation is applied.
+    ValueError naming the file when it cannot be read or has floats beyond 0..1."""
     picture = ImageOps.exif_transpose(_open(path))
+    if picture.mode == "F":
+        values = np.asarray(picture)
+        if not (values.min() >= -0.01 and values.max() <= 1.01):  # NaN is no less a failure
+            raise ValueError(f"{path}: floats from {values.min():g} to {values.max():g}; a matte's must be 0 to 1")
+        return np.rint(values.clip(0, 1) * 65535).astype(np.uint16)
     if picture.mode.startswith("I"):  # 16 bits arrive as I;16 or as I
         return np.clip(np.asarray(picture), 0, 65535).astype(np.uint16)
     if "A" in picture.getbands() or "transparency" in picture.info:
@@ -99,6 +104,6 @@ def _open(path: str | Path) -> Image.Image:
     try:
         picture = Image.open(path)
         picture.load()
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except Exception as error:  # Pillow raises many kinds, DecompressionBombError among them
         raise ValueError(f"{path} cannot be read as a picture: {error}") from None
     return picture

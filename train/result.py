@@ -62,10 +62,12 @@ In ComfyUI put the file into `models/background_removal` and choose it in "Load 
 class Outcome:
     """How the weights that ship came about.
 
-    scores: of validation, by name, empty without one. names: data sets of training and of validation, a line each.
+    step: of the weights. ended: the run's last. scores: of validation, by name, empty without one. names: data sets of
+    training and of validation, a line each.
     """
 
     step: int
+    ended: int
     scores: dict[str, float] = field(default_factory=dict)
     names: tuple[list[str], list[str]] = ([], [])
 
@@ -84,7 +86,7 @@ def save_bundle(network: BiRefNet, path: Path, *, recipe: Recipe, outcome: Outco
         source="trained with train/train.py",
         note="",
     )
-    extra = {"recipe": recipe.name, "steps": str(outcome.step)}
+    extra = {"recipe": recipe.name, "steps": str(outcome.step), "run_steps": str(outcome.ended)}
     extra |= {f"held_out_{name}": f"{value:.5f}" for name, value in outcome.scores.items()}
     if outcome.names[0]:
         extra["trained_on"] = "; ".join(outcome.names[0])
@@ -96,12 +98,13 @@ def save_bundle(network: BiRefNet, path: Path, *, recipe: Recipe, outcome: Outco
         ) from error
 
 
-def patch_order_of(path: Path) -> str | None:
-    """The patch order in which a result was written, None where there is none."""
+def made_of(path: Path) -> tuple[int, str] | None:
+    """The steps of the run that a result was written after, and its patch order; None where there is none."""
     if not path.is_file():
         return None
     with safe_open(path, framework="pt") as file:
-        return (file.metadata() or {}).get("patch_order")
+        metadata = file.metadata() or {}
+    return int(metadata.get("run_steps", 0)), metadata.get("patch_order", "")
 
 
 def save_card(

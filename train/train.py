@@ -82,7 +82,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     how.add_argument("--device", default="auto", help="a torch device (default: the first accelerator, else cpu)")
     how.add_argument("--workers", type=int, default=4, metavar="N", help="threads that read pictures (default: 4)")
     how.add_argument("--threads", type=int, metavar="N", help="CPU threads of the training step (default: torch's)")
-    how.add_argument("--compile", action="store_true", help="torch.compile the network")
+    how.add_argument("--compile", action="store_true", help="torch.compile the network; the first step takes minutes")
     how.add_argument("--recompute", action="store_true", help="activation checkpointing: less memory, more time")
     how.add_argument("--shard", action="store_true", help="with several GPUs: FSDP, for models that fit no single one")
     how.add_argument(

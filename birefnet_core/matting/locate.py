@@ -112,14 +112,16 @@ def subjects(coarse: Tensor) -> list[Box]:
 
 
 def _apart(boxes: list[Box], size: Size, seen: Size) -> list[Box]:
-    """Join boxes until their crops no longer overlap."""
+    """Join boxes until their crops no longer overlap; what is joined stands where the first of it stood."""
     apart: list[Box] = []
     for box in boxes:
+        place = len(apart)
         while near := [other for other in apart if _padded(box, size, seen).overlaps(_padded(other, size, seen))]:
+            place = min(place, apart.index(near[0]))
             apart = [other for other in apart if other not in near]
             for other in near:
                 box = box.joined(other)
-        apart.append(box)
+        apart.insert(place, box)
     return apart
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 BIT_RATES = {"aac": 192_000, "libopus": 160_000}
 CHUNK = 1024  # samples a frame handed to an encoder that takes any number
+GAP = 0.05  # seconds without samples that are filled with silence; resamplers hold back less
 LONGEST_PACKET = Fraction(1, 8)  # seconds; for packets that do not tell, as Matroska's first of AAC, which starts it up
 
 
@@ -104,21 +105,44 @@ class Sound:
 
     def _samples(self, resampler: av.AudioResampler, rate: int) -> Iterator[tuple[av.AudioFrame, int]]:
         """Resampled frames inside the span, cut to the sample, each with the sample it begins at."""
-        position = None
         end = None if self._end is None else round((self._end - self._start) * rate)
-        for source in _decoded(self._input, self._stream):
-            if position is None and source is not None:
-                first = source.pts if source.pts is not None else 0
-                position = round((first * source.time_base - self._start) * rate)
-            for frame in resampler.resample(source):
-                begins, position = position, position + frame.samples
-                if position <= 0:
-                    continue
-                if end is not None and begins >= end:
-                    return
-                low = max(0, -begins)
-                high = frame.samples if end is None else min(frame.samples, end - begins)
-                yield _cut(frame, low, high), begins + low
+        for frame, begins in _placed(_decoded(self._input, self._stream), resampler, self._start):
+            if begins + frame.samples <= 0:
+                continue
+            if end is not None and begins >= end:
+                return
+            low = max(0, -begins)
+            high = frame.samples if end is None else min(frame.samples, end - begins)
+            yield _cut(frame, low, high), begins + low
+
+
+def _placed(decoded: Iterator, resampler: av.AudioResampler, start: Fraction) -> Iterator[tuple[av.AudioFrame, int]]:
+    """Resampled frames, one right after the other, each with the sample after `start` seconds that it begins at. Where
+    the source has a gap (lost packets, a codec that sends nothing in silence), silence keeps what follows in time."""
+    rate, position = resampler.rate, None
+    for source in decoded:
+        due = None
+        if source is not None and source.pts is not None:
+            due = round((source.pts * source.time_base - start) * rate)
+        if position is None:
+            position = due if due is not None else round(-start * rate)
+        while due is not None and due - position > GAP * rate:
+            silence = _silence(resampler, min(rate, due - position))
+            yield silence, position
+            position += silence.samples
+        for frame in resampler.resample(source):
+            yield frame, position
+            position += frame.samples
+
+
+def _silence(resampler: av.AudioResampler, samples: int) -> av.AudioFrame:
+    import av
+
+    made = av.AudioFrame(resampler.format.name, resampler.layout.name, samples, align=1)
+    made.sample_rate = resampler.rate
+    for plane in made.planes:
+        np.frombuffer(plane, np.uint8)[:] = 0  # every format of the encoders here is signed
+    return made
 
 
 def _decoded(container, stream: av.AudioStream) -> Iterator:
@@ -168,16 +192,12 @@ def read_samples(source: Source, start: Fraction, end: Fraction | None) -> tuple
         zero = Fraction((pictures.start_time or 0) * pictures.time_base)
         rate = stream.codec_context.sample_rate
         resampler = av.AudioResampler(format="fltp", layout=stream.codec_context.layout, rate=rate)
-        pieces, position = [], None
-        for decoded in _decoded(container, stream):
-            if position is None and decoded is not None:
-                position = round(((decoded.pts or 0) * decoded.time_base - zero - start) * rate)
-                pieces.append(np.zeros((stream.codec_context.channels, max(0, position)), np.float32))
-            for frame in resampler.resample(decoded):
-                samples = frame.to_ndarray()[:, max(0, -position) :]
-                position += frame.samples
-                pieces.append(samples)
-            if end is not None and position is not None and position >= (end - start) * rate:
+        pieces = []
+        for frame, begins in _placed(_decoded(container, stream), resampler, zero + start):
+            if not pieces:
+                pieces.append(np.zeros((stream.codec_context.channels, max(0, begins)), np.float32))
+            pieces.append(frame.to_ndarray()[:, max(0, -begins) :])
+            if end is not None and begins + frame.samples >= (end - start) * rate:
                 break
     samples = np.concatenate(pieces, axis=1) if pieces else np.zeros((1, 0), np.float32)
     return (samples if end is None else samples[:, : round((end - start) * rate)]), rate

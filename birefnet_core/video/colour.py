@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 # Numbers of ITU-T H.273, as FFmpeg uses them.
 RGB, BT709, UNSPECIFIED, BT601_PAL, BT601, BT2020 = 0, 1, 2, 5, 6, 9
-PAL_TRANSFER = 6  # H.273 has one transfer curve for both kinds of BT.601
+# Where H.273 numbers primaries and curve otherwise than the matrix: both kinds of BT.601 have one curve, and 9 is not
+# BT.2020's but a logarithmic one.
+PRIMARIES, TRANSFERS = {10: BT2020}, {BT601_PAL: BT601, BT2020: 14, 10: 14}
 LIMITED = 1  # luma 16-235, as FFmpeg numbers ranges
 SCALER = {BT709: 1, 4: 4, BT601_PAL: 5, BT601: 5, 7: 7, BT2020: 9, 10: 9}  # H.273 matrix -> the scaler's number
 BILINEAR, AREA = 2, 32  # of the scaler
@@ -43,8 +45,8 @@ class Colours:
             matrix = BT709 if picture.height >= 720 else BT601_PAL if picture.height == 576 else BT601
         return cls(
             matrix=matrix,
-            primaries=matrix if primaries in (0, UNSPECIFIED) else primaries,
-            transfer=(PAL_TRANSFER if matrix == BT601_PAL else matrix) if transfer in (0, UNSPECIFIED) else transfer,
+            primaries=PRIMARIES.get(matrix, matrix) if primaries in (0, UNSPECIFIED) else primaries,
+            transfer=TRANSFERS.get(matrix, matrix) if transfer in (0, UNSPECIFIED) else transfer,
         )
 
     def tag(self, context: av.VideoCodecContext) -> None:
@@ -74,13 +76,15 @@ def to_pixels(picture: av.VideoFrame, pixels: str, colours: Colours, size: tuple
 
 def to_rgb(picture: av.VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray:
     """The frame's colours, uint8 [H, W, 3]; at size (width, height) if given."""
-    return _rgb(picture, "rgb24", size)
+    return _scaled(picture, "rgb24", size).to_ndarray()
 
 
 def to_deep_rgb(picture: av.VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray:
     """The frame's colours with all their bits, float32 [H, W, 3] 0..1."""
     deep = picture.format.is_rgb and picture.format.components[0].bits > 8
-    values = _rgb(picture, "rgb48le", size).astype(np.float32)
+    # As planes: from 4:2:0 to packed rgb48 the scaler of FFmpeg 8 gives other colours where U or V is below its middle.
+    planes = _scaled(picture, "gbrp16le", size)
+    values = np.stack([plane(planes, index) for index in (2, 0, 1)], axis=-1).astype(np.float32)
     return np.minimum(values / (65535 if deep else DEEP_WHITE), 1, out=values)
 
 
@@ -116,12 +120,12 @@ def _tag_open_matrix(picture: av.VideoFrame) -> None:
         picture.colorspace = Colours.of(picture).matrix
 
 
-def _rgb(picture: av.VideoFrame, pixels: str, size: tuple[int, int] | None) -> np.ndarray:
+def _scaled(picture: av.VideoFrame, pixels: str, size: tuple[int, int] | None) -> av.VideoFrame:
     _tag_open_matrix(picture)
     width, height = size or (picture.width, picture.height)
     resized = (width, height) != (picture.width, picture.height)
     interpolation = EXACT & ~BILINEAR | AREA if resized else EXACT
-    return picture.reformat(width=width, height=height, format=pixels, interpolation=interpolation).to_ndarray()
+    return picture.reformat(width=width, height=height, format=pixels, interpolation=interpolation)
 
 
 def own_alpha(picture: av.VideoFrame) -> np.ndarray | None:

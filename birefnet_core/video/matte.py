@@ -131,7 +131,8 @@ def matte_clip(
     total = expected(clip, span)
     written = range(margin[0], (span.count or sys.maxsize) - margin[1])
     try:
-        with ahead((_seen(frame, size) for frame in chained(first, frames)), depth) as seen:
+        shown = info.width, info.height
+        with ahead((_seen(frame, size, shown) for frame in chained(first, frames)), depth) as seen:
             for index, item in enumerate(stabilised(_matted(seen, matte, batch), look.stabilise)):
                 if index in written:
                     encoder.put(item.frame, item.alpha)
@@ -177,10 +178,10 @@ def expected(clip: Clip, span: Span) -> int:
     return frames if span.count is None else min(frames, span.count)
 
 
-def _seen(frame: Frame, size: tuple[int, int] | None) -> Seen:
-    """The frame with what the network sees of it."""
+def _seen(frame: Frame, size: tuple[int, int] | None, shown: tuple[int, int]) -> Seen:
+    """The frame with what the network sees of it: at `size`, or all of it at the clip's own, `shown`."""
     if size is None:
-        return Seen(frame, torch.from_numpy(to_rgb(frame.picture)))
+        return Seen(frame, torch.from_numpy(to_rgb(frame.picture, shown)))
     return Seen(frame, to_seen(frame.picture, size))
 
 

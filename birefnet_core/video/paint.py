@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image, ImageColor, ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..matting.model import resize
@@ -67,14 +67,14 @@ def painter(
 
 def background_picture(background: str | Path | Tensor, size: tuple[int, int]) -> np.ndarray:
     """A colour or a picture as uint8 [H, W, 3] of size (width, height)."""
-    from ..matting import images
+    from ..matting import compose, images
 
     if isinstance(background, Tensor):
         image = Image.fromarray(integers(background.float().clamp(0, 1).cpu(), 8))
     elif isinstance(background, Path):
         image = Image.fromarray(integers(images.read(background).pixels, 8))
     else:
-        image = Image.new("RGB", size, ImageColor.getcolor(background, "RGB"))
+        image = Image.new("RGB", size, tuple(round(255 * value) for value in compose.parse_colour(background)))
     return np.array(ImageOps.fit(image, size, Image.Resampling.LANCZOS))
 
 

@@ -73,10 +73,13 @@ class Writer:
         self.frames += 1
 
     def finish(self) -> Path:
-        """Complete the output and give it its name."""
+        """Complete the output and give it its name; as partial where that was taken meanwhile (FileExistsError)."""
         self.finishing = True
         self._output.finish(everything=True)
-        refuse(self.path, self._format, self._overwrite)
+        try:
+            refuse(self.path, self._format, self._overwrite)
+        except FileExistsError as error:
+            raise FileExistsError(f"{error}; this clip is whole, in {self._name_partial()}") from None
         rename(self._temporary, self.path)
         return self.path
 
@@ -90,6 +93,9 @@ class Writer:
         except BaseException:
             self.discard()
             raise
+        return self._name_partial()
+
+    def _name_partial(self) -> Path:
         path = _free(self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}"))
         os.replace(self._temporary, path)
         return path

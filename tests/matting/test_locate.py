@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import birefnet_core as bc
 from birefnet_core.command import main
 from birefnet_core.matting import MattingModel, images
-from birefnet_core.matting.locate import MOST, Box, merge
+from birefnet_core.matting.locate import MOST, Box, crops, merge
 from birefnet_core.weights.catalog import ModelSpec
 
 PATTERN = 8  # pixels a stripe, which a network that sees the whole frame cannot tell apart
@@ -162,6 +162,15 @@ def test_the_number_of_looks_has_a_limit_and_the_rest_stays_as_it_was():
     unlike = [not torch.equal(*(a[y : y + h, x : x + w] for a in (located, whole))) for x, y, w, h in subjects]
     assert sum(unlike) == MOST
     assert error(located, truth) < error(whole, truth)
+
+
+def test_the_largest_subject_keeps_its_look_when_a_small_one_joins_it():
+    coarse = torch.zeros(416, 416)
+    for top, left, height, width in ((10, 10, 60, 40), (10, 330, 40, 40), (330, 10, 40, 40), (330, 330, 40, 40)):
+        coarse[top : top + height, left : left + width] = 1
+    coarse[10:40, 55:80] = 1  # beside the first: one look for both
+    boxes = crops(coarse, (2500, 2500), lambda size: (416, 416))
+    assert len(boxes) == MOST and boxes[0].left == 0 and boxes[0].right > 80 * 6
 
 
 def test_a_thing_far_smaller_than_the_subject_stays_as_the_first_pass_saw_it():

@@ -254,3 +254,19 @@ def test_mattes_are_read_from_16_bits_and_from_cut_outs(tmp_path):
     np.testing.assert_allclose(read_matte(tmp_path / "deep.png"), [[0, 128 / 255, 1]], rtol=1e-12)
     assert read_matte(tmp_path / "cutout.png").tolist() == [[0, 0.2]]
     assert read_matte(tmp_path / "opaque.png").tolist() == [[0.2]]
+
+
+def test_mattes_of_floats_are_read_and_others_than_0_to_1_refused(tmp_path):
+    values = np.array([[0, 0.25, 0.95, 1]], dtype=np.float32)
+    Image.fromarray(values).save(tmp_path / "floats.tif")
+    np.testing.assert_allclose(read_matte(tmp_path / "floats.tif"), values, atol=1e-5)
+    Image.fromarray(values * 255).save(tmp_path / "large.tif")
+    with pytest.raises(ValueError, match=r"large\.tif: floats from 0 to 255; a matte's must be 0 to 1"):
+        read_matte(tmp_path / "large.tif")
+
+
+def test_a_matte_too_large_to_be_true_is_named(tmp_path, monkeypatch):
+    Image.new("L", (64, 64)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"bomb\.png cannot be read as a picture: .*exceeds limit"):
+        read_matte(tmp_path / "bomb.png")

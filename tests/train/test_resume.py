@@ -1,19 +1,23 @@
 """A run that is killed, interrupted or out of disk goes on as if nothing had happened."""
 
+import math
 import os
 import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
-from train import checkpoint
+from train import checkpoint, loop
 from train.log import Log
 from train.result import MODEL
 from train.train import main
+from train.validate import validate
 
 ROOT = Path(__file__).parents[2]
 STEPS = 6
@@ -137,6 +141,39 @@ def test_a_full_disk_at_the_very_end_is_reported_too(uninterrupted, tmp_path, di
     assert not model.exists() and not list(model.parent.glob(".*"))
     assert main(_arguments(tmp_path, discs, "whole")) == 0
     assert model.stat().st_size == size
+
+
+def test_a_longer_run_that_dies_at_its_end_still_gets_its_model(uninterrupted, tmp_path, discs, monkeypatch, capsys):
+    """The model of the shorter run is there, and must not pass for that of the longer."""
+    longer = [*_arguments(tmp_path, discs, "whole"), "--steps", str(STEPS + 3), "--reschedule"]
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Training, "_measure", lambda *_: exec("raise KeyboardInterrupt"))
+        with pytest.raises(KeyboardInterrupt):
+            main(longer)
+    with safe_open(tmp_path / "whole" / MODEL, "pt") as file:
+        assert file.metadata()["run_steps"] == str(STEPS + 1)
+    assert main(longer) == 0
+    with safe_open(tmp_path / "whole" / MODEL, "pt") as file:
+        assert file.metadata()["run_steps"] == str(STEPS + 3)
+    assert main(longer) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("failing", [{2}, {1, 2, 3}])
+def test_a_validation_that_is_no_number_is_never_the_best(tmp_path, discs, monkeypatch, failing):
+    count = 0
+
+    def sometimes(*args, **options):
+        nonlocal count
+        count += 1
+        scores = validate(*args, **options)
+        return replace(scores, mae=float("nan")) if count in failing else scores
+
+    monkeypatch.setattr(loop, "validate", sometimes)
+    assert main(_arguments(tmp_path, discs, "nan")) == 0
+    best = torch.load(tmp_path / "nan" / "best.pt", weights_only=True)
+    assert count == 3 and (tmp_path / "nan" / MODEL).is_file()
+    assert best["step"] == STEPS + 1 if failing == {1, 2, 3} else math.isfinite(best["scores"]["mae"])
 
 
 def test_a_damaged_checkpoint_is_named(uninterrupted, tmp_path, discs, capsys):

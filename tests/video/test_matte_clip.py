@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 
 from birefnet_core.video import FORMATS, Clip, Look, Span, Stopped, VideoError, matte_clip
+from birefnet_core.video.audio import read_samples
+from birefnet_core.video.colour import to_rgb
 from birefnet_core.video.write import TIMES
 from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of, numbered
 
@@ -122,6 +124,35 @@ def test_colours_are_tagged_and_kept(matted, format):
     assert (Clip(path).info.primaries, Clip(path).info.transfer) == (5, 6)
 
 
+def test_an_untagged_curve_of_bt2020_is_its_own(matted):
+    """H.273 numbers it 14; 9, the number of the matrix and the primaries, is a logarithmic curve."""
+    clip = {"codec": "libx264", "tags": {"colorspace": 9, "color_primaries": 9}, "count": 2}
+    info = Clip(matted("h264", clip=clip)).info
+    assert (info.primaries, info.transfer) == (9, 14)
+
+
+def test_clean_foreground_keeps_the_colours_of_what_is_opaque(make_clip, tmp_path):
+    source = make_clip(count=2, frame=lambda *_: np.full((HEIGHT, WIDTH, 3), (60, 140, 90), np.uint8))
+    path = tmp_path / "out.mov"
+    matte_clip(Clip(source), path, lambda pixels: torch.ones(pixels.shape[:3]), look=Look(clean_foreground=True))
+    assert np.abs(to_rgb(next(Clip(path).frames()).picture).astype(int) - (60, 140, 90)).max() <= 4
+
+
+@pytest.mark.parametrize("size", [None, (64, 48)])
+def test_frames_that_change_their_size_are_matted_at_the_first_ones(make_clip, tmp_path, size):
+    parts = [make_clip(f"{side}.ts", size=(side, 48), count=6) for side in (64, 96)]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert {frame.picture.width for frame in Clip(joined).frames()} == {64, 96}
+    path = matte_clip(Clip(joined), tmp_path / "out.mov", lambda pixels: torch.ones(pixels.shape[:3]), size=size)
+    assert {(frame.picture.width, frame.picture.height) for frame in Clip(path).frames()} == {(64, 48)}
+
+
+def test_a_colour_needs_no_hash(matted, decode):
+    frames, _ = decode(matted("h264", clip={"count": 1}, look=Look(background="20c040")))
+    assert np.abs(frames[0, -1, -1, :3].astype(int) - (0x20, 0xC0, 0x40)).max() < 12
+
+
 def onsets(samples, rate):
     """Where each click begins, in seconds, and how long it is, in milliseconds."""
     loud = np.abs(samples) > 0.12
@@ -159,6 +190,29 @@ def test_sound_stays_in_time(matted, format, sound, codec, skip):
     for (time, length), (ideal_time, ideal_length) in zip(clicks, ideal):
         assert time == pytest.approx(ideal_time, abs=0.004)
         assert length == pytest.approx(ideal_length, abs=4)
+
+
+def with_a_gap(source, path):
+    """The clip without the packets of its sound from 0.5 to 1.5 s."""
+    with av.open(str(source)) as given, av.open(str(path), "w") as made:
+        streams = {stream: made.add_stream_from_template(stream) for stream in given.streams}
+        for packet in given.demux():
+            quiet = packet.stream.type == "audio" and packet.pts and 0.5 <= packet.pts * packet.time_base < 1.5
+            if packet.dts is not None and not quiet:
+                packet.stream = streams[packet.stream]
+                made.mux(packet)
+    return path
+
+
+def test_sound_after_a_gap_stays_in_time(make_clip, tmp_path):
+    whole = make_clip("whole.mkv", codec="ffv1", pixels="yuv444p", sound="libopus")
+    source = with_a_gap(whole, tmp_path / "gap.mkv")
+    path = matte_clip(Clip(source), tmp_path / "out.mov", ellipse)
+    samples, rate = read_samples(Clip(source).source, Fraction(0), None)
+    for clicks in (heard(path)[1], onsets(samples[0], rate)):
+        times = [time for time, _ in clicks]
+        assert not [time for time in times if 0.6 < time < 1.4]
+        assert times[-4:] == pytest.approx([1.6, 1.7, 1.8, 1.9], abs=0.005)
 
 
 def test_sound_ends_with_the_span(matted):
@@ -285,6 +339,17 @@ def test_nothing_is_overwritten_unasked(matted, tmp_path, decode):
     assert path.read_bytes() == content
     matted("prores", overwrite=True, span=Span(count=3))
     assert len(decode(path)[0]) == 3
+
+
+def test_a_clip_whose_name_was_taken_meanwhile_is_kept(matted, tmp_path, decode):
+    def take(progress):
+        (tmp_path / "out.mov").write_text("another's")
+
+    with pytest.raises(FileExistsError, match=r"is not overwritten.*this clip is whole, in .*out\.partial\.mov"):
+        matted("prores", on_progress=take)
+    assert (tmp_path / "out.mov").read_text() == "another's"
+    assert len(decode(tmp_path / "out.partial.mov")[0]) == COUNT
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_folder_is_replaced_only_by_a_whole_one_of_the_same_kind(matted, tmp_path):

@@ -101,6 +101,18 @@ def test_ten_bits_stay_ten_bits(tmp_path):
     assert np.abs(deep - ((ramp - 64) / 876)[:, None]).max() < 0.1 / 876
 
 
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv420p10le", "yuv422p", "yuv444p10le"])
+@pytest.mark.parametrize("colour", [(60, 140, 90), (200, 40, 30), (30, 60, 210)])
+def test_deep_colours_are_those_of_8_bits(make_clip, pixels, colour):
+    """From 4:2:0 to packed 16-bit RGB FFmpeg's scaler gives other colours."""
+    plain = np.full((HEIGHT, WIDTH, 3), colour, np.uint8)
+    path = make_clip("plain.mkv", codec="ffv1", pixels=pixels, count=1, frame=lambda *_: plain)
+    picture = next(Clip(path).frames()).picture
+    for size in (None, (40, 30)):
+        assert np.abs(to_deep_rgb(picture, size) * 255 - colour).max() < 2.5
+        assert np.abs(to_rgb(picture, size).astype(int) - colour).max() <= 3
+
+
 def translucent(index, width, height):
     alpha = np.linspace(0, 255, width).round().astype(np.uint8)[None].repeat(height, axis=0)
     return np.dstack([numbered(index, width, height), np.roll(alpha, index, axis=1)])
