@@ -35,7 +35,7 @@ def _parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpar
         command.set_defaults(run=run)
         return command
 
-    matte.add_arguments(add("matte", matte.run, "Matte picture files."))
+    matte.add_arguments(add("matte", matte.run, "Matte pictures and clips."))
     command = add("models", _models, "List the models: bundled, on disk and published.")
     _add_models_dir(command)
     command = add("download", _download, "Fetch a published model.")

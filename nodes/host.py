@@ -33,8 +33,8 @@ except ImportError:
 log = logging.getLogger("birefnet-suite")
 
 MODELS_KEY = "background_removal"  # ComfyUI's own key since 0.21
-# Homes of other packs, below ComfyUI's models folder, and the keys under which those packs may have registered them.
-OTHER_HOMES = {"BiRefNet": "birefnet", "RMBG": "rmbg"}
+# Homes of other packs, below ComfyUI's models folder and under keys of the same name, in any case.
+OTHER_HOMES = ("BiRefNet", "RMBG")
 PREVIEW_SIDE = 512  # pixels, of pictures shown while a node runs
 PACK = Path(__file__).resolve().parents[1]
 
@@ -176,17 +176,23 @@ def progress(total: int, unit: str = "image") -> Iterator[Progress]:
         yield Progress(total, bar)
 
 
+def running() -> Any:
+    """Which node runs, in which run of a workflow, with its `node_id`; None without ComfyUI."""
+    if management is None:
+        return None
+    from comfy_execution.utils import get_executing_context
+
+    return get_executing_context()
+
+
 def say(text: str, level: int = logging.INFO) -> None:
     """A line in the log and, under ComfyUI, on the node that is running."""
     log.log(level, text)
-    if management is None:
+    if (context := running()) is None:
         return
-    from comfy_execution.utils import get_executing_context
-
-    context = get_executing_context()
     # Not imported: where ComfyUI's parts are used without its server there is no browser to show it.
     server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-    if context is not None and hasattr(server, "send_progress_text"):
+    if hasattr(server, "send_progress_text"):
         server.send_progress_text(text, context.node_id)
 
 
@@ -271,10 +277,11 @@ def model_folders() -> list[Path]:
     if management is None:
         return [PACK / "models"]
     folders = list(folder_paths.get_folder_paths(MODELS_KEY))
-    for name, key in OTHER_HOMES.items():
+    for name in OTHER_HOMES:
         folders.append(os.path.join(folder_paths.models_dir, name))
-        if key in folder_paths.folder_names_and_paths:
-            folders += folder_paths.get_folder_paths(key)
+        for key in folder_paths.folder_names_and_paths:
+            if key.casefold() == name.casefold():
+                folders += folder_paths.get_folder_paths(key)
     unique: dict[str, Path] = {}
     for folder in folders:
         unique.setdefault(os.path.realpath(folder), Path(folder))

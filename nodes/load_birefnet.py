@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..birefnet_core.weights.catalog import published
+from ..birefnet_core.weights.catalog import by_file, published
 from . import host
 
 BUNDLED = "bundled"
@@ -76,8 +76,9 @@ class LoadBiRefNet:
 
     @classmethod
     def IS_CHANGED(cls, model: str, **_) -> str:
-        """A file that was replaced is loaded again."""
-        path = on_disk(model)
+        """A file that was replaced is loaded again. Not a published one: its download would make the next run start
+        over, and its content is checked."""
+        path = None if model in PUBLISHED else on_disk(model)
         return str(path.stat().st_mtime_ns) if path is not None else ""
 
     def load(
@@ -115,12 +116,12 @@ def model_names() -> list[str]:
 
 
 def on_disk(name: str) -> Path | None:
-    """The weight file of one of `model_names`, if it is there; for a published one wherever in the model folders a file
-    of its name lies, as other packs use folders of their own."""
+    """The weight file of one of `model_names`, if it is there; for a published one wherever in the model folders it
+    lies, under its own name or, as other packs fetch it, under theirs."""
     files = host.model_files()
     if name in PUBLISHED:
-        there = [file for file in files if file.rpartition("/")[2] == PUBLISHED[name]]
-        name = min(there, key=len, default=name)
+        there = [file for file, path in files.items() if (row := by_file(path)) is not None and row.spec.name == name]
+        name = min(there, key=lambda file: (files[file].name != PUBLISHED[name], len(file)), default=name)
     return files.get(name)
 
 

@@ -37,6 +37,7 @@ class ManagedModel:
         # torch.compile's wrapper shares its parameters with the network, which is what the manager moves.
         self._matting = MattingModel(torch.compile(model.network), model.spec) if compiled else model
         self._compiled = compiled
+        self._told: tuple[Any, str] | None = None
 
     def predict(
         self,
@@ -49,8 +50,10 @@ class ManagedModel:
         """As MattingModel.predict, on the device the manager chose. Says so when size is far from the model's own."""
         check_images(images)
         seen = network_size(size, self.spec.size, (images.shape[2], images.shape[1]))
-        if size is not None and (text := far_from_own_size(self.spec, seen)):
-            host.say(text, logging.WARNING)
+        told = host.running(), far_from_own_size(self.spec, seen) if size is not None else ""
+        if told[1] and told != self._told:  # once a run, not with every batch of a clip
+            host.say(told[1], logging.WARNING)
+        self._told = told
         # An automatic batch takes the room that is left: it gains too little to send other models away for it.
         count = min(batch_size or 1, max(1, len(images)))
         weight = next(self.managed.model.parameters())
@@ -111,7 +114,7 @@ class ForeignModel:
         if width == height and "resolution" in inspect.signature(self._model.encode_image).parameters:
             return {"resolution": width}
         raise ValueError(
-            f"this model of another loader cannot run at {width} x {height}: set width and height to 0, or {advice}"
+            f"this model of another loader cannot run at {width} x {height}: leave the size at 0, or {advice}"
         )
 
 
@@ -138,5 +141,5 @@ def far_from_own_size(spec: ModelSpec, seen: tuple[int, int]) -> str:
         own = f"{spec.size[0]} x {spec.size[1]}"
     return (
         f"{spec.name} runs at {seen[0]} x {seen[1]} but was trained for {own}: expect a poor mask, "
-        "or set width and height to 0"
+        "or leave the size at 0"
     )

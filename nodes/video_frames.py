@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,11 @@ class VideoFrames:
         }
 
     @classmethod
+    def VALIDATE_INPUTS(cls, file: str) -> bool:
+        """Any: ComfyUI would refuse a file that is not there even where a video is connected. `read` checks it."""
+        return True
+
+    @classmethod
     def IS_CHANGED(cls, file: str, **_) -> str:
         """A file that was replaced is read again."""
         path = video_files().get(file)
@@ -145,11 +151,24 @@ def video_path(name: str) -> Path:
     return path
 
 
+def _source(video: Any) -> Any:
+    """The path or the bytes of a VIDEO."""
+    if not hasattr(video, "get_stream_source"):
+        return video
+    try:
+        return video.get_stream_source()
+    except ValueError:  # ComfyUI 0.3.64 cannot put Create Video's into bytes, for it names no container
+        path = host.temp_folder() / f"{uuid.uuid4().hex}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        video.save_to(str(path))
+        return path
+
+
 def open_video(video: Any) -> tuple[Any, float, float | None]:
     """What a VIDEO wire brings -> the clip, and the seconds between which it is trimmed (None: to its end)."""
     from ..birefnet_core.video import Clip
 
-    source = video.get_stream_source() if hasattr(video, "get_stream_source") else video
+    source = _source(video)
     name = Path(source).name if isinstance(source, (str, Path)) else "the video"
     start, length = 0.0, 0.0
     if hasattr(video, "get_active_trim_window"):  # since ComfyUI 0.23

@@ -68,12 +68,12 @@ def read_batch(
 
 
 def fitted(clip: Clip, longest_side: int) -> tuple[int, int]:
-    """(width, height) of the clip's frames, shrunk to the longest side given."""
+    """(width, height) of the clip's frames, shrunk to the longest side given; then even, as H.264 wants them."""
     width, height = clip.info.width, clip.info.height
     if not longest_side or max(width, height) <= longest_side:
         return width, height
     scale = longest_side / max(width, height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
 
 
 def _unit(picture, size: tuple[int, int], bits: int) -> np.ndarray:

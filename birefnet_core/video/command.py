@@ -71,10 +71,14 @@ def is_clip(path: Path) -> bool:
 def plan(sources: list[tuple[Path, Path]], args: argparse.Namespace, *, single: bool) -> list[Job]:
     """Where each (clip, its name below an output folder) goes; a single input may go to a file named by -o.
 
-    ValueError when two would share a name, one would replace an input, or -o's suffix is not that of the format.
+    ValueError when two would share a name, one would replace an input, -o's suffix is not that of the format, or what
+    was asked for is only of pictures.
     """
     if not sources:
         return []
+    if args.format is None and ("alpha" in (args.output or ()) or args.depth != 8):
+        advice = "say with --format what clips become, such as mask"
+        raise ValueError(f"--output alpha and --depth are for pictures; {advice}")
     out = Path(args.out)
     single = single and bool(out.suffix) and not args.out.endswith(("/", os.sep)) and not out.is_dir()
     format = FORMATS[args.format or _default(out if single else None, args.background is not None)]

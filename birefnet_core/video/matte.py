@@ -201,5 +201,5 @@ def _encode(writer: Writer, paint: Painter, frame: Frame, alpha: Tensor, origin:
         alpha = 1 - alpha
     own = own_alpha(picture)
     if own is not None:
-        alpha = resize(alpha[None, None], (height, width))[0, 0].clamp_(0, 1) * torch.from_numpy(own)
+        alpha = resize(alpha[None, None], (height, width))[0, 0].clamp(0, 1) * torch.from_numpy(own)
     writer.write(paint(picture, alpha), frame.pts - origin, frame.duration)

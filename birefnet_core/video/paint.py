@@ -94,7 +94,7 @@ def _clean(picture: av.VideoFrame, alpha: Tensor) -> av.VideoFrame:
     from ..matting.foreground import estimate_foreground
 
     rgb = torch.from_numpy(to_deep_rgb(picture))
-    alpha = resize(alpha[None, None], rgb.shape[:2])[0].clamp_(0, 1)
+    alpha = resize(alpha[None, None], rgb.shape[:2])[0].clamp(0, 1)  # not in place: resize may hand on what it got
     return from_deep_rgb(estimate_foreground(rgb[None], alpha)[0].clamp(0, 1))
 
 

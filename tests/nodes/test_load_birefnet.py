@@ -102,12 +102,20 @@ def test_a_published_model_in_another_packs_folder_is_not_fetched(homes, hub, lo
     assert hub.requests == []
 
 
-def test_of_two_files_of_a_published_model_our_own_counts(homes, node, load, hub):
+@pytest.mark.parametrize("file", ["BiRefNet/Portrait.safetensors", "BiRefNet-portrait/model.safetensors"])
+def test_a_published_model_under_another_packs_name_is_not_fetched(homes, hub, load, file):
+    (homes[2] / file).parent.mkdir()
+    shutil.copy(BUNDLED, homes[2] / file)
+    load(PORTRAIT)
+    assert hub.requests == []
+
+
+def test_of_two_files_of_a_published_model_our_own_counts(homes, module):
     (homes[0] / "copies").mkdir()
     for folder in (homes[2], homes[0] / "copies", homes[0]):
         shutil.copy(BUNDLED, folder / PORTRAIT_FILE)
-    os.utime(homes[0] / PORTRAIT_FILE, ns=(7, 7))
-    assert node("LoadBiRefNet").IS_CHANGED(model=PORTRAIT) == "7"
+    shutil.copy(BUNDLED, homes[0] / "Portrait.safetensors")  # another pack's name, and shorter
+    assert module("nodes.load_birefnet").on_disk(PORTRAIT) == homes[0] / PORTRAIT_FILE
 
 
 def test_a_download_stops_when_the_user_says_so_and_goes_on_later(homes, hub, load, host, monkeypatch):
@@ -190,6 +198,9 @@ def test_a_replaced_file_is_loaded_again(homes, node):
     os.utime(file, ns=(2, 2))
     assert changed(model=file.name) != before
     assert changed(model="bundled") == changed(model="bundled")
+    before = changed(model=PORTRAIT)
+    shutil.copy(BUNDLED, homes[0] / PORTRAIT_FILE)
+    assert changed(model=PORTRAIT) == before, "its download must not make the next run start over"
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,15 @@ def test_a_size_far_from_the_models_own_is_told(segment, model, caplog, size, fa
     assert (f"narrow runs at {size[0]} x {size[1]} but was trained for 128 x 96" in caplog.text) == far
 
 
+def test_a_far_size_is_told_once_a_run(segment, model, caplog, module, monkeypatch):
+    said = []
+    for run in ("first", "first", "second"):
+        monkeypatch.setattr(module("nodes.host"), "running", lambda run=run: run)
+        monkeypatch.setattr(module("nodes.host"), "say", lambda text, level, run=run: said.append(run))
+        segment(model, torch.rand(1, 50, 50, 3), 64, 64)
+    assert said == ["first", "second"]
+
+
 def test_out_of_memory_halves_the_batch_and_goes_on(segment, make):
     images = torch.rand(5, 40, 60, 3)
     expected, _ = segment(make(), images)
@@ -233,7 +242,7 @@ def test_a_newer_native_model_takes_a_square_size(segment):
 @pytest.mark.parametrize(
     "model, options, words",
     [
-        (Native(), {"width": 512, "height": 512}, "cannot run at 512 x 512: set width and height to 0"),
+        (Native(), {"width": 512, "height": 512}, "cannot run at 512 x 512: leave the size at 0"),
         (NewerNative(), {"width": 512, "height": 256}, "cannot run at 512 x 256"),
         (Native(), {"mode": "locate"}, "load the file with Load BiRefNet"),
         ("a string", {}, "str is not a background-removal model: connect Load BiRefNet"),

@@ -94,6 +94,12 @@ def test_seconds_and_a_longest_side(frames, clip):
     assert (fps, count) == (12.0, 6)
 
 
+def test_a_shrunk_clip_has_even_sides_as_h264_wants_them(frames, make_clip, folders):  # noqa: F811
+    make_clip("input/wide.mkv", codec="ffv1", pixels="yuv444p", size=(96, 64), count=1)
+    assert frames("wide.mkv", longest_side=80)[0].shape[1:] == (54, 80, 3)
+    assert frames("wide.mkv", longest_side=96)[0].shape[1:] == (64, 96, 3)
+
+
 def test_transparency_comes_as_a_mask(frames, make_clip, folders):  # noqa: F811
     def half(index, width, height):
         alpha = np.zeros((height, width), np.uint8)
@@ -114,6 +120,24 @@ def test_a_connected_video_is_read_within_its_trim(frames, clip):
         assert [number_of(image.numpy()) for image in images] == list(range(6, 12))
         images, *_ = frames("(the video input)", video=Video(source, 0.5, 0.5), start=2, start_unit="frames", count=9)
         assert [number_of(image.numpy()) for image in images] == list(range(8, 12))
+
+
+def test_a_file_that_is_not_there_is_no_matter_beside_a_video(node, clip):
+    assert node("BiRefNetVideoFrames").VALIDATE_INPUTS(file="somebody-elses.mp4") is True
+    images, *_ = node("BiRefNetVideoFrames")().read("somebody-elses.mp4", video=Video(str(clip)), count=1)
+    assert len(images) == 1
+
+
+def test_a_video_that_cannot_be_had_as_bytes_is_saved(frames, clip, tmp_path, module, monkeypatch):
+    class Made(Video):  # as Create Video's of ComfyUI 0.3.64
+        def get_stream_source(self):
+            raise ValueError("Could not determine output format")
+
+        def save_to(self, path):
+            (tmp_path / path).write_bytes(clip.read_bytes())
+
+    monkeypatch.setattr(module("nodes.host"), "temp_folder", lambda: tmp_path / "temp")
+    assert len(frames("(the video input)", video=Made(None), count=2)[0]) == 2
 
 
 @pytest.mark.parametrize("name", ["../secret.mkv", "/etc/passwd", "missing.mkv", "link.mkv", "(the video input)", ""])
@@ -185,6 +209,16 @@ def test_matte_video_streams_to_prores(matte, clip, folders):
     (shown,) = result["ui"]["images"]
     assert shown["type"] == "temp"
     assert shown["filename"].endswith(".mp4")
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuva420p"])
+@pytest.mark.parametrize("clean", [False, True])
+def test_under_inference_mode_as_comfyui_runs_it(matte, make_clip, folders, pixels, clean):  # noqa: F811
+    """The encoder's thread is outside of it, and may change no tensor of the network's in place."""
+    source = make_clip("input/a.mkv", codec="ffv1", pixels=pixels, count=3)
+    with torch.inference_mode():
+        path, _ = matte(Video(str(source)), Model(), clean_foreground=clean)["result"]
+    assert len(list(Clip(path).frames())) == 3
 
 
 @pytest.mark.parametrize("format", ["webm", "png", "h264", "mask", "side-by-side"])
