@@ -65,6 +65,7 @@ def test_the_clip_takes_the_place_of_the_frames_shown_before(page, comfyui):
     shown = "[...document.querySelectorAll('video')].find(v => v.src.includes('preview_') && v.readyState >= 2)"
     page.wait_for_function(f"() => {shown}")
     assert page.evaluate("() => window.previews") > 0
+    page.wait_for_timeout(2000)  # a frame that is still being loaded may come back for a second
     matte = "app.graph.nodes.find(node => node.type === 'BiRefNetMatteVideo')"
     assert page.evaluate(f"() => {matte}.imgs ?? null") is None
     widgets = page.evaluate(f"() => {matte}.widgets.map(widget => widget.name)")
