@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from birefnet_core.video import Clip
 from birefnet_core.video.colour import own_alpha, to_deep_rgb
@@ -17,6 +18,7 @@ from tests.video.pictures import COUNT, number_of, numbered
 av = pytest.importorskip("av")
 
 MISSING = "not run beside VideoHelperSuite: VIDEOHELPERSUITE_PATH names no checkout of it"
+PHOTOGRAPH = Path(__file__).parents[2] / "demo" / "photograph.jpg"
 WIDTH, HEIGHT, RATE = 128, 96, 12
 FORMATS = {"ProRes": {"profile": "4444"}, "webm": {"pix_fmt": "yuva420p", "crf": 4}}
 SUFFIXES = {"ProRes": ".mov", "webm": ".webm"}
@@ -35,14 +37,15 @@ def server(start_comfyui):
 
 
 def write_clip(path: Path) -> None:
-    """Frames that say which one they are, and below a disc that rolls along: another matte in every frame."""
-    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
+    """Frames that say which one they are, and below a photograph that pans: another matte in every frame."""
+    with Image.open(PHOTOGRAPH) as photograph:
+        animal = np.asarray(photograph.convert("RGB").resize((240, 155)))[41:]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options={"qp": "0"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv444p"
         for index in range(COUNT):
             rgb = numbered(index, WIDTH, HEIGHT)
-            rgb[np.hypot(x - 20 - 4 * index, y - 62) < 24] = (230, 60, 40)
+            rgb[HEIGHT // 4 :] = animal[: HEIGHT - HEIGHT // 4, 4 * index : 4 * index + WIDTH]
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="yuv444p")
             frame.pts, frame.time_base = index, Fraction(1, RATE)
             container.mux(stream.encode(frame))

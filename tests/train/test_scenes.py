@@ -173,6 +173,7 @@ def test_clutter_covers_the_canvas_in_range_and_leaves_what_it_was_given():
         lambda rng: clutter.crowd(canvas, lambda: thing, rng),
         lambda rng: clutter.close_up(canvas, thing, rng),
         lambda rng: clutter.strands(canvas, rng),
+        lambda rng: clutter.foliage(canvas, rng),
     ):
         drawn = torch.stack([draw(np.random.default_rng(seed)) for seed in range(8)])
         again = torch.stack([draw(np.random.default_rng(seed)) for seed in range(8)])
@@ -188,3 +189,25 @@ def test_a_strand_grows_from_the_border_to_its_tip():
     widths = (canvas[0] > 0.25).sum(1)
     assert (widths[:8] == 0).all() and widths[-1] == 6
     assert (widths.diff() >= 0).all()
+
+
+def test_a_leaf_is_pointed_at_both_ends_and_has_a_lighter_rib():
+    canvas = torch.zeros(3, 64, 64)
+    root = np.array([4.0, 32.0])
+    clutter._blade(canvas, torch.full((3, 1, 1), 0.5), root=root, angle=0.0, length=56.0, half=9.0, bend=0.0, ribs=0.1)
+    heights = (canvas[0] > 0.1).sum(0)
+    assert (heights[:3] == 0).all() and (heights[61:] == 0).all()
+    assert 16 <= heights.max() <= 19 and heights[8] < heights[28] > heights[56]
+    assert canvas[0, 32, 28] > canvas[0, 28, 28] + 0.1
+
+
+def test_tall_objects_are_sometimes_cut_below_the_chest_and_wide_ones_are_not():
+    def below(shape: tuple[int, int]) -> float:
+        picture = torch.ones(4, *shape)
+        placed = [
+            scenes.sample(picture, scenes._place(picture, 1, np.random.default_rng(seed)), (32, 32))[3]
+            for seed in range(200)
+        ]
+        return sum(bool(p[:2].max() < 0.5 and p[-1].max() > 0.5 and p.max(1).values[8:].min() > 0.5) for p in placed)
+
+    assert below((90, 30)) > 20 and below((30, 90)) == 0
