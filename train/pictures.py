@@ -102,8 +102,9 @@ def contact_sheet(
 
 def _open(path: str | Path) -> Image.Image:
     try:
-        picture = Image.open(path)
-        picture.load()
+        with open(path, "rb") as file:  # not by name: see images.read
+            picture = Image.open(file)
+            picture.load()
     except Exception as error:  # Pillow raises many kinds, DecompressionBombError among them
         raise ValueError(f"{path} cannot be read as a picture: {error}") from None
     return picture

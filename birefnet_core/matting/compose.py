@@ -23,6 +23,8 @@ def parse_colour(text: str) -> tuple[float, float, float]:
         channels = ImageColor.getrgb(name)
     except ValueError as error:
         raise ValueError(f"{text!r} is no colour: give '#rrggbb', '#rgb' or a name such as white") from error
+    if not all(0 <= channel <= 255 for channel in channels):  # as of rgb(300, 0, 0)
+        raise ValueError(f"{text!r} is no colour: its parts are beyond 0 to 255")
     if len(channels) != 3:
         raise ValueError(f"{text!r} is a colour with transparency: give '#rrggbb', '#rgb' or a name such as white")
     red, green, blue = (channel / 255 for channel in channels)

@@ -51,6 +51,7 @@ WRITE_OPTIONS = {
 
 # What brings a picture with this EXIF orientation upright.
 ORIENTATION_TAG = 0x0112
+TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_WHITE_IS_ZERO = 258, 262, 0
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -95,7 +96,8 @@ def read(path: str | os.PathLike) -> Picture:
         raise ImageError(f"{path} does not exist")
     Image.init()
     try:
-        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+        # An open file, not a name: from a name Pillow maps the pixels, and those of a rotated TIFF come sheared.
+        with open(path, "rb") as file, Image.open(file, formats=[f for f in FORMATS if f in Image.OPEN]) as image:
             image.load()
             return _picture(image, path.name)
     except UnidentifiedImageError as error:
@@ -108,13 +110,14 @@ def read(path: str | os.PathLike) -> Picture:
 
 def _picture(image: Image.Image, name: str) -> Picture:
     profile = image.info.get("icc_profile")
+    black, white = _deep_levels(image)
     image = _upright(image)
     if image.mode == "CMYK":
         image, profile = _srgb_from_cmyk(image, profile), None
     elif profile is not None and profile[16:20] != b"RGB ":  # the header's colour space field
         profile = None
     if image.mode == "F" or image.mode.startswith("I"):
-        pixels, alpha = _deep_grey(image)
+        pixels, alpha = _deep_grey(image, black, white)
     elif image.has_transparency_data:
         rgba = np.asarray(image.convert("RGBA"))
         pixels, alpha = rgba[..., :3], rgba[..., 3]
@@ -145,7 +148,16 @@ def _srgb_from_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image.convert("RGB")
 
 
-def _deep_grey(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+def _deep_levels(image: Image.Image) -> tuple[int, int]:
+    """The integers that stand for black and white in grey of more than 8 bits: of TIFFs some have 12, in some 0 is
+    white."""
+    tags = getattr(image, "tag_v2", {})
+    bits = np.max(tags.get(TIFF_BITS, 16))
+    black, white = 0, 2 ** min(int(bits), 16) - 1
+    return (white, black) if tags.get(TIFF_PHOTOMETRIC) == TIFF_WHITE_IS_ZERO else (black, white)
+
+
+def _deep_grey(image: Image.Image, black: int, white: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Grey of more than 8 bits as float [H, W, 3] and its transparency; Pillow's own conversion would clip it to 8."""
     grey = np.asarray(image).astype(np.float64)
     transparent = image.info.get("transparency")
@@ -153,7 +165,7 @@ def _deep_grey(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     if image.mode == "F":
         least, most = -1, 2  # room for what resizers overshoot
     else:
-        grey, least, most = grey / 65535, 0, 1
+        grey, least, most = (grey - black) / (white - black), 0, 1
     if not (grey.min() >= least and grey.max() <= most):  # NaN fails too
         raise ValueError("its grey values are neither integers 0..65535 nor floating point 0..1, save it with 16 bits")
     return np.repeat(grey.clip(0, 1).astype(np.float32)[..., None], 3, axis=2), alpha
@@ -209,7 +221,7 @@ def write_composite(
 def _integers(values: Tensor, depth: int = 8) -> np.ndarray:
     """0..1 -> the nearest of 0..255 or 0..65535."""
     most = 2**depth - 1
-    return (values.cpu().clamp(0, 1) * most).round().numpy().astype(np.uint8 if depth == 8 else np.uint16)
+    return (values.cpu().float().clamp(0, 1) * most).round().numpy().astype(np.uint8 if depth == 8 else np.uint16)
 
 
 def write(

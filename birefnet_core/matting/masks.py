@@ -114,12 +114,13 @@ def blur(maps: Tensor, sigma: float) -> Tensor:
     reduce = int(min(sigma / COARSE_SIGMA, *maps.shape[2:]))
     if reduce > 1:
         height, width = maps.shape[2:]
-        padding = (0, -width % reduce, 0, -height % reduce)
+        # A whole cell beyond every border, so that it is the border that goes on, and not the mean of a cell within it
+        padding = (reduce, reduce + -width % reduce, reduce, reduce + -height % reduce)
         small = F.avg_pool2d(F.pad(maps, padding, mode="replicate"), reduce)
         # What averaging and the way back blur by themselves: a box's variance and a triangle's
         rest = math.sqrt(sigma**2 - (reduce**2 - 1) / 12 - (reduce**2) / 6)
         large = F.interpolate(blur(small, rest / reduce), scale_factor=reduce, mode="bilinear", align_corners=False)
-        return large[:, :, :height, :width]
+        return large[:, :, reduce : reduce + height, reduce : reduce + width]
     radius = math.ceil(3 * sigma)
     offsets = torch.arange(-radius, radius + 1, device=maps.device, dtype=maps.dtype)
     window = torch.exp(-(offsets**2) / (2 * sigma**2))

@@ -126,7 +126,8 @@ class MattingModel:
         logits = self.network(self._network_input(images, seen_of((images.shape[2], images.shape[1])), weight))
         if logits.isnan().any():
             dtype = str(weight.dtype).removeprefix("torch.")
-            raise ArithmeticError(f"the network gave NaN in {dtype}: load the model as float32 or bfloat16")
+            advice = "load the model as float32 or bfloat16" if dtype == "float16" else "its weights are damaged"
+            raise ArithmeticError(f"the network gave NaN in {dtype}: {advice}")
         return logits.float().sigmoid()
 
     def _network_input(self, images: Tensor, seen: tuple[int, int], weight: Tensor) -> Tensor:

@@ -158,7 +158,8 @@ def save_model(
     """Write `network` as safetensors in the published layout, with what `load_model` needs to know as metadata.
 
     spec.patch_order is the order written ("auto" means "2025"). `extra` adds lines of metadata, such as what it was
-    trained with. The file appears whole or not at all.
+    trained with. What `dtype` cannot hold, such as a variance above float16's 65504, stays as it is. The file appears
+    whole or not at all.
     """
     order = patches.CANONICAL if spec.patch_order == "auto" else spec.patch_order
     weights = export_published(network, order)
@@ -176,7 +177,12 @@ def save_model(
         "note": spec.note,
         **(extra or {}),
     }
-    write_weights(path, {k: v.to(dtype) if v.is_floating_point() else v for k, v in weights.items()}, metadata)
+    write_weights(path, {k: _narrowed(v, dtype) if v.is_floating_point() else v for k, v in weights.items()}, metadata)
+
+
+def _narrowed(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    cast = value.to(dtype)
+    return value if (cast.isinf() & value.isfinite()).any() else cast
 
 
 def locate(
@@ -229,13 +235,13 @@ def _check_patch_order(asked: str) -> None:
 
 
 def _examine(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, str], asked: str) -> Inspection:
-    own = _own_architecture(metadata)
     try:
+        own = _own_architecture(metadata)
         architecture = own or recognise(weights)
         spec = _own_spec(path, architecture, metadata) if own else _table_spec(path, architecture)
         with torch.device("meta"):
             problem = misfits(build_network(architecture), weights)
-    except (ValueError, RuntimeError) as error:  # RuntimeError: sizes in the metadata that torch cannot make
+    except (ValueError, TypeError, RuntimeError) as error:  # the last: sizes in the metadata that torch cannot make
         problem = str(error)
     if problem:
         return Inspection(path, problem=problem)
@@ -253,10 +259,13 @@ def _examine(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, s
 
 
 def _own_architecture(metadata: dict[str, str]) -> Architecture | None:
-    """The architecture in metadata that this suite wrote. Other tools use the same word for other things."""
+    """The architecture in metadata that this suite wrote; None where other tools use the same word for other things.
+    ValueError for one of a newer version, whose size and normalisation must not be passed over in silence."""
     try:
         return Architecture.from_json(metadata["architecture"])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, TypeError, RecursionError):
+        if "architecture" in metadata and "patch_order" in metadata:
+            raise
         return None
 
 

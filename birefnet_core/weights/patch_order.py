@@ -60,7 +60,7 @@ def detect(state_dict: dict[str, torch.Tensor]) -> tuple[str | None, float]:
     if not variance:
         return None, 0.0
     score = difference / variance**0.5
-    if abs(score) < CERTAIN:
+    if not abs(score) >= CERTAIN:  # NaN is undecided too
         return None, score
     return ("2025" if score > 0 else "2024"), score
 

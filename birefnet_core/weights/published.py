@@ -113,6 +113,14 @@ def misfits(network: BiRefNet, state_dict: dict[str, torch.Tensor]) -> str:
                 if k in names and v.shape != own[names[k]].shape
             ],
         ),
+        _listing(
+            "of another kind of number",
+            [
+                f"{k} ({v.dtype})"
+                for k, v in given.items()
+                if k in names and v.is_floating_point() != own[names[k]].is_floating_point()
+            ],
+        ),
     ]
     if not any(problems):
         return ""

@@ -25,6 +25,12 @@ def test_no_colours(text):
         parse_colour(text)
 
 
+@pytest.mark.parametrize("text", ["rgb(300, 0, 0)", "rgb(200%, 0%, 0%)", "hsv(999, 200%, 50%)"])
+def test_colours_beyond_their_range(text):
+    with pytest.raises(ValueError, match="its parts are beyond 0 to 255"):
+        parse_colour(text)
+
+
 @pytest.mark.parametrize("text", ["#ffffff80", "#fff8"])
 def test_colours_with_transparency(text):
     with pytest.raises(ValueError, match=f"'{text}' is a colour with transparency"):

@@ -233,6 +233,40 @@ def test_exif_orientation_of_sixteen_bits(tmp_path):
     assert np.array_equal((picture.pixels[..., 0].double() * 65535).round().numpy(), np.rot90(DEEP, -1))
 
 
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_exif_orientation_of_every_kind_of_tiff(tmp_path, mode, orientation):
+    """From a file's name Pillow would map the pixels of an uncompressed TIFF, and lose their places."""
+    lying = Image.fromarray(DEEP) if mode == "I;16" else Image.fromarray(RGBA).convert("RGB").convert(mode)
+    exif = Image.Exif()
+    exif[images.ORIENTATION_TAG] = orientation
+    plain, turned = (read(saved(lying, tmp_path / f"{len(more)}.tif", **more)) for more in ({}, {"exif": exif}))
+    turns = {3: 2, 6: 3, 8: 1}[orientation]
+    assert torch.equal(turned.pixels, plain.pixels.rot90(turns))
+
+
+def test_tiffs_of_12_bits_and_with_white_as_zero(tmp_path):
+    twelve = tiff([0, 1, 2048, 4095], bits=12)
+    (tmp_path / "twelve.tif").write_bytes(twelve)
+    assert torch.equal(read(tmp_path / "twelve.tif").pixels[0, :, 0], torch.tensor([0, 1, 2048, 4095]) / 4095)
+    (tmp_path / "white.tif").write_bytes(tiff([0, 1, 65535], bits=16, photometric=0))
+    assert torch.equal(read(tmp_path / "white.tif").pixels[0, :, 0], torch.tensor([65535, 65534, 0]) / 65535)
+
+
+def tiff(row: list[int], bits: int, photometric: int = 1) -> bytes:
+    """A TIFF of one row of grey pixels."""
+    if bits == 12:
+        pairs = zip(row[::2], row[1::2])
+        data = b"".join((first << 12 | second).to_bytes(3, "big") for first, second in pairs)
+    else:
+        data = struct.pack(f"<{len(row)}H", *row)
+    entries = [(256, len(row)), (257, 1), (258, bits), (259, 1), (262, photometric), (273, 0), (277, 1), (278, 1)]
+    entries.append((279, len(data)))
+    begin = 8 + 2 + 12 * len(entries) + 4
+    body = b"".join(struct.pack("<HHII", tag, 4, 1, begin if tag == 273 else value) for tag, value in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + body + bytes(4) + data
+
+
 def test_damaged_exif_does_not_spoil_the_picture(tmp_path):
     path = saved(Image.new("RGB", (16, 8), "red"), tmp_path / "a.jpg", exif=b"Exif\0\0MM not really")
     assert read(path).pixels.shape == (8, 16, 3)
@@ -305,6 +339,12 @@ def test_alpha_of_8_and_16_bits(tmp_path):
     torch.testing.assert_close(read(tmp_path / "16.png").pixels[..., 0], ALPHA, atol=1e-5, rtol=0)
     with pytest.raises(ValueError, match="depth must be 8 or 16, not 12"):
         images.write_alpha(tmp_path / "12.png", ALPHA, depth=12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_written_as_it_is(tmp_path, dtype):
+    images.write_alpha(tmp_path / "half.png", torch.tensor([[0, 0.5, 1]], dtype=dtype), depth=16)
+    assert np.asarray(Image.open(tmp_path / "half.png")).tolist() == [[0, 32768, 65535]]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".PNG"])

@@ -60,6 +60,17 @@ def test_feather_is_a_gaussian(pixels):
         assert row[80 + pixels] > 0.97
 
 
+@pytest.mark.parametrize("pixels", [20, 64, 200])
+@pytest.mark.parametrize("turns", range(4))
+def test_feather_is_the_same_at_every_border(pixels, turns):
+    mask = torch.zeros(300, 405)
+    mask[:, :5] = 1
+    mask[10:40, 200:] = 1
+    mask = mask.rot90(turns).contiguous()
+    expected = scipy.ndimage.gaussian_filter(mask.numpy(), pixels / 2, mode="nearest")
+    np.testing.assert_allclose(masks.feather(mask[None], pixels)[0], expected, atol=0.015)
+
+
 def test_feather_keeps_what_the_frame_cuts_opaque():
     assert masks.feather(torch.ones(1, 9, 13), 300).min() > 0.9999
     assert torch.equal(masks.feather(torch.zeros(1, 9, 13), 5), torch.zeros(1, 9, 13))

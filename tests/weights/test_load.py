@@ -214,6 +214,32 @@ def test_metadata_of_other_tools_does_not_stand_in_the_way(network, tmp_path, ar
     assert bc.inspect(path).architecture == SMALL
 
 
+def test_our_own_metadata_of_a_newer_version_is_not_passed_over(network, tmp_path):
+    path = tmp_path / "newer.safetensors"
+    newer = SMALL.to_json().replace("{", '{"depth": 3, ', 1)
+    bc.save_model(network, path, spec=SPEC, extra={"architecture": newer})
+    assert "fields this version does not know: depth" in sentence(path)
+
+
+def test_what_half_precision_cannot_hold_stays_as_it_is(tmp_path):
+    """The same function with a convolution, its mean and its variance scaled by 1,000: a variance beyond 65504."""
+    torch.manual_seed(0)
+    network = bc.build_network(SMALL).eval()
+    norm = network.reconstruction.blocks[1].reconstruction.conv_in
+    with torch.no_grad():
+        norm.conv.weight *= 1000
+        norm.conv.bias *= 1000
+        norm.norm.running_mean *= 1000
+        norm.norm.running_var *= 1e6
+    for dtype in (torch.float16, torch.float32):
+        bc.save_model(network, tmp_path / f"{dtype}.safetensors", spec=SPEC, dtype=dtype)
+    half, full = (bc.load_model(path, device="cpu", dtype="float32") for path in sorted(tmp_path.iterdir()))
+    assert all(value.isfinite().all() for value in half.network.state_dict().values())
+    torch.testing.assert_close(probe(half), probe(full), atol=0.02, rtol=0.02)
+    kinds = {value.dtype for value in load_file(tmp_path / "torch.float16.safetensors").values()}
+    assert {torch.float16, torch.float32} <= kinds
+
+
 def test_an_architecture_beyond_all_measure_is_a_sentence(network, tmp_path):
     path = tmp_path / "huge.safetensors"
     save_file(bc.export_published(network), path, {"architecture": replace(SMALL, block_channels=2**60).to_json()})
@@ -247,6 +273,12 @@ def sentence(path):
         bc.load_model(path)
     assert str(path) in str(error.value)
     return problem
+
+
+def test_integers_are_no_weights(network, tmp_path):
+    weights = {key: (value * 100).to(torch.int8) for key, value in bc.export_published(network).items()}
+    save_file(weights, tmp_path / "quantised.safetensors")
+    assert "of another kind of number: " in sentence(tmp_path / "quantised.safetensors")
 
 
 def test_files_that_are_no_model_are_refused_in_one_sentence(network, saved, tmp_path):

@@ -45,6 +45,11 @@ def test_random_weights_are_undecided(seed):
     assert order is None, score
 
 
+def test_damaged_weights_are_undecided():
+    weights = {"decoder.ipt_blk5.conv1.weight": torch.full((8, 3072, 3, 3), float("nan"))}
+    assert detect(weights)[0] is None
+
+
 def test_no_patches_are_undecided():
     assert detect({}) == (None, 0.0)
 
