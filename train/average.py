@@ -9,6 +9,7 @@ ICML 2022.
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 import birefnet_core as bc
@@ -22,7 +23,7 @@ def average(models: dict[str, float], out: Path) -> None:
         ValueError: fewer than two models, a share that is not above 0, models of different networks, or a file that is
             no model.
     """
-    if len(models) < 2 or min(models.values()) <= 0:
+    if len(models) < 2 or not all(0 < share < math.inf for share in models.values()):
         raise ValueError("give two models or more, each with a share above 0")
     loaded = [bc.load_model(name, device="cpu", dtype="float32", fold=False) for name in models]
     states = [model.network.state_dict() for model in loaded]
@@ -35,6 +36,7 @@ def average(models: dict[str, float], out: Path) -> None:
         if value.is_floating_point():
             value.copy_(sum(share / whole * state[key] for state, share in zip(states, models.values())))
     shares = ", ".join(f"{share / whole:.2f}" for share in models.values())
+    out.parent.mkdir(parents=True, exist_ok=True)
     save_model(loaded[-1].network, out, spec=loaded[-1].spec, extra={"averaged": shares})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -60,7 +61,9 @@ def read_picture(path: Path, channels: str) -> Tensor:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in READ_SUFFIXES)
+    """Pictures at any depth, through links too."""
+    paths = map(Path, glob.iglob(f"{glob.escape(str(folder))}/**/*", recursive=True))
+    return sorted(path for path in paths if path.suffix.lower() in READ_SUFFIXES)
 
 
 def _usable(path: Path, channels: str) -> Tensor | str:
@@ -69,7 +72,11 @@ def _usable(path: Path, channels: str) -> Tensor | str:
         pixels = read_picture(path, channels)
     except ValueError as error:
         return str(error)
-    return pixels if pixels[-1].any() or channels == "RGB" else f"{path} is transparent everywhere"
+    if channels == "RGBA" and not pixels[-1].any():
+        return f"{path} is transparent everywhere"
+    if channels == "RGBA" and (pixels[-1] == 255).all():
+        return f"{path} has no transparency: a whole rectangle is no cut-out"
+    return pixels
 
 
 def read_pack(

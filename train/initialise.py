@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -206,20 +207,28 @@ def _swin_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return renamed
 
 
-def take_architecture(recipe: Recipe, *, keep_size: bool) -> Recipe:
-    """The recipe with the architecture of the model it starts from, and with its size unless `keep_size`: a model made
-    for 2048 x 2048 is no good at 1024 x 1024. A dynamic model has no size; then the recipe's holds.
+OWN = ("dropout", "stochastic_depth", "classes")  # of an architecture, what a recipe may set for any network
+
+
+def take_architecture(recipe: Recipe, given: dict[str, Any]) -> Recipe:
+    """The recipe with the architecture of the model it starts from, and with its size: a model made for 2048 x 2048 is
+    no good at 1024 x 1024. Sizes that are `given`, by name, stay as they are. A dynamic model has no size; then the
+    recipe's holds.
 
     Raises:
-        ValueError, WeightsError, DownloadError: the model cannot be read or fetched.
+        ValueError, WeightsError, DownloadError: the model cannot be read or fetched, or another network is `given`.
     """
+    for name, value in given.items():
+        if name.startswith("architecture.") and name.partition(".")[2] not in OWN:
+            raise ValueError(f"{name}={value}: this recipe takes the network of --init; leave it away.")
     found = inspect(_file_of(recipe.init))
     if found.problem:
         raise ValueError(f"--init {recipe.init}: {found.problem}")
     ours = recipe.architecture
-    kept = {name: getattr(ours, name) for name in ("dropout", "stochastic_depth", "classes")}
+    kept = {name: getattr(ours, name) for name in OWN}
     recipe = replace(recipe, architecture=replace(found.architecture, **kept))
-    if keep_size or found.size is None or any(side % SIDE_MULTIPLE for side in found.size):
+    if "size" in given or found.size is None or any(side % SIDE_MULTIPLE for side in found.size):
         return recipe
     phases = tuple(replace(phase, size=found.size) for phase in recipe.phases)
-    return replace(recipe, model_size=found.size, validation_size=found.size, phases=phases)
+    sizes = {name: found.size for name in ("model_size", "validation_size") if name not in given}
+    return replace(recipe, phases=phases, **sizes)

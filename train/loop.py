@@ -133,7 +133,8 @@ class Training:
         checkpoint.load_optimiser_(self.optimiser, self.network, state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.skipped, self.best = state["step"], state["skipped"], state["best"]
-        self.stale, self.gave_up = state["stale"], state["gave_up"]
+        if state["recipe"] == self.identity:  # with another length it has not given up yet
+            self.stale, self.gave_up = state["stale"], state["gave_up"]
 
     def _state(self) -> dict:
         return {
@@ -331,7 +332,9 @@ class Training:
         self.log.row(self.step, **values)
         note = " (best)" if better else ""
         self.log.say(f"step {self.step}: validation MAE {scores.mae:.4f}, IoU {scores.iou:.4f}{note}")
-        if self.among.main and (self.step % recipe.sheet_every == 0 or self.done):
+        # Validations need not fall on the steps that sheets are wanted at: the first one after it counts.
+        due = self.step // recipe.sheet_every > (self.step - recipe.validate_every) // recipe.sheet_every
+        if self.among.main and (due or self.done):
             save_sheet(self.out / f"sheet_{self.step:07d}.jpg", *scores.shown)
         self.stale = 0 if better else self.stale + 1
         if better:

@@ -134,6 +134,9 @@ def _pictures(folder: Path) -> dict[str, list[Path]]:
 
 def _match(images: Path, mattes: Path, found: Found) -> None:
     ours, theirs = _pictures(images), _pictures(mattes)
+    for folder in (*_subfolders(images, 1), *_subfolders(mattes, 1)):
+        if _pictures(folder):
+            found.lonely.append(f"{folder} holds pictures, which are not read: put them beside those above")
     for stem in sorted(set(ours) | set(theirs)):
         if stem not in theirs:
             found.lonely.extend(f"{path} has no matte {mattes.name}/{stem}.*" for path in ours[stem])

@@ -207,7 +207,8 @@ def read_data(
 
 
 def _training_source(contents: list[_Contents], recipe: Recipe, workers: int, device: torch.device | str) -> Source:
-    classes = _classes([pair for each in contents for pair in each.pairs[0]], recipe)
+    pairs = [pair for each in contents for pair in each.pairs[0]]
+    classes = _classes(pairs, [each.root.path for each in contents if each.packs], recipe)
     options = {"augmentation": recipe.augmentation, "workers": workers, "classes": classes}
     sources = [
         _scenes(recipe, each.packs[0], device)
@@ -234,11 +235,16 @@ def _mark(names: Iterable[str]) -> str:
     return f"{zlib.crc32(chr(10).join(names).encode()):08x}"
 
 
-def _classes(pairs: list[Pair], recipe: Recipe) -> list[str]:
+def _classes(pairs: list[Pair], cutouts: list[Path], recipe: Recipe) -> list[str]:
     """Class names in the order of the class head's outputs, if the recipe's network has one."""
     wanted = recipe.architecture.classes
     if not wanted:
         return []
+    if cutouts:
+        raise ValueError(
+            f"{cutouts[0]} holds cut-outs, which have no class labels, and the recipe trains a class head: leave it "
+            "away, or train without labels: --set architecture.classes=0"
+        )
     names = sorted({class_name(pair) for pair in pairs})
     if len(names) > wanted:
         raise ValueError(

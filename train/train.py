@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     for name in ("threads", "workers", "keep"):
         if getattr(given, name) is not None and getattr(given, name) < 1:
             parser.error(f"--{name} needs at least 1")
+    if given.epochs is not None and not 0 < given.epochs < math.inf:
+        parser.error(f"--epochs {given.epochs:g}: give a number above 0")
     if given.steps is not None and given.epochs is not None:
         parser.error("--steps and --epochs both say how long; give one")
     return given
@@ -141,9 +144,7 @@ def train(given: argparse.Namespace, among: Processes) -> bool:
     changes = overrides(given)
     recipe = read_recipe(recipe_path(given.recipe), overrides=changes)
     if recipe.architecture_from_init:
-        if given.backbone:
-            raise ValueError(f"--backbone {given.backbone}: this recipe takes the network of --init; leave it away.")
-        recipe = take_architecture(recipe, keep_size=changes.get("size") is not None)
+        recipe = take_architecture(recipe, {name: value for name, value in changes.items() if value is not None})
     roots = [Root.parse(text) for text in given.data]
     reading = dict(out=given.out, workers=given.workers, device=among.device, main=among.main)
     if among.main:

@@ -36,6 +36,7 @@ def test_what_cannot_be_averaged_is_said(models, tmp_path):
     for given, message in (
         ([f"{models}/a.safetensors=1"], "two models or more"),
         ([f"{models}/a.safetensors=1", f"{models}/b.safetensors=0"], "above 0"),
+        ([f"{models}/a.safetensors=nan", f"{models}/b.safetensors=3"], "above 0"),
         ([f"{models}/a.safetensors=1", f"{models}/wide.safetensors=1"], "different networks"),
         ([f"{models}/a.safetensors", f"{models}/b.safetensors=1"], "write MODEL=SHARE"),
     ):

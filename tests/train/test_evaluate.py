@@ -1,8 +1,10 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +87,36 @@ def test_several_processes_score_as_one_does(data_set):
     one, two = (evaluate.main([*folders, "--processes", count])[0] for count in "12")
     assert list(one.images) == list(two.images)
     assert figures_of(one) == figures_of(two) and one.summary == two.summary
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="lists processes by /proc")
+def test_a_terminated_evaluation_takes_its_processes_along(data_set):
+    script = [sys.executable, str(Path(evaluate.__file__)), "--processes", "2", "--out", str(data_set / "out")]
+    script += ["--pred", str(data_set / "pred"), "--gt", str(data_set / "set" / "gt")]
+    for number in range(400):  # enough to be at work when the signal comes
+        for folder in (data_set / "pred", data_set / "set" / "gt"):
+            shutil.copy(folder / "a.png", folder / f"more{number}.png")
+    running = subprocess.Popen(script, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list((data_set / "out").glob("unfinished*")) or not any(
+        path.stat().st_size > 1000 for path in (data_set / "out").glob("unfinished*")
+    ):
+        assert running.poll() is None
+        time.sleep(0.05)
+    running.terminate()
+    assert running.wait(60) == 1
+    for _ in range(100):
+        left = [path for path in Path("/proc").glob("[0-9]*/stat") if _session(path) == running.pid]
+        if not left:
+            break
+        time.sleep(0.1)
+    assert not left
+
+
+def _session(stat: Path) -> int:
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[3])
+    except OSError:  # it has ended meanwhile
+        return 0
 
 
 def test_a_wrong_file_is_named_by_several_processes_too(data_set):

@@ -1,5 +1,7 @@
 """Starting points: classifiers by anybody's names, published BiRefNets of either patch order, frozen stages."""
 
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
@@ -113,16 +115,18 @@ def test_a_published_file_is_finetuned(order, discs, tiny, tmp_path):
 def test_finetuning_keeps_the_size_of_its_model_unless_told(tmp_path):
     recipe = read_recipe(recipe_path("finetune"), overrides={"init": "bundled", "architecture.classes": 4})
     side = bc.inspect(BUNDLED).size[0]
-    taken = initialise.take_architecture(recipe, keep_size=False)
+    taken = initialise.take_architecture(recipe, {})
     assert taken.model_size == taken.validation_size == taken.phases[0].size == (side, side) != recipe.model_size
     assert taken.architecture.backbone == "timm:tf_efficientnet_lite0" and taken.architecture.classes == 4
-    kept = initialise.take_architecture(recipe, keep_size=True)
+    kept = initialise.take_architecture(recipe, {"size": 64})
     assert (kept.model_size, kept.phases) == (recipe.model_size, recipe.phases)
+    partly = initialise.take_architecture(replace(recipe, validation_size=(64, 64)), {"validation_size": 64})
+    assert (partly.validation_size, partly.model_size) == ((64, 64), (side, side))
     network = bc.build_network("pvt_v2_b0", **NARROW)
     metadata = {"architecture": network.architecture.to_json(), "patch_order": "2025", "size": "dynamic"}
     write_weights(tmp_path / "dynamic.safetensors", bc.export_published(network), metadata)
     recipe = read_recipe(recipe_path("finetune"), overrides={"init": str(tmp_path / "dynamic.safetensors")})
-    assert initialise.take_architecture(recipe, keep_size=False).phases == recipe.phases
+    assert initialise.take_architecture(recipe, {}).phases == recipe.phases
 
 
 def test_only_the_class_head_may_differ(tmp_path):

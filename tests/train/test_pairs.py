@@ -97,6 +97,17 @@ def test_bad_files_are_listed_and_left_out(discs, tmp_path, write_pair, capsys):
     assert seen == ["small"]
 
 
+def test_pictures_deeper_than_the_others_are_told(discs, tmp_path):
+    shutil.copytree(discs, tmp_path / "nested")
+    for kind in ("im", "gt"):
+        deeper = tmp_path / "nested" / kind / "cat"
+        deeper.mkdir()
+        shutil.copy(next(path for path in (discs / kind).iterdir()), deeper)
+    found = find_pairs(tmp_path / "nested")
+    assert len(found.pairs) == 12
+    assert [line.split(" holds ")[0].split("/")[-2:] for line in found.lonely] == [["im", "cat"], ["gt", "cat"]]
+
+
 def test_a_folder_without_usable_pairs_is_refused(tmp_path, write_pair):
     with pytest.raises(ValueError, match="is not a folder"):
         find_pairs(tmp_path / "none")
@@ -253,11 +264,13 @@ def test_what_validation_names_is_not_trained_on_although_it_lies_under_data(dis
         sources.read_data(everything, [tmp_path / "sets"], recipe, out=tmp_path / "run")
 
 
-def test_labels_come_from_names_when_the_network_asks(discs, tmp_path):
+def test_labels_come_from_names_when_the_network_asks(discs, pack_folder, tmp_path):
     data = _read([discs], tmp_path / "a", hold_out=0, **{"architecture.classes": 3})
     batch = data.training.batch(range(12), (32, 32))
     assert sorted(batch.labels.tolist()) == [0] * 4 + [1] * 4 + [2] * 4
     with pytest.raises(ValueError, match="3 classes, the recipe's class head 2"):
         _read([discs], tmp_path / "b", **{"architecture.classes": 2})
+    with pytest.raises(ValueError, match=r"holds cut-outs, which have no class labels"):
+        _read([discs, pack_folder], tmp_path / "c", **{"architecture.classes": 3})
     with pytest.raises(ValueError, match=r"photo.jpg carries no class label .*architecture.classes=0"):
         class_name(Pair(Path("photo.jpg"), Path("photo.png"), Path()))

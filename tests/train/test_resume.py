@@ -206,6 +206,25 @@ def test_early_stopping_finishes_the_run(tmp_path, discs, capsys):
     assert "nothing to do" in capsys.readouterr().out
 
 
+def test_a_run_that_stopped_early_goes_on_with_another_length(tmp_path, discs, capsys):
+    extra = ["--set", "validate_every=1", "--set", "patience=2", "--set", "learning_rate=1e-30"]
+    extra += ["--set", "backbone_learning_rate=1e-30", "--set", "ema=0.0", "--set", "freeze_statistics=true"]
+    arguments = [*_arguments(tmp_path, discs, "early"), *extra, "--set", "architecture.dropout=0.0"]
+    assert main([*arguments, "--epochs", "9"]) == 0
+    first = checkpoint.checkpoints(tmp_path / "early")[-1].name
+    assert main([*arguments, "--epochs", "12", "--reschedule"]) == 0
+    assert "nothing to do" not in capsys.readouterr().out
+    assert checkpoint.checkpoints(tmp_path / "early")[-1].name > first
+
+
+def test_sheets_come_although_validations_fall_between(tmp_path, discs):
+    extra = ["--set", "validate_every=2", "--set", "sheet_every=3"]
+    assert main([*_arguments(tmp_path, discs, "sheets"), *extra]) == 0
+    assert [path.stem for path in sorted((tmp_path / "sheets").glob("sheet_*"))] == [
+        f"sheet_{step:07d}" for step in (4, 6, STEPS + 1)
+    ]
+
+
 def test_rows_after_the_checkpoint_are_dropped(tmp_path):
     log = Log(tmp_path, 0)
     for step in range(1, 6):

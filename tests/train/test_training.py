@@ -111,6 +111,13 @@ def test_command_line_runs_from_any_folder(tmp_path):
     assert "--recipe" in help_text and "--reschedule" in help_text
 
 
+@pytest.mark.parametrize("epochs", ["inf", "nan", "0", "-1"])
+def test_a_length_that_is_none_is_refused(recipe_file, pack_folder, tmp_path, capsys, epochs):
+    with pytest.raises(SystemExit):
+        _run(recipe_file(2), pack_folder, tmp_path / "run", "--epochs", epochs)
+    assert f"--epochs {epochs}: give a number above 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("size", ["large", "64x64x64", "64.5", "-64"])
 def test_a_size_that_is_none_is_refused(recipe_file, pack_folder, tmp_path, capsys, size):
     with pytest.raises(SystemExit):
@@ -169,6 +176,10 @@ def test_bad_recipes_are_explained(tmp_path, recipe_file):
         (["--data", "."], ". has no pictures with mattes"),
         (["--seed", "-1"], "seed must not be negative, not -1"),
         (["--recipe", "finetune", "--init", "bundled", "--backbone", "swin_v1_t"], "takes the network of --init"),
+        (
+            ["--recipe", "finetune", "--init", "bundled", "--set", "architecture.block_channels=8"],
+            "the network of --init",
+        ),
         (["--recipe", "finetune", "--init", "BiRefNet"], "BiRefNet"),  # no connection
     ],
 )
