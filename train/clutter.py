@@ -1,7 +1,7 @@
-"""Backgrounds made of things: crowds of cut-outs, close-ups, strands. None of it is the subject or in the alpha.
+"""Backgrounds made of things: crowds of cut-outs, close-ups, strands, foliage. None of it is the subject.
 
 The first bundled model was trained on landscapes and smooth shapes, and took any sharp object for the subject; the
-second took blades of grass in focus before a blurred field for it (train/recipes/README.md).
+second took blades of grass in focus before a blurred field for it, the third large leaves (train/recipes/README.md).
 """
 
 from __future__ import annotations
@@ -111,3 +111,72 @@ def _strand(
     lit = 1 + 0.35 * (across / max(half, 1)).clamp(-1, 1)
     patch = canvas[:, top:, left:right]
     canvas[:, top:, left:right] = patch + covered * (paint * lit - patch)
+
+
+# What grows: chance, plants, blades of a plant, length in frames, half width of a blade in lengths; low and high each.
+FOLIAGE = (
+    (0.5, (3, 14), (1, 3), (0.5, 2.5), (0.1, 0.35)),  # large leaves
+    (0.4, (15, 70), (7, 14), (0.06, 0.25), (0.03, 0.12)),  # rosettes from border to border
+    (0.1, (2, 5), (8, 30), (0.3, 0.9), (0.004, 0.02)),  # tufts of bristles
+)
+
+
+def foliage(canvas: Tensor, rng: np.random.Generator) -> Tensor:
+    """Large leaves, rosettes of small ones or tufts of bristles over `canvas` [3,S,S], half of them out of focus."""
+    canvas, size = canvas.clone(), canvas.shape[-1]
+    _, plants, blades, length, slimness = FOLIAGE[rng.choice(len(FOLIAGE), p=[kind[0] for kind in FOLIAGE])]
+    count, size_of_all = int(rng.integers(*plants, endpoint=True)), size * math.exp(rng.uniform(*np.log(length)))
+    slim, fan = math.exp(rng.uniform(*np.log(slimness))), rng.choice([0.4, math.pi])
+    paints = [_leaf_green(canvas, rng) for _ in range(int(rng.integers(1, 4)))]
+    for plant in range(count):
+        if plant == count // 2 and rng.random() < 0.5:
+            canvas = defocus(canvas[None], torch.tensor([size * rng.uniform(0.01, 0.03)], device=canvas.device))[0]
+        root, heading = rng.uniform(-0.2, 1.2, 2) * size, rng.uniform(-math.pi, math.pi)
+        paint, ribs = paints[rng.integers(len(paints))] * rng.uniform(0.5, 1.4), rng.uniform(0, 0.2)
+        for _ in range(int(rng.integers(*blades, endpoint=True))):
+            long = size_of_all * math.exp(rng.normal(0, 0.25))
+            half = long * slim * math.exp(rng.normal(0, 0.2))
+            angle, bend = heading + rng.uniform(-fan, fan), rng.normal(0, 0.2)
+            shade = paint * rng.uniform(0.8, 1.2)
+            _blade(canvas, shade, root=root, angle=angle, length=long, half=half, bend=bend, ribs=ribs)
+    return canvas.clamp(0, 1)
+
+
+def _leaf_green(canvas: Tensor, rng: np.random.Generator) -> Tensor:
+    """A colour [3,1,1] of leaves, or of the canvas."""
+    if rng.random() < 0.4:
+        return _paint(canvas, rng)
+    green = (rng.uniform(0.05, 0.5), rng.uniform(0.25, 0.8), rng.uniform(0.0, 0.3))
+    return torch.tensor(green, dtype=torch.float32, device=canvas.device).view(3, 1, 1)
+
+
+def _blade(
+    canvas: Tensor,
+    paint: Tensor,
+    *,
+    root: np.ndarray,
+    angle: float,
+    length: float,
+    half: float,
+    bend: float,
+    ribs: float,
+) -> None:
+    """One pointed leaf from `root`, with a midrib and side veins of strength `ribs`, in place. Lengths in pixels."""
+    size, device = canvas.shape[-1], canvas.device
+    along, aside = np.array([math.cos(angle), math.sin(angle)]), np.array([-math.sin(angle), math.cos(angle)])
+    corners = root + np.outer([0, length, 0, length], along) + np.outer(length * np.array([0, 0, bend, bend]), aside)
+    low = np.clip(corners.min(axis=0) - half - 2, 0, size).astype(int)
+    high = np.clip(corners.max(axis=0) + half + 2, 0, size).astype(int)
+    if (high <= low).any():
+        return
+    x = torch.arange(low[0], high[0], device=device)[None, :] - root[0]
+    y = torch.arange(low[1], high[1], device=device)[:, None] - root[1]
+    share = (x * along[0] + y * along[1]) / length  # 0 at the root, 1 at the tip
+    across = x * aside[0] + y * aside[1] - bend * length * share**2
+    rim = half * torch.sin(math.pi * share.clamp(0, 1) ** 0.7)
+    covered = (rim + 0.5 - across.abs()).clamp(0, 1) * ((share > 0) & (share < 1))
+    part = across / max(half, 1)
+    veins = torch.sin(2 * math.pi * (share * 14 - part.abs() * 1.5)) + 3 * (part.abs() < 0.06)
+    lit = 1 + 0.25 * part.clamp(-1, 1).sign() * part.abs().clamp(0, 1) + ribs * veins
+    patch = canvas[:, low[1] : high[1], low[0] : high[0]]
+    canvas[:, low[1] : high[1], low[0] : high[0]] = patch + covered * (paint * lit - patch)

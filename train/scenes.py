@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .backgrounds import procedural
-from .clutter import close_up, crowd, strands
+from .clutter import close_up, crowd, foliage, strands
 from .compositing import (
     adjust,
     cast_shadow,
@@ -45,8 +45,8 @@ class SceneStyle:
             Empty means every file is equally likely.
         emphasised: object names (before `_<view>`) drawn `emphasis` times as often as others of their folder.
         procedural_background: share of pictures without a photograph behind the objects.
-        cluttered_background: share of pictures with a crowd of other objects, one far too close, or grass or wires
-            behind the objects.
+        cluttered_background: share of pictures with a crowd of other objects, one far too close, grass, wires or
+            leaves behind the objects.
         plain: share of pictures that are left as composed (no blur, noise, compression or toning).
     """
 
@@ -86,20 +86,28 @@ def _maybe(rng: np.random.Generator, chance: float) -> bool:
     return rng.random() < chance
 
 
+def _resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear [C,h,w] -> [C,H,W]."""
+    return F.interpolate(picture[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
 def _place(picture: Tensor, count: int, rng: np.random.Generator) -> Tensor:
-    """Where one of `count` objects stands -> frame-to-object matrix. Biased to 40-100 % of the frame."""
-    if count == 1:
-        extent = rng.choice(
-            [rng.uniform(0.15, 0.4), rng.uniform(0.4, 1.0), rng.uniform(1.0, 1.5)], p=[0.14, 0.74, 0.12]
-        )
+    """Where one of `count` objects stands -> frame-to-object matrix. Mostly 40-100 % of the frame; sometimes a bust."""
+    height, width = picture.shape[-2:]
+    bust = count == 1 and height > 1.8 * width and _maybe(rng, 0.3)  # as people are mostly shown
+    if bust:
+        extent = rng.uniform(1.5, 4.0)
+    elif count == 1:
+        extent = rng.choice([rng.uniform(0.15, 0.4), rng.uniform(0.4, 1.0), rng.uniform(1.0, 1.5)], p=[0.3, 0.6, 0.1])
     else:
         extent = rng.uniform(0.2, 0.7)
-    height, width = picture.shape[-2:]
     stretch = math.exp(rng.normal(0, 0.08))
     half_size = (extent * width / max(width, height) * stretch, extent * height / max(width, height) / stretch)
     room = [abs(1 - half) + 0.15 for half in half_size]
     centre = [rng.uniform(-1, 1) * value * (0.6 if count == 1 else 1.0) for value in room]
-    if _maybe(rng, 0.3):  # standing on, or cut by, the lower border
+    if bust:
+        centre = [rng.normal(0, 0.2), half_size[1] + rng.uniform(-1.05, -0.4)]
+    elif _maybe(rng, 0.3):  # standing on, or cut by, the lower border
         centre[1] = 1 - half_size[1] * rng.uniform(0.4, 1.0)
     angle = rng.uniform(-math.pi, math.pi) if _maybe(rng, 0.08) else rng.normal(0, 0.12)
     return homography(
@@ -150,14 +158,11 @@ class Scenes:
         """One foreground, recoloured, lit from a side, sometimes textured -> premultiplied [4,h,w]."""
         index = int(np.searchsorted(np.cumsum(self.probabilities), rng.random(), side="right"))
         rgba = self.pack.foregrounds[min(index, len(self.probabilities) - 1)].pixels.float() / 255
-        colour = _recolour(rgba[:3], rng)
-        height, width = colour.shape[1:]
-        if _maybe(rng, 0.1):  # the shape of one thing, the surface of another: its boundary makes a subject
-            surface = self._photograph(rng, 256)[None]
-            colour = _recolour(F.interpolate(surface, size=(height, width), mode="bilinear")[0], rng)
-        elif _maybe(rng, 0.25):  # renders are smoother than photographs: give some the grain of a photograph
-            texture = self._photograph(rng, 128).mean(dim=0, keepdim=True)
-            texture = F.interpolate(texture[None], size=(height, width), mode="bilinear", align_corners=False)[0]
+        height, width = rgba.shape[1:]
+        worn = _maybe(rng, 0.1)  # the shape of one thing, the surface of another: its boundary makes a subject
+        colour = _recolour(_resized(self._photograph(rng, 256), (height, width)) if worn else rgba[:3], rng)
+        if not worn and _maybe(rng, 0.25):  # renders are smoother than photographs: give some the grain of a photograph
+            texture = _resized(self._photograph(rng, 128).mean(dim=0, keepdim=True), (height, width))
             colour = (colour * (1 + rng.uniform(0.3, 1.2) * (texture - texture.mean()))).clamp(0, 1)
         if _maybe(rng, 0.5):
             angle, strength = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.5)
@@ -197,19 +202,18 @@ class Scenes:
         else:
             background = _recolour(self._photograph(rng, size), rng, strength=0.6)
         if _maybe(rng, self.style.cluttered_background):
-            kind = rng.choice(["crowd", "close-up", "strands"], p=[0.5, 0.2, 0.3])
+            kind = rng.choice(["crowd", "close-up", "strands", "foliage"], p=[0.4, 0.15, 0.15, 0.3])
             if kind == "crowd":
                 background = crowd(background, lambda: self._draw_object(rng), rng)
             elif kind == "close-up":
                 background = close_up(background, self._draw_object(rng), rng)
             else:
-                background = strands(background, rng)
+                background = (strands if kind == "strands" else foliage)(background, rng)
         if _maybe(rng, 0.08):  # something out of focus far behind is background
             picture = self._draw_object(rng)
             small = sample(picture, _place(picture, 2, rng), (size // 4, size // 4))[None]
             small = gaussian_blur(small, torch.tensor([rng.uniform(1.2, 2.0)], device=device))
-            blurred = F.interpolate(small, size=(size, size), mode="bilinear", align_corners=False)
-            background = over(blurred, background[None])[0]
+            background = over(_resized(small[0], (size, size))[None], background[None])[0]
         return background
 
     @staticmethod
@@ -262,7 +266,7 @@ class Scenes:
                 small = F.interpolate(
                     image[None], size=(side, side), mode="bilinear", align_corners=False, antialias=True
                 )
-                image.copy_(F.interpolate(small, size=image.shape[-2:], mode="bilinear", align_corners=False)[0])
+                image.copy_(_resized(small[0], image.shape[-2:]).clamp(0, 1))  # weights may sum to 1 + 1e-7
             if _maybe(rng, 0.4):
                 generator = torch.Generator(image.device).manual_seed(int(rng.integers(2**31)))
                 noise = torch.randn(image.shape, generator=generator, device=image.device)

@@ -78,12 +78,22 @@ def test_of_a_small_pack_one_name_is_held_out(small_pack):
         cutouts.read_pack(small_pack)
 
 
+def test_cutouts_behind_a_link_are_found(small_pack):
+    (small_pack / "foregrounds" / "discs").rename(small_pack / "elsewhere")
+    (small_pack / "foregrounds" / "linked").symlink_to(small_pack / "elsewhere")
+    training, _ = cutouts.read_pack(small_pack, hold_out=0)
+    assert {(picture.source) for picture in training.foregrounds} == {"linked"} and len(training.foregrounds) == 6
+
+
 def test_what_cannot_be_used_is_told_and_left_out(small_pack):
     (small_pack / "foregrounds" / "discs" / "broken.webp").write_bytes(b"not a picture")
     Image.new("RGBA", (9, 9), (200, 0, 0, 0)).save(small_pack / "foregrounds" / "discs" / "nothing.png")
     problems = []
     training, validation = cutouts.read_pack(small_pack, problems=problems)
     assert len(training.foregrounds) + len(validation.foregrounds) == 6
+    Image.new("RGB", (9, 9)).save(small_pack / "foregrounds" / "discs" / "photograph.jpg")
+    cutouts.read_pack(small_pack, problems=(opaque := []))
+    assert len(opaque) == 3 and "photograph.jpg has no transparency" in opaque[2]
     assert len(problems) == 2 and "broken.webp" in problems[0] and "nothing.png is transparent" in problems[1]
 
 
