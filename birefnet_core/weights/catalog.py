@@ -78,14 +78,19 @@ def find(name: str) -> Published:
 
 def by_file(path: PurePath) -> Published | None:
     """The row of a file, by its name: ours, another pack's ("General-HR.safetensors"), or the hub's in a folder that is
-    called as the model ("RMBG-2.0/model.safetensors"). None for any other.
+    called as the model ("RMBG-2.0/model.safetensors") or in the hub's own cache ("models--briaai--RMBG-2.0/snapshots/
+    .../model.safetensors"). None for any other.
 
     Names are compared with their case: ComfyUI's own "birefnet.safetensors" is not known to be "BiRefNet".
     """
     elsewhere = _ELSEWHERE.get(path.stem) if path.suffix == ".safetensors" else None
     for row in _TABLE:
-        hub = (row.spec.name, PurePosixPath(row.filename).name)
-        if path.name == row.file_name or row.spec.name == elsewhere or (path.parent.name, path.name) == hub:
+        folders = {path.parent.name, *(part for part in path.parts if part.startswith("models--"))}
+        of_the_hub = path.name == PurePosixPath(row.filename).name and folders & {
+            row.spec.name,
+            f"models--{row.repository.replace('/', '--')}",
+        }
+        if path.name == row.file_name or row.spec.name == elsewhere or of_the_hub:
             return row
     return None
 

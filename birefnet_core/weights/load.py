@@ -25,6 +25,9 @@ MODELS_DIR = Path(__file__).parents[2] / "models"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
+TRY = "give the other if edges look torn"
+
+
 class PatchOrderWarning(UserWarning):
     """Nothing tells a file's patch order, so that "2025" was assumed."""
 
@@ -121,7 +124,7 @@ def load_model(
     found = _examine(path, weights, metadata, patch_order)
     if found.problem:
         raise WeightsError(f"{path}: {found.problem}")
-    if found.patch_order_reason.startswith("undecided"):
+    if found.patch_order_reason.endswith(TRY):
         warnings.warn(f"{path.name}: patch order {found.patch_order_reason}", PatchOrderWarning, stacklevel=2)
     with _Undrawn():
         network = build_network(found.architecture, dropout=0.0, stochastic_depth=0.0)
@@ -298,14 +301,17 @@ def _decide_patch_order(weights, metadata, spec: ModelSpec, asked: str) -> tuple
         return asked, "as asked"
     if metadata.get("patch_order") in patches.ORDERS:
         return metadata["patch_order"], "the file's own metadata"
-    if spec.patch_order != "auto":
-        return spec.patch_order, f"table of published models, {spec.name}"
     order, score = patches.detect(weights)
+    if spec.patch_order != "auto":
+        reason = f"table of published models, {spec.name}"
+        if order not in (None, spec.patch_order):  # published anew, perhaps, or somebody's own under that name
+            reason += f", but the weights look like {order}, {abs(score):.0f} standard errors; {TRY}"
+        return spec.patch_order, reason
     if order is not None:
         return order, f"the weights themselves, {abs(score):.0f} standard errors"
     return (
         patches.CANONICAL,
-        f"undecided: the weights do not tell ({score:+.1f} standard errors); give it if edges look torn",
+        f"undecided: the weights do not tell ({score:+.1f} standard errors); {TRY}",
     )
 
 

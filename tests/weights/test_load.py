@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import birefnet_core as bc
+from birefnet_core.weights import load
 from birefnet_core.weights.catalog import ModelSpec
 from birefnet_core.weights.files import WeightsError, read_weights
-from birefnet_core.weights.load import locate, pick_device, pick_dtype
+from birefnet_core.weights.load import BUNDLED, locate, pick_device, pick_dtype
 from birefnet_core.weights.recognise import recognise
 
 SMALL = bc.Architecture("pvt_v2_b0", block_channels=16, branch_channels=16, inward_channels=8)
@@ -101,6 +102,7 @@ def test_the_table_decides_for_a_published_file(reference, tmp_path):
     [
         ("models/BiRefNet/General-Lite-2K.safetensors", "BiRefNet_lite-2K", (2560, 1440)),
         ("BiRefNet_lite-2K/model.safetensors", "BiRefNet_lite-2K", (2560, 1440)),
+        ("models--ZhengPeng7--BiRefNet_lite-2K/snapshots/9a/model.safetensors", "BiRefNet_lite-2K", (2560, 1440)),
         ("General-HR.safetensors", "General-HR", (1024, 1024)),  # on swin_v1_l, so this is something else
         ("model.safetensors", "model", (1024, 1024)),
     ],
@@ -114,6 +116,17 @@ def test_a_published_file_is_known_under_the_names_of_other_packs(reference, tmp
     found = bc.inspect(path)
     assert (found.spec.name, found.size) == (name, size)
     assert found.patch_order_reason.startswith("undecided")
+
+
+def test_weights_that_contradict_the_table_are_told(tmp_path):
+    """The bundled weights, which are as surely 2025 as can be, under the name of a model of 2024."""
+    weights = read_weights(BUNDLED)[0]
+    spec = ModelSpec("BiRefNet", "timm:tf_efficientnet_lite0", (416, 416), patch_order="2024")
+    order, reason = load._decide_patch_order(weights, {}, spec, "auto")
+    assert order == "2024" and re.search(
+        r"but the weights look like 2025, \d\d standard errors; give the other", reason
+    )
+    assert load._decide_patch_order(weights, {}, replace(spec, patch_order="2025"), "auto")[1].endswith("BiRefNet")
 
 
 def test_undecided_weights_mean_2025_with_a_warning(network, tmp_path):
