@@ -146,8 +146,12 @@ def test_a_full_disk_at_the_very_end_is_reported_too(uninterrupted, tmp_path, di
 def test_a_longer_run_that_dies_at_its_end_still_gets_its_model(uninterrupted, tmp_path, discs, monkeypatch, capsys):
     """The model of the shorter run is there, and must not pass for that of the longer."""
     longer = [*_arguments(tmp_path, discs, "whole"), "--steps", str(STEPS + 3), "--reschedule"]
+
+    def die(*_):
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Training, "_measure", lambda *_: exec("raise KeyboardInterrupt"))
+        patch.setattr(loop.Training, "_measure", die)
         with pytest.raises(KeyboardInterrupt):
             main(longer)
     with safe_open(tmp_path / "whole" / MODEL, "pt") as file:
