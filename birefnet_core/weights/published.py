@@ -114,11 +114,11 @@ def misfits(network: BiRefNet, state_dict: dict[str, torch.Tensor]) -> str:
             ],
         ),
         _listing(
-            "of another kind of number",
+            "of integers",
             [
                 f"{k} ({v.dtype})"
                 for k, v in given.items()
-                if k in names and v.is_floating_point() != own[names[k]].is_floating_point()
+                if k in names and own[names[k]].is_floating_point() and not v.is_floating_point()
             ],
         ),
     ]

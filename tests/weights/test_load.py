@@ -291,7 +291,15 @@ def sentence(path):
 def test_integers_are_no_weights(network, tmp_path):
     weights = {key: (value * 100).to(torch.int8) for key, value in bc.export_published(network).items()}
     save_file(weights, tmp_path / "quantised.safetensors")
-    assert "of another kind of number: " in sentence(tmp_path / "quantised.safetensors")
+    assert "of integers: " in sentence(tmp_path / "quantised.safetensors")
+
+
+def test_counters_in_half_precision_do_no_harm(network, tmp_path):
+    """As a script leaves them that casts all of a state dict."""
+    weights = {key: value.half() for key, value in bc.export_published(network).items()}
+    assert any(key.endswith("num_batches_tracked") for key in weights)
+    save_file(weights, tmp_path / "half.safetensors")
+    assert not bc.inspect(tmp_path / "half.safetensors").problem
 
 
 def test_files_that_are_no_model_are_refused_in_one_sentence(network, saved, tmp_path):
