@@ -50,9 +50,10 @@ class ManagedModel:
         """As MattingModel.predict, on the device the manager chose. Says so when size is far from the model's own."""
         check_images(images)
         seen = network_size(size, self.spec.size, (images.shape[2], images.shape[1]))
-        told = host.running(), far_from_own_size(self.spec, seen) if size is not None else ""
-        if told[1] and told != self._told:  # once a run, not with every batch of a clip
-            host.say(told[1], logging.WARNING)
+        text = far_from_own_size(self.spec, seen) if size is not None else ""
+        told = host.running(), text
+        if text and told != self._told:  # once a run, not with every batch of a clip
+            host.say(text, logging.WARNING)
         self._told = told
         # An automatic batch takes the room that is left: it gains too little to send other models away for it.
         count = min(batch_size or 1, max(1, len(images)))

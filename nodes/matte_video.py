@@ -238,10 +238,10 @@ def composite(pixels: Tensor, alpha: Tensor, clip: Any) -> np.ndarray:
 
 def preview_size(clip: Any) -> tuple[int, int]:
     """(width, height) with the clip's aspect, even, PREVIEW_SIDE at most."""
+    from ..birefnet_core.video.batch import even
+
     sides = clip.info.width, clip.info.height
-    scale = min(1.0, PREVIEW_SIDE / max(sides))
-    width, height = (max(2, round(side * scale / 2) * 2) for side in sides)
-    return width, height
+    return even(sides, min(1.0, PREVIEW_SIDE / max(sides)))
 
 
 class Preview:

@@ -177,6 +177,6 @@ def _blade(
     covered = (rim + 0.5 - across.abs()).clamp(0, 1) * ((share > 0) & (share < 1))
     part = across / max(half, 1)
     veins = torch.sin(2 * math.pi * (share * 14 - part.abs() * 1.5)) + 3 * (part.abs() < 0.06)
-    lit = 1 + 0.25 * part.clamp(-1, 1).sign() * part.abs().clamp(0, 1) + ribs * veins
+    lit = 1 + 0.25 * part.clamp(-1, 1) + ribs * veins
     patch = canvas[:, low[1] : high[1], low[0] : high[0]]
     canvas[:, low[1] : high[1], low[0] : high[0]] = patch + covered * (paint * lit - patch)

@@ -26,7 +26,6 @@ import math
 import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -167,8 +166,6 @@ def save_figures(results: list[Result], out: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> list[Result]:
     options = _options(arguments)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped so, too, it takes its processes along
     try:
         results = _run(options)
     except (ValueError, ArithmeticError, OSError) as error:  # ArithmeticError: the network gave NaN
@@ -309,4 +306,5 @@ def _write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped so, too, it takes its processes along
     main()

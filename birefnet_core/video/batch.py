@@ -72,8 +72,13 @@ def fitted(clip: Clip, longest_side: int) -> tuple[int, int]:
     width, height = clip.info.width, clip.info.height
     if not longest_side or max(width, height) <= longest_side:
         return width, height
-    scale = longest_side / max(width, height)
-    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+    return even((width, height), longest_side / max(width, height))
+
+
+def even(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """(width, height) times scale, to the nearest even sides."""
+    width, height = (max(2, round(side * scale / 2) * 2) for side in size)
+    return width, height
 
 
 def _unit(picture, size: tuple[int, int], bits: int) -> np.ndarray:

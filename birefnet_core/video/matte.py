@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -131,8 +131,8 @@ def matte_clip(
     total = expected(clip, span)
     written = range(margin[0], (span.count or sys.maxsize) - margin[1])
     try:
-        shown = info.width, info.height
-        with ahead((_seen(frame, size, shown) for frame in chained(first, frames)), depth) as seen:
+        sized = (_sized(frame, writer.size) for frame in chained(first, frames))
+        with ahead((_seen(frame, size) for frame in sized), depth) as seen:
             for index, item in enumerate(stabilised(_matted(seen, matte, batch), look.stabilise)):
                 if index in written:
                     encoder.put(item.frame, item.alpha)
@@ -178,10 +178,17 @@ def expected(clip: Clip, span: Span) -> int:
     return frames if span.count is None else min(frames, span.count)
 
 
-def _seen(frame: Frame, size: tuple[int, int] | None, shown: tuple[int, int]) -> Seen:
-    """The frame with what the network sees of it: at `size`, or all of it at the clip's own, `shown`."""
+def _sized(frame: Frame, size: tuple[int, int]) -> Frame:
+    """The frame at the clip's size (width, height), which some streams change on the way."""
+    if (frame.picture.width, frame.picture.height) == size:
+        return frame
+    return replace(frame, picture=frame.picture.reformat(width=size[0], height=size[1]))
+
+
+def _seen(frame: Frame, size: tuple[int, int] | None) -> Seen:
+    """The frame with what the network sees of it."""
     if size is None:
-        return Seen(frame, torch.from_numpy(to_rgb(frame.picture, shown)))
+        return Seen(frame, torch.from_numpy(to_rgb(frame.picture)))
     return Seen(frame, to_seen(frame.picture, size))
 
 
@@ -195,8 +202,6 @@ def _matted(items: Iterator[Seen], matte: Matte, batch: int) -> Iterator[Seen]:
 
 def _encode(writer: Writer, paint: Painter, frame: Frame, alpha: Tensor, origin: int, invert: bool) -> None:
     picture, (width, height) = frame.picture, writer.size
-    if (picture.width, picture.height) != writer.size:  # some streams change it on the way
-        picture = picture.reformat(width=width, height=height)
     if invert:
         alpha = 1 - alpha
     own = own_alpha(picture)

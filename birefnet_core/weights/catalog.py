@@ -85,12 +85,13 @@ def by_file(path: PurePath) -> Published | None:
     """
     elsewhere = _ELSEWHERE.get(path.stem) if path.suffix == ".safetensors" else None
     for row in _TABLE:
-        folders = {path.parent.name, *(part for part in path.parts if part.startswith("models--"))}
-        of_the_hub = path.name == PurePosixPath(row.filename).name and folders & {
-            row.spec.name,
-            f"models--{row.repository.replace('/', '--')}",
-        }
-        if path.name == row.file_name or row.spec.name == elsewhere or of_the_hub:
+        cache = f"models--{row.repository.replace('/', '--')}"
+        of_the_hub = path.parent.name == row.spec.name or cache in path.parts
+        if (
+            path.name == row.file_name
+            or row.spec.name == elsewhere
+            or (of_the_hub and path.name == PurePosixPath(row.filename).name)
+        ):
             return row
     return None
 

@@ -23,13 +23,11 @@ from .recognise import recognise
 BUNDLED = Path(__file__).with_name("bundled.safetensors")
 MODELS_DIR = Path(__file__).parents[2] / "models"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-TRY = "give the other if edges look torn"
+TRY = "give the other if edges look torn"  # how a reason for a patch order ends that is worth a warning
 
 
 class PatchOrderWarning(UserWarning):
-    """Nothing tells a file's patch order, so that "2025" was assumed."""
+    """Nothing tells a file's patch order, so that "2025" was assumed; or the weights contradict the table."""
 
 
 class _Undrawn(TorchFunctionMode):
@@ -264,10 +262,12 @@ def _examine(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, s
 def _own_architecture(metadata: dict[str, str]) -> Architecture | None:
     """The architecture in metadata that this suite wrote; None where other tools use the same word for other things.
     ValueError for one of a newer version, whose size and normalisation must not be passed over in silence."""
+    if "architecture" not in metadata:
+        return None
     try:
         return Architecture.from_json(metadata["architecture"])
-    except (KeyError, ValueError, TypeError, RecursionError):
-        if "architecture" in metadata and "patch_order" in metadata:
+    except (ValueError, TypeError, RecursionError):
+        if "patch_order" in metadata:
             raise
         return None
 

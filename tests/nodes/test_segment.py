@@ -153,7 +153,7 @@ def test_a_size_far_from_the_models_own_is_told(segment, model, caplog, size, fa
     assert (f"narrow runs at {size[0]} x {size[1]} but was trained for 128 x 96" in caplog.text) == far
 
 
-def test_a_far_size_is_told_once_a_run(segment, model, caplog, module, monkeypatch):
+def test_a_far_size_is_told_once_a_run(segment, model, module, monkeypatch):
     said = []
     for run in ("first", "first", "second"):
         monkeypatch.setattr(module("nodes.host"), "running", lambda run=run: run)

@@ -198,10 +198,15 @@ def test_a_run_refuses_other_data(uninterrupted, tmp_path, discs, pack_folder, c
     assert "nothing to do" in capsys.readouterr().out
 
 
-def test_early_stopping_finishes_the_run(tmp_path, discs, capsys):
+def _standing_still(tmp_path, discs) -> list[str]:
+    """A run into early/ that learns nothing and is patient for two validations."""
     extra = ["--set", "validate_every=1", "--set", "patience=2", "--set", "learning_rate=1e-30"]
     extra += ["--set", "backbone_learning_rate=1e-30", "--set", "ema=0.0", "--set", "freeze_statistics=true"]
-    arguments = [*_arguments(tmp_path, discs, "early"), *extra, "--set", "architecture.dropout=0.0", "--epochs", "9"]
+    return [*_arguments(tmp_path, discs, "early"), *extra, "--set", "architecture.dropout=0.0"]
+
+
+def test_early_stopping_finishes_the_run(tmp_path, discs, capsys):
+    arguments = [*_standing_still(tmp_path, discs), "--epochs", "9"]
     assert main(arguments) == 0
     assert "stopping early" in capsys.readouterr().out
     last = checkpoint.checkpoints(tmp_path / "early")[-1].name
@@ -211,9 +216,7 @@ def test_early_stopping_finishes_the_run(tmp_path, discs, capsys):
 
 
 def test_a_run_that_stopped_early_goes_on_with_another_length(tmp_path, discs, capsys):
-    extra = ["--set", "validate_every=1", "--set", "patience=2", "--set", "learning_rate=1e-30"]
-    extra += ["--set", "backbone_learning_rate=1e-30", "--set", "ema=0.0", "--set", "freeze_statistics=true"]
-    arguments = [*_arguments(tmp_path, discs, "early"), *extra, "--set", "architecture.dropout=0.0"]
+    arguments = _standing_still(tmp_path, discs)
     assert main([*arguments, "--epochs", "9"]) == 0
     first = checkpoint.checkpoints(tmp_path / "early")[-1].name
     assert main([*arguments, "--epochs", "12", "--reschedule"]) == 0

@@ -82,7 +82,7 @@ def test_cutouts_behind_a_link_are_found(small_pack):
     (small_pack / "foregrounds" / "discs").rename(small_pack / "elsewhere")
     (small_pack / "foregrounds" / "linked").symlink_to(small_pack / "elsewhere")
     training, _ = cutouts.read_pack(small_pack, hold_out=0)
-    assert {(picture.source) for picture in training.foregrounds} == {"linked"} and len(training.foregrounds) == 6
+    assert {picture.source for picture in training.foregrounds} == {"linked"} and len(training.foregrounds) == 6
 
 
 def test_what_cannot_be_used_is_told_and_left_out(small_pack):
@@ -91,10 +91,10 @@ def test_what_cannot_be_used_is_told_and_left_out(small_pack):
     problems = []
     training, validation = cutouts.read_pack(small_pack, problems=problems)
     assert len(training.foregrounds) + len(validation.foregrounds) == 6
+    assert len(problems) == 2 and "broken.webp" in problems[0] and "nothing.png is transparent" in problems[1]
     Image.new("RGB", (9, 9)).save(small_pack / "foregrounds" / "discs" / "photograph.jpg")
     cutouts.read_pack(small_pack, problems=(opaque := []))
     assert len(opaque) == 3 and "photograph.jpg has no transparency" in opaque[2]
-    assert len(problems) == 2 and "broken.webp" in problems[0] and "nothing.png is transparent" in problems[1]
 
 
 def test_pictures_are_read_upright_and_opaque_where_they_have_no_transparency(tmp_path):

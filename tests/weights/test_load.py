@@ -118,7 +118,7 @@ def test_a_published_file_is_known_under_the_names_of_other_packs(reference, tmp
     assert found.patch_order_reason.startswith("undecided")
 
 
-def test_weights_that_contradict_the_table_are_told(tmp_path):
+def test_weights_that_contradict_the_table_are_told():
     """The bundled weights, which are as surely 2025 as can be, under the name of a model of 2024."""
     weights = read_weights(BUNDLED)[0]
     spec = ModelSpec("BiRefNet", "timm:tf_efficientnet_lite0", (416, 416), patch_order="2024")
