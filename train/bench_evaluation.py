@@ -25,7 +25,7 @@ from scipy import ndimage
 from train.evaluate import evaluate, samples_of
 from train.metrics import summarise
 from train.pictures import save_picture, to_grey
-from train.scoring import processes_for
+from train.processes import processes_for
 
 UPSTREAM_METRICS = ("S", "MAE", "E", "F", "WF", "MBA", "BIoU", "MSE", "HCE")
 BLOCKS = 2

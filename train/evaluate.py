@@ -40,7 +40,8 @@ if not __package__:  # run as a script: the repository on the path in place of t
 from train.files import write_whole
 from train.metrics import LOWER_IS_BETTER, METRICS, Scores, summarise
 from train.pictures import by_stem, contact_sheet, read_image, read_matte, save_picture, to_grey
-from train.scoring import Journal, Sample, processes_for, score_all
+from train.processes import processes_for
+from train.scoring import Journal, Sample, score_all
 
 SHOWN = 5  # names listed in a message
 WORST_BY = "MAD"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -18,7 +17,6 @@ import numpy as np
 from train.metrics import Scores, measure
 from train.pictures import read_levels
 
-FEW = 8  # images for which a further process is not worth its start
 AHEAD = 4  # images in flight per process
 
 
@@ -57,12 +55,6 @@ def score_samples(samples: Iterable[Sample], *, processes: int) -> Iterator[tupl
                 yield from _finished(waiting)
         while waiting:
             yield from _finished(waiting)
-
-
-def processes_for(images: int) -> int:
-    """As many processes as this one may use processors, fewer for few images."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(usable, images // FEW))
 
 
 @contextmanager

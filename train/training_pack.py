@@ -30,10 +30,10 @@ from PIL import Image
 
 from train.evaluation_sets.debian import find_package, read_files
 from train.files import write_whole
+from train.processes import processes_for
 from train.renders.lights import unpack_lights
 from train.renders.models import held_out, unpacked
 from train.renders.render import Job, Quality, render_all
-from train.scoring import processes_for
 
 EMOJI_PACKAGE = "lobehub-fluent-emoji-3d-1.1.0.tgz"
 SKIN_TONE, FLAG = re.compile("1f3f[b-f]"), re.compile("1f1[ef]")  # code points in the names of emoji

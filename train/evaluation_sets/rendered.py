@@ -15,10 +15,10 @@ from PIL import Image
 
 from train.evaluation_sets import composites, e1
 from train.pictures import read_matte, save_picture, to_grey
+from train.processes import processes_for
 from train.renders.lights import unpack_lights
 from train.renders.models import held_out, unpacked
 from train.renders.render import Job, Quality, render_all
-from train.scoring import processes_for
 
 VIEWS = {"E2": (0, 1, 2), "E3": (0, 1, 2, 3, 4, 5)}
 SEEDS = {"E2": 2025, "E3": 2026}
