@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import re
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +16,8 @@ from torch import Tensor
 from birefnet_core.matting.images import READ_SUFFIXES, read
 
 from .holdout import held_out
+
+VIEW = re.compile(r"(.+)_[0-9]{1,2}")
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,10 @@ class Pack:
 
 
 def model_name(path: Path) -> str:
-    """`<model>_<view>.webp` -> `<model>`: all views of one object fall on the same side of the split."""
-    stem, _, view = path.stem.rpartition("_")
-    return stem if stem and view.isdigit() else path.stem
+    """`<model>_<view>.webp` -> `<model>`: all views of one object fall on the same side of the split. A view has one
+    digit or two; more are a camera's (IMG_0001, IMG_0002), whose pictures are not of one object."""
+    match = VIEW.fullmatch(path.stem)
+    return match[1] if match else path.stem
 
 
 def read_picture(path: Path, channels: str) -> Tensor:
@@ -79,6 +84,16 @@ def _usable(path: Path, channels: str) -> Tensor | str:
     return pixels
 
 
+def _refuse_lopsided(folder: Path, pictures: list[Picture], held: set[str]) -> None:
+    """ValueError when most pictures have one name and this one is held out: hardly any would be left to train on."""
+    name, count = Counter(picture.name for picture in pictures).most_common(1)[0]
+    if name in held and count > len(pictures) / 2:
+        raise ValueError(
+            f"{folder}: {count} of {len(pictures)} pictures are taken for views of one thing, {name}, held out for "
+            f"validation. If they show several, name them apart ({name}_1 and {name}_2 are views); else add others."
+        )
+
+
 def read_pack(
     root: str | Path, *, threads: int = 4, hold_out: int = 6, problems: list[str] | None = None
 ) -> tuple[Pack, Pack]:
@@ -88,7 +103,8 @@ def read_pack(
     validation; 0 leaves that pack empty. Files that cannot be used are left out; `problems` gets a sentence on each.
 
     Raises:
-        ValueError: a folder is missing or empty, or its usable pictures are too few.
+        ValueError: a folder is missing or empty, its usable pictures are too few, or most have one name, which is held
+            out.
     """
     root = Path(root)
     problems = [] if problems is None else problems
@@ -103,7 +119,7 @@ def read_pack(
             decoded = list(pool.map(partial(_usable, channels=channels), paths))
         problems += [problem for problem in decoded if isinstance(problem, str)]
         pictures = [
-            Picture(path.parent.name, model_name(path), pixels)
+            Picture(path.parent.name, model_name(path) if kind == "foregrounds" else path.stem, pixels)
             for path, pixels in zip(paths, decoded)
             if not isinstance(pixels, str)
         ]
@@ -115,6 +131,7 @@ def read_pack(
                 + (f" The first problem: {problems[0]}" if problems else "")
             )
         held = held_out(names, hold_out)
+        _refuse_lopsided(root / kind, pictures, held)
         training, validation = ([p for p in pictures if (p.name in held) == wanted] for wanted in (False, True))
         halves.append((training, validation))
     return Pack(halves[0][0], halves[1][0]), Pack(halves[0][1], halves[1][1])

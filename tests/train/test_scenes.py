@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,6 +77,28 @@ def test_of_a_small_pack_one_name_is_held_out(small_pack):
     assert len(cutouts.read_pack(small_pack, hold_out=0)[0].backgrounds) == 1
     with pytest.raises(ValueError, match=r"backgrounds: of 1 files .* 1 different names.* add more"):
         cutouts.read_pack(small_pack)
+
+
+def test_a_cameras_numbers_are_no_views(small_pack):
+    for kind in ("foregrounds/discs", "backgrounds/noise"):
+        for number, path in enumerate(sorted((small_pack / kind).iterdir())):
+            suffix = f"{number:04d}" if "discs" in kind else number
+            path.rename(path.with_name(f"IMG_{suffix}{path.suffix}"))
+    training, validation = cutouts.read_pack(small_pack)
+    assert (len(training.foregrounds), len(validation.foregrounds)) == (5, 1)
+    assert (len(training.backgrounds), len(validation.backgrounds)) == (1, 1)
+    assert cutouts.model_name(Path("person0012_0.webp")) == "person0012"
+    assert cutouts.model_name(Path("lamp_07.webp")) == "lamp" and cutouts.model_name(Path("_7.webp")) == "_7"
+
+
+def test_a_name_that_most_cutouts_have_is_not_held_out_silently(small_pack):
+    discs = sorted((small_pack / "foregrounds" / "discs").iterdir())
+    for number, path in enumerate(discs[1:]):
+        path.rename(path.with_name(f"IMG_{number:02d}{path.suffix}"))
+    discs[0].rename(discs[0].with_name("dog.webp"))
+    with pytest.raises(ValueError, match=r"foregrounds: 5 of 6 pictures are taken for views of one thing, IMG"):
+        cutouts.read_pack(small_pack)
+    assert len(cutouts.read_pack(small_pack, hold_out=0)[0].foregrounds) == 6
 
 
 def test_cutouts_behind_a_link_are_found(small_pack):
