@@ -183,7 +183,8 @@ def _run(options: argparse.Namespace) -> list[Result]:
     model = _load(options) if options.model else None
     make = matte_maker(model, options.size, options.mode) if model else None
     if model:
-        key = {"model": _fingerprint(model), "size": options.size, "mode": options.mode}
+        expected = [model.spec.size, model.spec.mean, model.spec.std]  # the same weights see other pictures by them
+        key = {"model": _fingerprint(model), "spec": expected, "size": options.size, "mode": options.mode}
     else:
         key = {"pred": str(options.pred.resolve())}
     results, sheets, journals = [], {}, []

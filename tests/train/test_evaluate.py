@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -273,6 +274,11 @@ def test_a_stopped_model_goes_on_only_with_the_same_weights(data_set, model, mon
     stop()
     with torch.no_grad():
         model.network.weight.fill_(0.6)
+    model.pictures = 0
+    evaluate.main(arguments)
+    assert model.pictures == 3
+    stop()
+    model.spec = replace(model.spec, size=(32, 32))
     model.pictures = 0
     evaluate.main(arguments)
     assert model.pictures == 3
