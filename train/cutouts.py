@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from birefnet_core.matting.images import READ_SUFFIXES, read
+from birefnet_core.matting.images import read
+from birefnet_core.picture_files import READ_SUFFIXES
 
 from .holdout import held_out
 

@@ -25,8 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from birefnet_core.matting.images import READ_SUFFIXES, read
+from birefnet_core.matting.images import read
 from birefnet_core.matting.model import resize
+from birefnet_core.picture_files import READ_SUFFIXES
 
 from .augment import Augmentation, augment
 from .holdout import held_out

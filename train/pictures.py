@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
+from birefnet_core.picture_files import READ_SUFFIXES, deep_levels, opened, upright
 from train.files import write_whole
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def by_stem(folder: str | Path) -> dict[str, Path]:
@@ -21,14 +20,14 @@ def by_stem(folder: str | Path) -> dict[str, Path]:
         raise ValueError(f"{folder} is not a folder")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+        if path.suffix.lower() not in READ_SUFFIXES or path.name.startswith("."):
             continue
         if path.stem in found:
             both = f"both {found[path.stem].name} and {path.name}"
             raise ValueError(f"{folder} has {both}: pairs are matched by stem, keep one")
         found[path.stem] = path
     if not found:
-        raise ValueError(f"{folder} has no pictures ({', '.join(sorted(SUFFIXES))})")
+        raise ValueError(f"{folder} has no pictures ({', '.join(sorted(READ_SUFFIXES))})")
     return found
 
 
@@ -50,16 +49,26 @@ def read_matte(path: str | Path) -> np.ndarray:
 
 def read_levels(path: str | Path) -> np.ndarray:
     """A matte as the file holds it: uint8 or uint16 [H, W]. Of a picture with transparency (a cut-out) its alpha
-    channel is the matte, otherwise the grey value; floats (TIFF) 0..1 become uint16. EXIF orientation is applied.
-    ValueError naming the file when it cannot be read or has floats beyond 0..1."""
-    picture = ImageOps.exif_transpose(_open(path))
-    if picture.mode == "F":
-        values = np.asarray(picture)
-        if not (values.min() >= -0.01 and values.max() <= 1.01):  # NaN is no less a failure
-            raise ValueError(f"{path}: floats from {values.min():g} to {values.max():g}; a matte's must be 0 to 1")
-        return np.rint(values.clip(0, 1) * 65535).astype(np.uint16)
-    if picture.mode.startswith("I"):  # 16 bits arrive as I;16 or as I
-        return np.clip(np.asarray(picture), 0, 65535).astype(np.uint16)
+    channel is the matte, otherwise the grey value; deeper integers and floats 0..1 (TIFF) become uint16. EXIF
+    orientation is applied. ValueError naming the file when it cannot be read or has values beyond its range."""
+    with opened(path) as picture:
+        black, white = deep_levels(picture)
+        picture = upright(picture)
+        if picture.mode == "F":
+            return _sixteen_bits(np.asarray(picture))
+        if picture.mode.startswith("I"):  # 16 bits arrive as I;16 or as I
+            return _sixteen_bits((np.asarray(picture).astype(np.float64) - black) / (white - black))
+        return _eight_bits(picture)
+
+
+def _sixteen_bits(values: np.ndarray) -> np.ndarray:
+    least, most = values.min(), values.max()
+    if not (least >= -0.01 and most <= 1.01):  # NaN is no less a failure
+        raise ValueError(f"its values go from {least:g} to {most:g} where black is 0 and white is 1")
+    return np.rint(values.clip(0, 1) * 65535).astype(np.uint16)
+
+
+def _eight_bits(picture: Image.Image) -> np.ndarray:
     if "A" in picture.getbands() or "transparency" in picture.info:
         alpha = picture.convert("RGBA").getchannel("A")
         if alpha.getextrema() != (255, 255):
@@ -98,13 +107,3 @@ def contact_sheet(
         for column, picture in enumerate(pictures):
             sheet.paste(ImageOps.contain(picture.convert("RGB"), (cell, cell)), (left + column * cell, top + caption))
     return sheet
-
-
-def _open(path: str | Path) -> Image.Image:
-    try:
-        with open(path, "rb") as file:  # not by name: see images.read
-            picture = Image.open(file)
-            picture.load()
-    except Exception as error:  # Pillow raises many kinds, DecompressionBombError among them
-        raise ValueError(f"{path} cannot be read as a picture: {error}") from None
-    return picture

@@ -25,6 +25,7 @@ from ..matting import images
 from ..matting.compose import cover, over
 from ..matting.foreground import estimate_foreground
 from ..matting.masks import blur
+from ..picture_files import READ_SUFFIXES
 from .report import duration, table
 
 KINDS = {"sharp": (1, 0.0), "enlarged": (2, 0.0), "out of focus": (2, 4.0)}  # scale, standard deviation of the blur
@@ -100,9 +101,9 @@ def composites(folder: Path, count: int) -> Iterator[tuple[str, Tensor, Tensor, 
     ValueError when folder lacks cut-outs or backgrounds.
     """
     chance = random.Random(0)
-    sources = [sorted(path for path in source.iterdir() if path.suffix.lower() in images.READ_SUFFIXES)
+    sources = [sorted(path for path in source.iterdir() if path.suffix.lower() in READ_SUFFIXES)
                for source in sorted((folder / "foregrounds").glob("*/"))]  # fmt: skip
-    backgrounds = sorted(path for path in (folder / "backgrounds").rglob("*") if path.suffix in images.READ_SUFFIXES)
+    backgrounds = sorted(path for path in (folder / "backgrounds").rglob("*") if path.suffix in READ_SUFFIXES)
     if not any(sources) or not backgrounds:
         raise ValueError(f"{folder} needs cut-outs in foregrounds/<source>/ and photographs in backgrounds/")
     for paths in sources:

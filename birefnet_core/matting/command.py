@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..picture_files import READ_SUFFIXES
 from ..video import command as video
 from ..video.split import own_device, place
 from . import compose, images
@@ -182,7 +183,7 @@ def find(inputs: list[str], *, recursive: bool = False) -> tuple[list[tuple[Path
 
 
 def is_input(path: Path) -> bool:
-    return (path.suffix.lower() in images.READ_SUFFIXES or video.is_clip(path)) and path.is_file()
+    return (path.suffix.lower() in READ_SUFFIXES or video.is_clip(path)) and path.is_file()
 
 
 def plan(sources: list[tuple[Path, Path]], out: str, kinds: list[str], *, single: bool = False) -> list[Job]:

@@ -11,28 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms
 from torch import Tensor
 
+from ..picture_files import deep_levels, opened, upright
 from ..whole import whole_file
 from .compose import over, parse_colour
-
-# Pillow's name of each format we read, and the suffixes by which a folder's pictures are found. A closed list: among
-# Pillow's other readers are some that start programs (EPS).
-FORMATS = {
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg", ".jfif"),
-    "MPO": (".mpo",),
-    "WEBP": (".webp",),
-    "AVIF": (".avif",),
-    "TIFF": (".tif", ".tiff"),
-    "GIF": (".gif",),
-    "BMP": (".bmp",),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    "JPEG2000": (".jp2",),
-    "TGA": (".tga",),
-}
-READ_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
 # Suffix -> Pillow's options, for each kind of output.
 WRITE_OPTIONS = {
@@ -48,23 +32,6 @@ WRITE_OPTIONS = {
         ".webp": {"format": "WEBP", "quality": 95},
     },
 }
-
-# What brings a picture with this EXIF orientation upright.
-ORIENTATION_TAG = 0x0112
-TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_WHITE_IS_ZERO = 258, 262, 0
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-class ImageError(ValueError):
-    """A file that is not a picture we can read; the text is one sentence that begins with the file's name."""
 
 
 @dataclass(frozen=True)
@@ -82,36 +49,22 @@ class Picture:
 
 
 def read(path: str | os.PathLike) -> Picture:
-    """Read a picture of any format in FORMATS, the first frame of an animation, turned upright by its EXIF orientation.
+    """Read a picture of any format in picture_files.FORMATS, the first frame of an animation, turned upright by its
+    EXIF orientation.
 
     Grey pictures keep 16 bits; of 16-bit colour Pillow gives the upper 8. An RGB picture keeps its colours and its ICC
     profile. CMYK becomes sRGB, through the embedded profile where there is one. The profile of a grey picture is
     dropped (it would not fit RGB): its values are taken as sRGB.
     Raises ImageError for a missing, foreign, damaged or oversized (Pillow's decompression bomb limit) file.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder, not a picture")
-    if not path.exists():
-        raise ImageError(f"{path} does not exist")
-    Image.init()
-    try:
-        # An open file, not a name: from a name Pillow maps the pixels, and those of a rotated TIFF come sheared.
-        with open(path, "rb") as file, Image.open(file, formats=[f for f in FORMATS if f in Image.OPEN]) as image:
-            image.load()
-            return _picture(image, path.name)
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is not a picture we can read ({', '.join(FORMATS)})") from error
-    except MemoryError:
-        raise
-    except Exception as error:  # on damaged files Pillow's decoders raise nearly anything
-        raise ImageError(f"{path} cannot be read: {error or type(error).__name__}") from error
+    with opened(path) as image:
+        return _picture(image, Path(path).name)
 
 
 def _picture(image: Image.Image, name: str) -> Picture:
     profile = image.info.get("icc_profile")
-    black, white = _deep_levels(image)
-    image = _upright(image)
+    black, white = deep_levels(image)
+    image = upright(image)
     if image.mode == "CMYK":
         image, profile = _srgb_from_cmyk(image, profile), None
     elif profile is not None and profile[16:20] != b"RGB ":  # the header's colour space field
@@ -126,14 +79,6 @@ def _picture(image: Image.Image, name: str) -> Picture:
     return Picture(_unit(pixels), None if alpha is None else _unit(alpha), profile, name)
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        orientation = image.getexif().get(ORIENTATION_TAG)
-    except Exception:  # damaged EXIF in a sound picture: leave it as it lies
-        return image
-    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
-
-
 def _srgb_from_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:
     if profile is not None:
         with contextlib.suppress(ImageCms.PyCMSError, OSError):  # a damaged or foreign profile: as if there were none
@@ -146,15 +91,6 @@ def _srgb_from_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:
                 flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
             )
     return image.convert("RGB")
-
-
-def _deep_levels(image: Image.Image) -> tuple[int, int]:
-    """The integers that stand for black and white in grey of more than 8 bits: of TIFFs some have 12, in some 0 is
-    white."""
-    tags = getattr(image, "tag_v2", {})
-    bits = np.max(tags.get(TIFF_BITS, 16))
-    black, white = 0, 2 ** min(int(bits), 16) - 1
-    return (white, black) if tags.get(TIFF_PHOTOMETRIC) == TIFF_WHITE_IS_ZERO else (black, white)
 
 
 def _deep_grey(image: Image.Image, black: int, white: int) -> tuple[np.ndarray, np.ndarray | None]:

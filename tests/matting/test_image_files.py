@@ -6,7 +6,8 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from birefnet_core.matting import images
-from birefnet_core.matting.images import ImageError, read
+from birefnet_core.matting.images import read
+from birefnet_core.picture_files import ORIENTATION_TAG, ImageError
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (5, 7), dtype=np.uint8)
@@ -239,7 +240,7 @@ def test_exif_orientation_of_every_kind_of_tiff(tmp_path, mode, orientation):
     """From a file's name Pillow would map the pixels of an uncompressed TIFF, and lose their places."""
     lying = Image.fromarray(DEEP) if mode == "I;16" else Image.fromarray(RGBA).convert("RGB").convert(mode)
     exif = Image.Exif()
-    exif[images.ORIENTATION_TAG] = orientation
+    exif[ORIENTATION_TAG] = orientation
     plain, turned = (read(saved(lying, tmp_path / f"{len(more)}.tif", **more)) for more in ({}, {"exif": exif}))
     turns = {3: 2, 6: 3, 8: 1}[orientation]
     assert torch.equal(turned.pixels, plain.pixels.rot90(turns))

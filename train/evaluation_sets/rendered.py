@@ -13,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from birefnet_core.picture_files import opened, upright
 from train.evaluation_sets import composites, e1
 from train.pictures import read_matte, save_picture, to_grey
 from train.processes import processes_for
@@ -56,10 +57,8 @@ def build(name: str, packages: str | Path, out: str | Path, *, lemur: Path | Non
 
 
 def _rgb(path: Path) -> Image.Image:
-    try:
-        return Image.open(path).convert("RGB")
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read as a picture: {error}") from None
+    with opened(path) as picture:
+        return upright(picture).convert("RGB")
 
 
 def render_held_out(name: str, packages: Path, folder: Path, quality: Quality) -> dict[str, Image.Image]:
