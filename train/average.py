@@ -51,6 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
         average(dict(map(_share, options.models)), options.out)
     except (ValueError, OSError, RuntimeError) as error:
         raise SystemExit(f"nothing was averaged: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("stopped: nothing was averaged") from None
     print(f"{options.out} written")
 
 

@@ -27,6 +27,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +46,7 @@ from train.scoring import Journal, Sample, score_all
 
 SHOWN = 5  # names listed in a message
 WORST_BY = "MAD"
+MOST_ON_A_SHEET = 500  # JPEG holds 65,535 pixels a side, which is room for 620
 
 
 @dataclass(frozen=True)
@@ -171,12 +173,19 @@ def main(arguments: list[str] | None = None) -> list[Result]:
         results = _run(options)
     except (ValueError, ArithmeticError, OSError) as error:  # ArithmeticError: the network gave NaN
         raise SystemExit(f"not evaluated: {error}") from None
+    except BrokenExecutor:
+        reason = "one of the processes was killed or crashed, perhaps for want of memory (--processes 1 takes least)"
+        raise SystemExit(f"not evaluated: {reason}{_goes_on(options)}") from None
     except KeyboardInterrupt:
-        raise SystemExit("stopped" + ("; the same command goes on from here" if options.out else "")) from None
+        raise SystemExit(f"stopped{_goes_on(options)}") from None
     print(table(results, "segmentation"), table(results, "matting"), sep="\n\n")
     if options.out:
         print(f"\nFigures and sheets of the worst cases are in {options.out}")
     return results
+
+
+def _goes_on(options: argparse.Namespace) -> str:
+    return "; the same command goes on from here" if options.out else ""
 
 
 def _run(options: argparse.Namespace) -> list[Result]:
@@ -187,7 +196,7 @@ def _run(options: argparse.Namespace) -> list[Result]:
         key = {"model": _fingerprint(model), "spec": expected, "size": options.size, "mode": options.mode}
     else:
         key = {"pred": str(options.pred.resolve())}
-    results, sheets, journals = [], {}, []
+    results, scored, journals = [], [], []
     with tempfile.TemporaryDirectory() as elsewhere:
         for name, gt, images in _data_sets(options):
             samples = samples_of(gt=gt, images=images, pred=options.pred, partial=options.partial)
@@ -197,16 +206,24 @@ def _run(options: argparse.Namespace) -> list[Result]:
             journal = Journal(options.out / f"unfinished-{name}.jsonl" if options.out else None, key)
             result = evaluate(name, samples, make=make, journal=journal, processes=options.processes)
             results.append(result)
+            scored.append(samples)
             journals.append(journal)
-            if options.out:
-                sheets[name] = worst_sheet(result, samples, options.worst)
-    for name, sheet in sheets.items():
-        save_picture(sheet, options.out / f"worst-{name}.jpg")
     if options.out:
         save_figures(results, options.out)
+        for result, samples in zip(results, scored):
+            _save_sheet(result, samples, options)
     for journal in journals:
         journal.finish()
     return results
+
+
+def _save_sheet(result: Result, samples: list[Sample], options: argparse.Namespace) -> None:
+    """A sheet that cannot be made is a note, no reason to withhold figures."""
+    path = options.out / f"worst-{result.name}.jpg"
+    try:
+        save_picture(worst_sheet(result, samples, options.worst), path)
+    except (ValueError, OSError) as error:
+        print(f"note: {path} was not made: {error}", file=sys.stderr)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -241,8 +258,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     names = [folder.resolve().name for folder in options.data]
     if len(set(names)) < len(names):
         parser.error(f"two data sets have the same folder name ({', '.join(names)}), which is their name in the table")
-    if options.worst < 1:
-        parser.error("--worst needs at least 1")
+    if not 1 <= options.worst <= MOST_ON_A_SHEET:
+        parser.error(f"--worst takes 1 to {MOST_ON_A_SHEET} images")
     if options.processes is not None and options.processes < 1:
         parser.error("--processes needs at least 1")
     return options
@@ -308,5 +325,6 @@ def _write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")  # redirected on Windows it has no arrows
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped so, too, it takes its processes along
     main()

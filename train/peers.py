@@ -132,6 +132,8 @@ def main(arguments: list[str] | None = None) -> None:
         made = run(options.peer, options.package, options.images, options.out, threads=options.threads)
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f"{options.peer} was not run: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; the same command goes on from here") from None
     print(f"{made} mattes written to {options.out}")
 
 

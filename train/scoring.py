@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import connection
 from pathlib import Path
 
 import numpy as np
@@ -60,15 +63,22 @@ def score_samples(samples: Iterable[Sample], *, processes: int) -> Iterator[tupl
 @contextmanager
 def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
     # spawn: forking a process in which torch has run threads may hang, and works nowhere but on Unix
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _leave_interrupts_to_the_parent)
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _live_and_die_with_the_parent)
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _live_and_die_with_the_parent() -> None:
+    """Leave interrupts to the parent, which ends its processes; end with it when it is killed and cannot."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
 
 
 def _finished(waiting: dict[Future, Sample]) -> Iterator[tuple[Sample, Scores]]:

@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -90,27 +91,50 @@ def test_several_processes_score_as_one_does(data_set):
     assert figures_of(one) == figures_of(two) and one.summary == two.summary
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="lists processes by /proc")
-def test_a_terminated_evaluation_takes_its_processes_along(data_set):
+@pytest.fixture
+def at_work(data_set):
+    """An evaluation of many images by two processes, in a session of its own, which has scored some of them."""
     script = [sys.executable, str(Path(evaluate.__file__)), "--processes", "2", "--out", str(data_set / "out")]
     script += ["--pred", str(data_set / "pred"), "--gt", str(data_set / "set" / "gt")]
     for number in range(400):  # enough to be at work when the signal comes
         for folder in (data_set / "pred", data_set / "set" / "gt"):
             shutil.copy(folder / "a.png", folder / f"more{number}.png")
-    running = subprocess.Popen(script, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list((data_set / "out").glob("unfinished*")) or not any(
-        path.stat().st_size > 1000 for path in (data_set / "out").glob("unfinished*")
-    ):
-        assert running.poll() is None
-        time.sleep(0.05)
-    running.terminate()
-    assert running.wait(60) == 1
+    pipe = subprocess.PIPE
+    with subprocess.Popen(script, start_new_session=True, stdout=pipe, stderr=pipe, text=True) as running:
+        while not any(path.stat().st_size > 1000 for path in (data_set / "out").glob("unfinished*")):
+            assert running.poll() is None
+            time.sleep(0.05)
+        yield running
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc").is_dir(), reason="lists processes by /proc")
+
+
+@needs_proc
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 1), (signal.SIGKILL, -signal.SIGKILL)])
+def test_an_evaluation_that_is_ended_takes_its_processes_along(at_work, number, status):
+    at_work.send_signal(number)
+    assert at_work.wait(60) == status
     for _ in range(100):
-        left = [path for path in Path("/proc").glob("[0-9]*/stat") if _session(path) == running.pid]
+        left = _processes_of(at_work)
         if not left:
             break
         time.sleep(0.1)
     assert not left
+
+
+@needs_proc
+def test_a_killed_process_is_told_in_one_sentence(at_work):
+    workers = [pid for pid in _processes_of(at_work) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(workers[0], signal.SIGKILL)
+    error = at_work.communicate(timeout=60)[1]
+    assert at_work.returncode == 1
+    assert "not evaluated: one of the processes was killed" in error and "goes on from here" in error
+    assert "Traceback" not in error
+
+
+def _processes_of(running) -> list[int]:
+    return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat") if _session(path) == running.pid]
 
 
 def _session(stat: Path) -> int:
@@ -201,6 +225,25 @@ def test_evaluate_runs_as_a_script_from_anywhere(data_set):
     run = subprocess.run(command, cwd=data_set, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[1].split()[:2] == ["set", "3"]
+
+
+def test_output_without_arrows_loses_no_result(data_set):
+    command = [sys.executable, str(REPOSITORY / "train" / "evaluate.py"), "--pred", "pred", "--gt", "set/gt"]
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}  # what Windows gives a redirected output
+    run = subprocess.run(command, cwd=data_set, capture_output=True, env=environment)
+    assert run.returncode == 0, run.stderr
+    assert b"MAD ?" in run.stdout
+
+
+def test_a_sheet_that_cannot_be_made_withholds_no_figures(data_set, capsys):
+    (data_set / "set" / "im" / "b.jpg").write_bytes(b"no picture")
+    out = data_set / "out"
+    evaluate.main(["--pred", f"{data_set}/pred", "--data", f"{data_set}/set", "--out", str(out)])
+    assert sorted(os.listdir(out)) == ["images.csv", "summary.csv", "summary.json"]
+    assert "worst-set.jpg was not made: " in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        evaluate.main(["--pred", f"{data_set}/pred", "--data", f"{data_set}/set", "--worst", "501"])
+    assert "--worst takes 1 to 500" in capsys.readouterr().err
 
 
 def test_evaluate_names_missing_mates(data_set, capsys):

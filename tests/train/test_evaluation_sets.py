@@ -3,6 +3,7 @@ import gzip
 import io
 import lzma
 import tarfile
+from concurrent.futures import BrokenExecutor
 
 import numpy as np
 import pytest
@@ -242,6 +243,18 @@ def test_e1_does_not_build_into_a_used_folder(packages, tmp_path):
 
 def test_the_command_says_which_package_to_download(tmp_path):
     with pytest.raises(SystemExit, match=r"E1 was not built: .*apt-get download tuxpaint-stamps-default"):
+        command.main(["E1", "--packages", str(tmp_path), "--out", str(tmp_path / "E1")])
+
+
+@pytest.mark.parametrize(
+    "error, told", [(KeyboardInterrupt, "stopped: E1 was not built"), (BrokenExecutor, "E1 was not built: one of the")]
+)
+def test_an_interrupt_and_a_killed_process_are_told_in_one_sentence(tmp_path, monkeypatch, error, told):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setitem(command.BUILDERS, "E1", fail)
+    with pytest.raises(SystemExit, match=told):
         command.main(["E1", "--packages", str(tmp_path), "--out", str(tmp_path / "E1")])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 import train.evaluation_sets
@@ -35,6 +36,11 @@ def main(arguments: list[str] | None = None) -> None:
         fingerprint = BUILDERS[options.set](options.packages, options.out, **more)
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f"{options.set} was not built: {error}") from None
+    except BrokenExecutor:
+        reason = "one of the processes that render was killed or crashed, perhaps for want of memory"
+        raise SystemExit(f"{options.set} was not built: {reason}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(f"stopped: {options.set} was not built") from None
     print(f"{options.set} is in {options.out}; look at sheet.jpg there. Fingerprint of its pixels: {fingerprint}")
 
 
