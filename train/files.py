@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)  # torch, safetensors and Pillow give no number
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
@@ -17,13 +21,18 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")  # not its stem, which may be as long as names go
     try:
         write(temporary)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
-        raise OSError(
-            f"{path} could not be written ({error}); free some disk space and start the same command again."
-        ) from error
+        raise not_written(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def not_written(path: Path, error: Exception) -> OSError:
+    """What to raise when `error` kept `path` from being written; says what to do if the disk may be full."""
+    full = getattr(error, "errno", None) in FULL
+    advice = "; free some disk space and start the same command again" if full else ""
+    return OSError(f"{path} could not be written ({error}){advice}.")

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from .files import write_whole
+from .files import not_written, write_whole
 from .losses import MAP_TERMS
 
 TERMS = (*MAP_TERMS, "gradient", "classes")
@@ -81,7 +81,7 @@ class Log:
                     writer.writeheader()
                 writer.writerow({"step": step, **cells})
         except OSError as error:
-            raise OSError(f"{self.path} could not be written ({error}); free some disk space.") from error
+            raise not_written(self.path, error) from error
         if self.board is not None:
             for name, value in values.items():
                 self.board.add_scalar(name.replace("loss_", "loss/"), value, step)

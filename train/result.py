@@ -11,7 +11,7 @@ from birefnet_core.network import BiRefNet
 from birefnet_core.weights.catalog import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from birefnet_core.weights.load import save_model
 
-from .files import write_whole
+from .files import not_written, write_whole
 from .recipe import Recipe, square
 
 MODEL, CARD = "model.safetensors", "README.md"
@@ -93,9 +93,7 @@ def save_bundle(network: BiRefNet, path: Path, *, recipe: Recipe, outcome: Outco
     try:
         save_model(network, path, spec=spec, extra=extra)
     except SafetensorError as error:  # a full disk
-        raise OSError(
-            f"{path} could not be written ({error}); free some disk space and start the same command again."
-        ) from error
+        raise not_written(path, error) from error
 
 
 def made_of(path: Path) -> tuple[int, str] | None:

@@ -249,6 +249,19 @@ def test_full_disk_leaves_the_previous_checkpoint(tmp_path):
     assert path.read_bytes() == b"good" and list(tmp_path.iterdir()) == [path]
 
 
+def test_only_a_full_disk_is_said_to_be_full(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match=r"folder could not be written \(.*\)\.$"):
+        write_whole(tmp_path / "folder", lambda temporary: temporary.write_bytes(b""))
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_a_name_as_long_as_names_go_is_written(tmp_path):
+    path = tmp_path / f"{'x' * 251}.png"
+    write_whole(path, lambda temporary: temporary.write_bytes(b"whole"))
+    assert path.read_bytes() == b"whole" and list(tmp_path.iterdir()) == [path]
+
+
 def _mean_error_after_fitting(network, batch, *, steps: int, rate: float) -> float:
     """Mean absolute error on the batch itself, in evaluation mode, after fitting it; stops when it is good enough."""
     images, alpha = normalise(batch.images), batch.alpha
