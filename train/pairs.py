@@ -31,7 +31,7 @@ from birefnet_core.picture_files import READ_SUFFIXES
 
 from .augment import Augmentation, augment
 from .holdout import held_out
-from .pictures import read_matte
+from .pictures import name_of, read_matte
 
 IMAGE_WORDS = "im|imgs?|images?|original|original_image|blurred_image|rgb|input"
 MATTE_WORDS = "gt|gts|gt_object|masks?|mattes?|alphas?|labels?"
@@ -129,7 +129,7 @@ def _pictures(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in READ_SUFFIXES and not path.name.startswith("."):
-            found.setdefault(path.stem, []).append(path)
+            found.setdefault(name_of(path), []).append(path)
     return found
 
 
@@ -151,22 +151,30 @@ def _match(images: Path, mattes: Path, found: Found) -> None:
 
 
 def check_pairs(
-    pairs: Sequence[Pair], *, threads: int, known: dict[str, str], on_progress: Callable[[int, int], None]
+    pairs: Sequence[Pair], *, threads: int, known: set[str], on_progress: Callable[[int, int], None]
 ) -> list[str]:
-    """For each pair what is wrong with it, or an empty text. Files are read only if `known` (key -> problem, from an
-    earlier check, extended here) does not have them as they are now."""
-    keys = [_key(pair) for pair in pairs]
-    new = [(key, pair) for key, pair in zip(keys, pairs) if key not in known]
+    """For each pair what is wrong with it, or an empty text. Files are read only if `known` (the keys of pairs that an
+    earlier check found sound, extended here) does not have them as they are now. A problem is never taken as known: a
+    disk that was away, or a file that nobody might read, may be there the next time."""
+    keys, problems = [_key(pair) for pair in pairs], [""] * len(pairs)
+    new = [number for number, key in enumerate(keys) if key not in known]
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        for done, ((key, _), problem) in enumerate(zip(new, pool.map(lambda each: each[1].check(), new)), start=1):
-            known[key] = problem
+        found = pool.map(lambda number: pairs[number].check(), new)
+        for done, (number, problem) in enumerate(zip(new, found), start=1):
+            problems[number] = problem
+            if not problem:
+                known.add(keys[number])
             on_progress(done, len(new))
-    return [known[key] for key in keys]
+    return problems
 
 
 def _key(pair: Pair) -> str:
-    """Both files with size and time of change, so that a file that changed is checked again."""
-    stats = [path.stat() for path in (pair.image, pair.matte)]
+    """Both files with size and time of change, so that a file that changed is checked again. Empty when one is missing
+    (a link that leads nowhere)."""
+    try:
+        stats = [path.stat() for path in (pair.image, pair.matte)]
+    except OSError:
+        return ""
     return " | ".join(f"{path} {s.st_size} {s.st_mtime_ns}" for path, s in zip((pair.image, pair.matte), stats))
 
 
@@ -252,4 +260,4 @@ class Pairs:
         with self.lock:
             if pair.image not in self.bad:
                 self.bad.add(pair.image)
-                print(f"\nskipped from now on: {error}", flush=True)
+                print(f"\nreplaced by the next picture: {error}", flush=True)

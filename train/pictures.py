@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,13 +23,18 @@ def by_stem(folder: str | Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in READ_SUFFIXES or path.name.startswith("."):
             continue
-        if path.stem in found:
-            both = f"both {found[path.stem].name} and {path.name}"
+        if (stem := name_of(path)) in found:
+            both = f"both {found[stem].name} and {path.name}"
             raise ValueError(f"{folder} has {both}: pairs are matched by stem, keep one")
-        found[path.stem] = path
+        found[stem] = path
     if not found:
         raise ValueError(f"{folder} has no pictures ({', '.join(sorted(READ_SUFFIXES))})")
     return found
+
+
+def name_of(path: Path) -> str:
+    """The stem by which pictures are paired: a letter with an accent is one character, as a Mac may not write it."""
+    return unicodedata.normalize("NFC", path.stem)
 
 
 def read_image(path: str | Path) -> Image.Image:

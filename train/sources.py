@@ -255,14 +255,15 @@ def _classes(pairs: list[Pair], cutouts: list[Path], recipe: Recipe) -> list[str
 
 
 class _Checker:
-    """Checks the pairs of all roots and remembers the outcome in the run's folder."""
+    """Checks the pairs of all roots and remembers in the run's folder which are sound."""
 
     def __init__(self, out: Path, workers: int, main: bool) -> None:
         self.out, self.workers, self.main = out, workers, main
         self.lines: list[str] = []
-        self.known: dict[str, str] = {}
+        self.known: set[str] = set()
         if (out / CHECKED).is_file():
-            self.known = json.loads((out / CHECKED).read_text(encoding="utf-8"))
+            checked = json.loads((out / CHECKED).read_text(encoding="utf-8"))
+            self.known = {key for key, problem in checked.items() if not problem}
 
     def usable(self, root: Path, *, but: Collection[Path] = ()) -> list[Pair]:
         """The pairs under `root` that can be used, without the pictures in `but`."""
@@ -309,7 +310,7 @@ class _Checker:
         lines += ["Validating on:", *(f"  {name}" for name in names[1] or ["nothing"])]
         report = "\n".join([*lines, "", *self.lines, ""])
         write_whole(self.out / REPORT, lambda path: path.write_text(report, encoding="utf-8"))
-        known = json.dumps(self.known, indent=0)
+        known = json.dumps(dict.fromkeys(sorted(self.known), ""), indent=0)
         write_whole(self.out / CHECKED, lambda path: path.write_text(known, encoding="utf-8"))
 
 

@@ -1,6 +1,8 @@
 """Folders of pictures and mattes: every usual layout, bad files, draws that depend on seed, epoch and sample alone."""
 
+import os
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 from train import sources
 from train.augment import Augmentation, augment
 from train.pairs import Pair, Pairs, class_name, find_pairs, split
+from train.pictures import by_stem
 from train.recipe import read_recipe
 
 RECIPE = Path(__file__).parents[2] / "train" / "recipes" / "general.toml"
@@ -92,9 +95,40 @@ def test_bad_files_are_listed_and_left_out(discs, tmp_path, write_pair, capsys):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Pair, "read", lambda pair: seen.append(pair.name) or original(pair))
         (root / "gt" / "small.png").unlink()
-        write_pair(root, "small", np.random.default_rng(6))  # mended: checked again, alone
+        write_pair(root, "small", np.random.default_rng(6))  # mended
         assert _read([root], out, hold_out=0).training.samples == 13
-    assert seen == ["small"]
+    assert sorted(seen) == ["cut", "empty", "numbered", "small"]  # sound ones are known, problems may have passed
+
+
+def test_a_problem_that_passed_is_not_remembered(discs, tmp_path):
+    root, out = tmp_path / "set", tmp_path / "run"
+    shutil.copytree(discs, root)
+    matte = next((root / "gt").iterdir())
+    matte.rename(tmp_path / "away.png")
+    (root / "gt" / matte.name).symlink_to(tmp_path / "mount" / "away.png")  # a disk that is not mounted
+    assert _read([root], out, hold_out=0).training.samples == 11
+    assert f"{matte} does not exist" in (out / sources.REPORT).read_text()
+    (tmp_path / "mount").mkdir()
+    shutil.move(tmp_path / "away.png", tmp_path / "mount")
+    assert _read([root], out, hold_out=0).training.samples == 12
+
+
+def test_a_file_that_could_not_be_read_once_is_checked_again(discs, tmp_path):
+    shutil.copytree(discs, tmp_path / "set")
+    matte = next((tmp_path / "set" / "gt").iterdir())
+    sound, state = matte.read_bytes(), matte.stat()
+    for content, samples in ((bytes(len(sound)), 11), (sound, 12)):  # nothing that can be seen from outside changes
+        matte.write_bytes(content)
+        os.utime(matte, ns=(state.st_atime_ns, state.st_mtime_ns))
+        assert _read([tmp_path / "set"], tmp_path / "run", hold_out=0).training.samples == samples
+
+
+def test_names_with_accents_are_pairs_however_they_are_written(tmp_path, write_pair):
+    composed, apart = (unicodedata.normalize(form, "Bär") for form in ("NFC", "NFD"))
+    write_pair(tmp_path, composed, np.random.default_rng(0))
+    (tmp_path / "im" / f"{composed}.jpg").rename(tmp_path / "im" / f"{apart}.jpg")
+    assert len(find_pairs(tmp_path).pairs) == 1
+    assert list(by_stem(tmp_path / "im")) == list(by_stem(tmp_path / "gt")) == [composed]
 
 
 def test_pictures_deeper_than_the_others_are_told(discs, tmp_path):
@@ -126,7 +160,7 @@ def test_a_file_that_goes_bad_later_is_replaced_by_the_next(discs, tmp_path, cap
     first, again = (pairs.batch(range(24), (64, 64)) for _ in range(2))
     assert first.images.shape == (24, 3, 64, 64) and torch.equal(first.images, again.images)
     printed = capsys.readouterr().out
-    assert printed.count("skipped from now on") == 1 and pairs.pairs[3].image.name in printed
+    assert printed.count("replaced by the next picture") == 1 and pairs.pairs[3].image.name in printed
 
 
 def test_pictures_are_upright_and_mattes_keep_sixteen_bits(tmp_path):
