@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from train.files import write_whole
 from train.metrics import Scores, measure
 from train.pictures import read_levels
 
@@ -97,13 +98,11 @@ class Journal:
         self.path, self._known, self._begun = path, {}, False
         header = json.dumps(key).encode() + b"\n"
         lines = path.read_bytes().splitlines(keepends=True) if path and path.exists() else []
-        whole = [line for line in lines if line.endswith(b"\n")]  # the last may have been cut short
-        if not whole or whole[0] != header:
-            whole = [header]
-        self._lines = whole  # to begin the file with
-        for line in whole[1:]:
-            entry = json.loads(line)
-            self._known[entry["stem"]] = entry
+        self._lines = [header]  # to begin the file with
+        for line in lines[1:] if lines[:1] == [header] else ():
+            if entry := _entry(line):
+                self._known[entry["stem"]] = entry
+                self._lines.append(line)
 
     def known(self, sample: Sample) -> Scores | None:
         """What an earlier run found for a sample (its prediction named), if its files are the same still."""
@@ -118,16 +117,28 @@ class Journal:
             return
         curves = {name: base64.b64encode(curve.tobytes()).decode() for name, curve in scores.curves.items()}
         entry = {"stem": sample.stem, "files": _marks(sample), "figures": scores.figures, "curves": curves}
-        self._lines.append(json.dumps(entry).encode() + b"\n")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab" if self._begun else "wb") as file:
-            file.writelines(self._lines)
-        self._lines, self._begun = [], True
+        line = json.dumps(entry).encode() + b"\n"
+        if self._begun:
+            with self.path.open("ab") as file:
+                file.write(line)
+        else:  # what an earlier run found is there until the new beginning is whole
+            write_whole(self.path, lambda temporary: temporary.write_bytes(b"".join([*self._lines, line])))
+            self._lines, self._begun = [], True
 
     def finish(self) -> None:
         """The run is complete: forget it, so that the next one scores everything."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+
+def _entry(line: bytes) -> dict | None:
+    """A line of a journal; None for one that was not written whole, by a killed run or on a full disk."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    whole = line.endswith(b"\n") and isinstance(entry, dict) and entry.keys() >= {"stem", "files", "figures", "curves"}
+    return entry if whole else None
 
 
 def _marks(sample: Sample) -> list[list]:

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -200,6 +201,42 @@ def test_a_stopped_run_goes_on_where_it_was(data_set, monkeypatch, cut):
         again = scored(patch)
         evaluate.main([*arguments, "--out", str(out)])
     assert again == ["a", "b", "c"]  # a finished run is no reason to believe old figures
+
+
+@pytest.fixture
+def journal_of_two(data_set):
+    """The samples a and b, their scores, and a journal that knows them."""
+    samples = evaluate.samples_of(gt=data_set / "set" / "gt", images=None, pred=data_set / "pred")[:2]
+    scores = [scoring.score_sample(sample) for sample in samples]
+    journal = scoring.Journal(data_set / "out" / "journal.jsonl", {"pred": 1})
+    for sample, found in zip(samples, scores):
+        journal.add(sample, found)
+    return samples, scores, journal
+
+
+def test_lines_of_a_journal_that_are_none_are_left_out(journal_of_two):
+    samples, scores, journal = journal_of_two
+    header, first, second = journal.path.read_bytes().splitlines(keepends=True)
+    for bad in (bytes(50) + b"\n", b"3\n", b"{}\n", first[:90] + b"\n", b"\xff\n"):
+        journal.path.write_bytes(header + bad + second)
+        again = scoring.Journal(journal.path, {"pred": 1})
+        assert again.known(samples[0]) is None and again.known(samples[1]).figures == scores[1].figures
+    again.add(samples[0], scores[0])
+    assert journal.path.read_bytes() == header + second + first
+
+
+def test_a_disk_that_is_full_when_a_run_goes_on_loses_nothing(journal_of_two):
+    samples, scores, journal = journal_of_two
+    before = journal.path.read_bytes()
+    again = scoring.Journal(journal.path, {"pred": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"journal\.jsonl could not be written .* free some disk space"):
+            again.add(samples[0], scores[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert journal.path.read_bytes() == before
 
 
 @pytest.mark.parametrize("change", ["prediction", "folder"])
