@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from train.evaluation_sets import __main__ as command
-from train.evaluation_sets import composites, e1, e4
+from train.evaluation_sets import composites, e1, e4, rendered
 from train.evaluation_sets.debian import find_package, list_files, read_files
 from train.evaluation_sets.paste import paste, resample
 from train.pictures import by_stem, read_image, read_matte
@@ -230,6 +230,21 @@ def test_the_files_of_a_package_are_listed(tmp_path):
     assert list_files(write_deb(tmp_path / "x_1.deb", files)) == list(files)
 
 
+def test_the_lemur_is_in_e3s_index_and_fingerprint(tmp_path, monkeypatch):
+    Image.new("L", (30, 20), 51).save(tmp_path / "lemur_alpha.png")
+    disc = Image.new("RGBA", (40, 40), "blue")
+    monkeypatch.setattr(rendered, "render_held_out", lambda *_: {"a/disc_0": disc})  # a renderer is not at hand
+    monkeypatch.setattr(composites, "read_backgrounds", lambda *_: {"sky": Image.new("RGB", (900, 900))})
+    fingerprints = []
+    for name, lemur, colour in (("without", None, "red"), ("red", tmp_path, "red"), ("green", tmp_path, "green")):
+        Image.new("RGB", (30, 20), colour).save(tmp_path / "lemur.png")
+        fingerprints.append(rendered.build_e3(tmp_path, tmp_path / name, lemur=lemur))
+    assert len(set(fingerprints)) == 3
+    rows = list(csv.DictReader((tmp_path / "red" / "index.csv").open()))
+    assert [row["stem"] for row in rows] == list(by_stem(tmp_path / "red" / "im")) == ["000_disc_0", "lemur"]
+    assert rows[1]["width"] == "30" and rows[1]["foreground"] == "0.2000"
+
+
 def test_the_landscapes_of_e4_are_of_its_package():
     backgrounds = composites.listed_backgrounds("e4_backgrounds.txt")
     assert len(backgrounds) == len({background.path for background in backgrounds}) >= 12
@@ -239,6 +254,17 @@ def test_the_landscapes_of_e4_are_of_its_package():
 def test_e1_does_not_build_into_a_used_folder(packages, tmp_path):
     with pytest.raises(ValueError, match="packages already exists"):
         build(packages, packages)
+
+
+def test_e1_is_built_where_a_link_leads_and_not_into_the_folder_one_is_in(packages, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    build(packages, tmp_path / "link", images=1)
+    assert (tmp_path / "link").is_symlink() and len(by_stem(tmp_path / "empty" / "im")) == 1
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ValueError, match="here cannot be replaced by the finished set"):
+        build(packages, ".")
 
 
 def test_the_command_says_which_package_to_download(tmp_path):

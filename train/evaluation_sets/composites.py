@@ -83,10 +83,12 @@ def build_whole(out: str | Path, write: Callable[[Path], str]) -> str:
 
 
 def check_new(out: str | Path) -> Path:
-    """ValueError when `out` exists and is not an empty folder."""
-    out = Path(out)
+    """`out` without links. ValueError when it exists and is not an empty folder, or is one that cannot be replaced."""
+    out = Path(out).resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} already exists: name a new folder, or remove it first")
+    if out == Path.cwd() or os.path.ismount(out):
+        raise ValueError(f"{out} cannot be replaced by the finished set: name a new folder in it")
     return out
 
 

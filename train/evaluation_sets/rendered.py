@@ -8,9 +8,12 @@ the one real photograph with a fur matte (CC0, from the pymatting project's repo
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from birefnet_core.picture_files import opened, upright
@@ -49,11 +52,19 @@ def build(name: str, packages: str | Path, out: str | Path, *, lemur: Path | Non
             fingerprint = composites.write_composites(
                 folder, renders, photographs, images=len(renders), seed=SEEDS[name]
             )
-            for picture, kind in zip(beside, ("im", "gt")):
-                save_picture(picture, folder / kind / "lemur.png")
-            return fingerprint
+            return _add_lemur(folder, *beside, fingerprint) if beside else fingerprint
 
         return composites.build_whole(out, write)
+
+
+def _add_lemur(folder: Path, image: Image.Image, truth: Image.Image, fingerprint: str) -> str:
+    """Put the lemur beside the renders and into their index. Returns the fingerprint of the set with it."""
+    for picture, kind in ((image, "im"), (truth, "gt")):
+        save_picture(picture, folder / kind / "lemur.png")
+    foreground = np.asarray(truth).mean() / 255
+    with (folder / "index.csv").open("a", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerow(["lemur", *image.size, "", "lemur.png", f"{foreground:.4f}"])
+    return hashlib.sha256(fingerprint.encode() + image.tobytes() + truth.tobytes()).hexdigest()[:16]
 
 
 def _rgb(path: Path) -> Image.Image:
