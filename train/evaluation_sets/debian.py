@@ -62,7 +62,10 @@ def _data_member(package: Path) -> io.BytesIO:
         if file.read(8) != b"!<arch>\n":
             raise ValueError(f"{package} is not a Debian package (no ar archive)")
         while len(header := file.read(_HEADER)) == _HEADER:
-            name, size = header[:16].decode("ascii", "replace").strip().rstrip("/"), int(header[48:58])
+            name, size = header[:16].decode("ascii", "replace").strip().rstrip("/"), header[48:58].strip()
+            if not size.isdigit():
+                raise ValueError(f"{package} is damaged (a member of {size!r} bytes): download it again")
+            size = int(size)
             if not name.startswith("data.tar"):
                 file.seek(size + size % 2, io.SEEK_CUR)  # members start at even offsets
                 continue
@@ -78,4 +81,7 @@ def _unzstd(data: bytes, package: Path) -> io.BytesIO:
         import zstandard
     except ImportError:
         raise ValueError(f"{package} is compressed with zstd: `pip install zstandard`, then try again") from None
-    return io.BytesIO(zstandard.ZstdDecompressor().stream_reader(data).read())
+    try:
+        return io.BytesIO(zstandard.ZstdDecompressor().stream_reader(data).read())
+    except zstandard.ZstdError as error:
+        raise ValueError(f"{package} is damaged ({error}): download it again") from None
