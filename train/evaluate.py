@@ -40,7 +40,7 @@ if not __package__:  # run as a script: the repository on the path in place of t
 
 from train.files import write_whole
 from train.metrics import LOWER_IS_BETTER, METRICS, Scores, summarise
-from train.pictures import by_stem, contact_sheet, read_image, read_matte, save_picture, to_grey
+from train.pictures import are_cutouts, by_stem, contact_sheet, read_image, read_matte, save_picture, to_grey
 from train.processes import processes_for
 from train.scoring import Journal, Sample, score_all
 
@@ -88,12 +88,14 @@ def samples_of(*, gt: Path, images: Path | None, pred: Path | None, partial: boo
     predictions = pair(gt, pred, "prediction", partial=partial) if pred else None
     mates = [pairs for pairs in (photographs, predictions) if pairs is not None]
     stems = [stem for stem in mates[0] if all(stem in pairs for pairs in mates)]
+    cutouts = bool(pred) and are_cutouts(predictions[stem][1] for stem in stems)
     return [
         Sample(
             stem,
             truth=mates[0][stem][0],
             image=photographs[stem][1] if photographs else None,
             prediction=predictions[stem][1] if predictions else None,
+            cutout=cutouts,
         )
         for stem in stems
     ]
@@ -148,7 +150,8 @@ def worst_sheet(result: Result, samples: list[Sample], count: int) -> Image.Imag
     for stem in result.worst(count):
         sample, figures = of_stem[stem], result.images[stem].figures
         pictures = [read_image(sample.image)] if sample.image else []
-        pictures += [to_grey(read_matte(path)) for path in (sample.truth, sample.prediction)]
+        mattes = read_matte(sample.truth), read_matte(sample.prediction, cutout=sample.cutout)
+        pictures += map(to_grey, mattes)
         label = "  ".join(f"{metric} {figures[metric]:.3f}" for metric in (WORST_BY, "IoU", "S-measure"))
         rows.append((f"{stem}  {label}", pictures))
     return contact_sheet(rows, across=2)

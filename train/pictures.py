@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from PIL import Image, ImageDraw, ImageOps
 
 from birefnet_core.picture_files import READ_SUFFIXES, deep_levels, opened, upright
 from train.files import write_whole
+
+OPAQUE = (255, 255)  # least and most alpha
+PROBED = 20  # pictures of a folder that are looked at
 
 
 def by_stem(folder: str | Path) -> dict[str, Path]:
@@ -45,18 +49,34 @@ def read_image(path: str | Path) -> Image.Image:
     return Image.fromarray((read(path).pixels * 255).round().byte().numpy())
 
 
-def read_matte(path: str | Path) -> np.ndarray:
+def are_cutouts(paths: Iterable[Path]) -> bool:
+    """Whether the pictures of one folder carry their mattes as transparency: one of the first PROBED shows some.
+    ValueError naming a file that cannot be read."""
+    return any(_has_transparent_pixels(path) for path in itertools.islice(paths, PROBED))
+
+
+def _has_transparent_pixels(path: Path) -> bool:
+    with opened(path) as picture:
+        alpha = _alpha(picture)
+        return alpha is not None and alpha.getextrema() != OPAQUE
+
+
+def read_matte(path: str | Path, *, cutout: bool = False) -> np.ndarray:
     """A matte as float64 [H, W] in 0..1; `read_levels` says how it is read.
 
     Not the suite's reader: that gives float32, in which k / 255 * 255 is not k, and the metrics count levels."""
-    levels = read_levels(path)
+    levels = read_levels(path, cutout=cutout)
     return levels / np.iinfo(levels.dtype).max
 
 
-def read_levels(path: str | Path) -> np.ndarray:
+def read_levels(path: str | Path, *, cutout: bool = False) -> np.ndarray:
     """A matte as the file holds it: uint8 or uint16 [H, W]. Of a picture with transparency (a cut-out) its alpha
     channel is the matte, otherwise the grey value; deeper integers and floats 0..1 (TIFF) become uint16. EXIF
-    orientation is applied. ValueError naming the file when it cannot be read or has values beyond its range."""
+    orientation is applied. ValueError naming the file when it cannot be read or has values beyond its range.
+
+    cutout: the alpha channel, if there is one, is the matte even where it is opaque everywhere: the file lies among
+    cut-outs. A painting program writes grey mattes so, too, hence not by default.
+    """
     with opened(path) as picture:
         black, white = deep_levels(picture)
         picture = upright(picture)
@@ -64,7 +84,7 @@ def read_levels(path: str | Path) -> np.ndarray:
             return _sixteen_bits(np.asarray(picture))
         if picture.mode.startswith("I"):  # 16 bits arrive as I;16 or as I
             return _sixteen_bits((np.asarray(picture).astype(np.float64) - black) / (white - black))
-        return _eight_bits(picture)
+        return _eight_bits(picture, cutout)
 
 
 def _sixteen_bits(values: np.ndarray) -> np.ndarray:
@@ -74,12 +94,18 @@ def _sixteen_bits(values: np.ndarray) -> np.ndarray:
     return np.rint(values.clip(0, 1) * 65535).astype(np.uint16)
 
 
-def _eight_bits(picture: Image.Image) -> np.ndarray:
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        alpha = picture.convert("RGBA").getchannel("A")
-        if alpha.getextrema() != (255, 255):
-            return np.asarray(alpha)
+def _eight_bits(picture: Image.Image, cutout: bool) -> np.ndarray:
+    alpha = _alpha(picture)
+    if alpha is not None and (cutout or alpha.getextrema() != OPAQUE):
+        return np.asarray(alpha)
     return np.asarray(picture.convert("L"))
+
+
+def _alpha(picture: Image.Image) -> Image.Image | None:
+    """Of 8 bits or fewer; None where there is no transparency."""
+    if picture.mode.startswith("I") or not picture.has_transparency_data:
+        return None
+    return picture.convert("RGBA").getchannel("A")
 
 
 def to_grey(matte: np.ndarray) -> Image.Image:

@@ -26,18 +26,21 @@ AHEAD = 4  # images in flight per process
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture of a data set: where its truth, its photograph and (unless a model makes it) its matte are."""
+    """One picture of a data set: where its truth, its photograph and (unless a model makes it) its matte are.
+
+    cutout: the prediction is one of a folder of cut-outs, so that its alpha channel is its matte."""
 
     stem: str
     truth: Path
     image: Path | None = None
     prediction: Path | None = None
+    cutout: bool = False
 
 
 def score_sample(sample: Sample) -> Scores:
     """Read a sample's matte and truth and measure them. ValueError names the file when one cannot be read, or when
     their sizes differ."""
-    alpha, truth = read_levels(sample.prediction), read_levels(sample.truth)
+    alpha, truth = read_levels(sample.prediction, cutout=sample.cutout), read_levels(sample.truth)
     if alpha.shape != truth.shape:
         sizes = [f"{matte.shape[1]}x{matte.shape[0]}" for matte in (alpha, truth)]
         what = f"{sample.prediction} is {sizes[0]}, its truth {sample.truth} is {sizes[1]}"
@@ -142,10 +145,11 @@ def _entry(line: bytes) -> dict | None:
 
 
 def _marks(sample: Sample) -> list[list]:
-    """Path, size and time of every file of a sample; they change when it is written again."""
+    """Path, size and time of every file of a sample, which change when it is written again; how it is read."""
     files = [path for path in (sample.truth, sample.image, sample.prediction) if path]
     states = [path.stat() if path.exists() else None for path in files]
-    return [[str(path), state and state.st_size, state and state.st_mtime_ns] for path, state in zip(files, states)]
+    marks = [[str(path), state and state.st_size, state and state.st_mtime_ns] for path, state in zip(files, states)]
+    return [*marks, [sample.cutout]]
 
 
 def score_all(

@@ -374,6 +374,21 @@ def test_mattes_are_read_from_16_bits_and_from_cut_outs(tmp_path):
     assert read_matte(tmp_path / "opaque.png").tolist() == [[0.2]]
 
 
+@pytest.mark.parametrize("cutouts", [True, False])
+def test_an_opaque_cut_out_is_all_subject_only_among_cut_outs(data_set, cutouts):
+    """Painting programs write grey mattes as opaque RGBA, models write cut-outs of which one may show nothing else."""
+    for name, alpha in (("a", 0 if cutouts else 255), ("b", 255), ("c", 255)):
+        picture = Image.new("RGBA", (32, 24), (51, 51, 51, 255))
+        picture.putpixel((0, 0), (51, 51, 51, alpha))
+        picture.save(data_set / "pred" / f"{name}.png")
+    samples = evaluate.samples_of(gt=data_set / "set" / "gt", images=None, pred=data_set / "pred")
+    levels = [read_matte(sample.prediction, cutout=sample.cutout)[1, 1] for sample in samples]
+    assert levels == ([1, 1, 1] if cutouts else [0.2, 0.2, 0.2])
+    save_picture(Image.new("L", (32, 24), 255), data_set / "set" / "gt" / "b.png")
+    result = evaluate.main(["--pred", f"{data_set}/pred", "--gt", f"{data_set}/set/gt"])[0]
+    assert result.images["b"].figures["MAD"] == pytest.approx(0 if cutouts else 0.8)
+
+
 def test_mattes_of_floats_are_read_and_others_than_0_to_1_refused(tmp_path):
     values = np.array([[0, 0.25, 0.95, 1]], dtype=np.float32)
     Image.fromarray(values).save(tmp_path / "floats.tif")
