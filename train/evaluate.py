@@ -11,8 +11,9 @@ or those of a model, made here (its name, or the path of a checkpoint; several d
 
 With --out, RESULTS holds summary.csv, summary.json, images.csv (every image), worst-SET.jpg and, of a model, its
 mattes as pred/SET/*.png; and a run that was stopped goes on where it was when the same command is given again. What
-the metrics mean is said in train/metrics/__init__.py. A model's mattes are rounded to 8 bits before they are scored, so
-that scoring them again from the saved files gives the same figures.
+the metrics mean is said in train/metrics/__init__.py. Mattes are grey pictures, or cut-outs, of which the alpha channel
+counts. A model's are rounded to 8 bits before they are scored, so that scoring them again from the saved files gives
+the same figures.
 """
 
 from __future__ import annotations
