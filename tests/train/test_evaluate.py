@@ -1,7 +1,6 @@
 import csv
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -112,9 +111,9 @@ needs_proc = pytest.mark.skipif(not Path("/proc").is_dir(), reason="lists proces
 
 
 @needs_proc
-@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 1), (signal.SIGKILL, -signal.SIGKILL)])
-def test_an_evaluation_that_is_ended_takes_its_processes_along(at_work, number, status):
-    at_work.send_signal(number)
+@pytest.mark.parametrize("name, status", [("SIGTERM", 1), ("SIGKILL", -9)])
+def test_an_evaluation_that_is_ended_takes_its_processes_along(at_work, name, status):
+    at_work.send_signal(getattr(signal, name))
     assert at_work.wait(60) == status
     for _ in range(100):
         left = _processes_of(at_work)
@@ -226,6 +225,7 @@ def test_lines_of_a_journal_that_are_none_are_left_out(journal_of_two):
 
 
 def test_a_disk_that_is_full_when_a_run_goes_on_loses_nothing(journal_of_two):
+    resource = pytest.importorskip("resource")
     samples, scores, journal = journal_of_two
     before = journal.path.read_bytes()
     again = scoring.Journal(journal.path, {"pred": 1})
