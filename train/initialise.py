@@ -227,6 +227,8 @@ def take_architecture(recipe: Recipe, given: dict[str, Any]) -> Recipe:
     ours = recipe.architecture
     kept = {name: getattr(ours, name) for name in OWN}
     recipe = replace(recipe, architecture=replace(found.architecture, **kept))
+    if "edge_radius" not in given:
+        recipe = replace(recipe, edge_radius=found.spec.edge_radius)
     if "size" in given or found.size is None or any(side % SIDE_MULTIPLE for side in found.size):
         return recipe
     phases = tuple(replace(phase, size=found.size) for phase in recipe.phases)

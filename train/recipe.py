@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import numpy as np
 
 from birefnet_core.network import Architecture
+from birefnet_core.weights.catalog import LARGEST_EDGE_RADIUS
 
 from .augment import Augmentation
 from .losses import LossWeights
@@ -80,6 +81,8 @@ class Recipe:
             given (train/initialise.py).
         model_size: what the finished model is meant to be used at, a side or [width, height], 0 for a dynamic model;
             goes into its metadata.
+        edge_radius: how far the finished model's edges are drawn after the picture, in pixels at that size, 0 for not
+            at all (birefnet_core/matting/edges.py); goes into the metadata. Training and its validation do without.
         task, licence: go into the metadata.
         precision: of the forward pass: "fp32", or autocast to "bf16" or "fp16" (with a loss scaler).
         micro_batch: the most pictures that one process takes at a time; more are accumulated. 0: all of its share.
@@ -105,6 +108,7 @@ class Recipe:
     init: str = "none"
     architecture_from_init: bool = False
     model_size: int | tuple[int, ...] = 512
+    edge_radius: int = 0
     task: str = "general"
     licence: str = ""
     steps: int = 0
@@ -215,6 +219,8 @@ def _check(recipe: Recipe, file: Path) -> None:
     for name in NOT_NEGATIVE:
         if getattr(recipe, name) < 0:
             raise ValueError(f"{file}: {name} must not be negative, not {getattr(recipe, name)}.")
+    if not 0 <= recipe.edge_radius <= LARGEST_EDGE_RADIUS:
+        raise ValueError(f"{file}: edge_radius must be 0 to {LARGEST_EDGE_RADIUS} pixels, not {recipe.edge_radius}.")
     for name in ("validate_every", "save_every", "sheet_every"):
         if getattr(recipe, name) < 1:
             raise ValueError(f"{file}: {name} must be 1 or more, not {getattr(recipe, name)}.")

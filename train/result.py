@@ -80,6 +80,7 @@ def save_bundle(network: BiRefNet, path: Path, *, recipe: Recipe, outcome: Outco
         size=square(recipe.model_size) if recipe.model_size else None,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
+        edge_radius=recipe.edge_radius,
         task=recipe.task,
         patch_order=patch_order,
         licence=recipe.licence,

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import edges
 from .locate import look_again
 from .size import network_size
 
@@ -101,7 +102,7 @@ class MattingModel:
         """
         try:
             seen = self._seen(images, seen_of)
-            alpha.copy_(fitted(seen, images))
+            alpha.copy_(self._fitted(seen, images))
             if mode == "locate":
                 for own, image, coarse in zip(alpha, images, seen[:, 0], strict=True):
                     look_again(
@@ -109,7 +110,7 @@ class MattingModel:
                         image,
                         coarse,
                         seen_of=seen_of,
-                        matte=lambda part: fitted(self._seen(part, seen_of), part),
+                        matte=lambda part: self._fitted(self._seen(part, seen_of), part),
                     )
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -130,6 +131,13 @@ class MattingModel:
             raise ArithmeticError(f"the network gave NaN in {dtype}: {advice}")
         return logits.float().sigmoid()
 
+    def _fitted(self, seen: Tensor, images: Tensor) -> Tensor:
+        """seen [n, 1, h, w] -> alpha [n, H, W] 0..1 at the size of images [n, H, W, C], on their device."""
+        radius = self.spec.edge_radius
+        if not radius:
+            return resize(seen, images.shape[1:3])[:, 0].clamp_(0, 1).to(images.device)
+        return torch.stack([drawn_after(image, alpha, radius) for image, alpha in zip(images, seen, strict=True)])
+
     def _network_input(self, images: Tensor, seen: tuple[int, int], weight: Tensor) -> Tensor:
         """images [n, H, W, 3|4] -> normalised [n, 3, h, w] in the network's dtype, on its device."""
         rgb = unit(images[..., :3].to(weight.device))
@@ -139,9 +147,15 @@ class MattingModel:
         return ((rgb - mean) / std).to(weight.dtype, memory_format=torch.contiguous_format)
 
 
-def fitted(alpha: Tensor, images: Tensor) -> Tensor:
-    """alpha [n, 1, h, w] -> [n, H, W] 0..1 at the size of images [n, H, W, C], on their device."""
-    return resize(alpha, images.shape[1:3])[:, 0].clamp_(0, 1).to(images.device)
+def drawn_after(image: Tensor, alpha: Tensor, radius: int) -> Tensor:
+    """alpha [1, h, w] -> [H, W] 0..1 with the edges of image [H, W, C] (edges.py), on the image's device."""
+    picture = unit(image[..., :3].to(alpha.device)).permute(2, 0, 1)[None]
+    coarse = [side // edges.SPACING for side in alpha.shape[1:]]
+    fit = edges.fit(resize(alpha[None], coarse), resize(picture, coarse), -(-radius // edges.SPACING))
+    drawn = resize(fit[:, 3:], picture.shape[2:])
+    for colour in range(3):  # one at a time: the four maps of a picture of 64 megapixels take 1 GB
+        drawn = drawn + resize(fit[:, colour : colour + 1], picture.shape[2:]) * picture[:, colour : colour + 1]
+    return edges.without_haze(drawn)[0, 0].to(image.device)
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -16,6 +16,7 @@ from pathlib import PurePath, PurePosixPath
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+LARGEST_EDGE_RADIUS = 64  # pixels
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class ModelSpec:
         backbone: as ``build_network`` takes it, for example "swin_v1_l".
         size: (width, height) in pixels the model was trained at; None for dynamic models, which take the image's own.
         mean, std: per colour channel (red, green, blue), for images in 0..1.
+        edge_radius: in pixels as the network sees them, how far edges are drawn after the picture (matting/edges.py),
+            at most LARGEST_EDGE_RADIUS; 0: they are as the network gives them, as with all published models.
         task: "general", "matting", "portrait", "DIS", "HRSOD" or "COD".
         patch_order: "2024" (column, row, colour), "2025" (colour, row, column) or "auto" (not known).
         licence: of the weights, as their page states it; empty if unknown.
@@ -39,6 +42,7 @@ class ModelSpec:
     size: tuple[int, int] | None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    edge_radius: int = 0
     task: str = "general"
     patch_order: str = "auto"
     licence: str = ""

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from ..matting.model import MattingModel
 from ..network import Architecture, BiRefNet, build_network
 from . import patch_order as patches
-from .catalog import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, by_file
+from .catalog import IMAGENET_MEAN, IMAGENET_STD, LARGEST_EDGE_RADIUS, ModelSpec, by_file
 from .download import download
 from .files import SUFFIXES, WeightsError, read_weights, write_weights
 from .published import export_published, load_published, misfits
@@ -77,6 +77,7 @@ class Inspection:
             "name": spec.name,
             "backbone": spec.backbone,
             "size": f"{size[0]} x {size[1]}" if size else "dynamic, 256-2304 a side",
+            "edges": f"drawn after the picture, {spec.edge_radius} pixels" if spec.edge_radius else "",
             "task": spec.task,
             "patch order": f"{spec.patch_order} ({self.patch_order_reason})",
             "dtype": self.dtype,
@@ -171,6 +172,7 @@ def save_model(
         "size": "dynamic" if spec.size is None else "x".join(map(str, spec.size)),
         "mean": ",".join(map(str, spec.mean)),
         "std": ",".join(map(str, spec.std)),
+        "edge_radius": str(spec.edge_radius),
         "task": spec.task,
         "patch_order": order,
         "licence": spec.licence,
@@ -279,6 +281,7 @@ def _own_spec(path: Path, architecture: Architecture, metadata: dict[str, str]) 
         size=_parse_size(metadata.get("size", "1024x1024")),
         mean=_parse_numbers(metadata, "mean", IMAGENET_MEAN),
         std=_parse_numbers(metadata, "std", IMAGENET_STD),
+        edge_radius=_parse_radius(metadata.get("edge_radius", "0")),
         task=metadata.get("task", "general"),
         licence=metadata.get("licence", ""),
         source=metadata.get("source", ""),
@@ -322,6 +325,12 @@ def _parse_size(text: str) -> tuple[int, int] | None:
     if len(sides) != 2:
         raise ValueError(f"its metadata says size '{text}', which is not WIDTHxHEIGHT")
     return sides[0], sides[1]
+
+
+def _parse_radius(text: str) -> int:
+    if not text.isdecimal() or int(text) > LARGEST_EDGE_RADIUS:
+        raise ValueError(f"its metadata says edge_radius '{text}', which is no number from 0 to {LARGEST_EDGE_RADIUS}")
+    return int(text)
 
 
 def _parse_numbers(
