@@ -139,6 +139,21 @@ def adjust(colour: Tensor, matrix: Tensor, *, contrast: float = 1.0, brightness:
     return ((turned - 0.5) * contrast + 0.5 + brightness).clamp(0, 1)
 
 
+def paint(images: Tensor, radius: int) -> Tensor:
+    """As if painted with a brush of `radius` pixels: every pixel of [N,3,H,W] takes the mean of that quadrant beside it
+    which varies least (Kuwahara's filter, 1976)."""
+    height, width = images.shape[-2:]
+    padded = F.pad(images, (radius,) * 4, mode="replicate")
+    mean = F.avg_pool2d(padded, radius + 1, 1)
+    varies = (F.avg_pool2d(padded**2, radius + 1, 1) - mean**2).sum(dim=1, keepdim=True)
+    corners = [(y, x) for y in (0, radius) for x in (0, radius)]
+    means, spreads = (
+        torch.stack([each[..., y : y + height, x : x + width] for y, x in corners]) for each in (mean, varies)
+    )
+    calmest = spreads.argmin(dim=0, keepdim=True).expand(1, *images.shape)
+    return means.gather(0, calmest)[0].clamp(0, 1)
+
+
 def _dct_matrix(device: torch.device) -> Tensor:
     k, n = torch.arange(8.0, device=device)[:, None], torch.arange(8.0, device=device)[None, :]
     matrix = torch.cos(math.pi * (2 * n + 1) * k / 16) / 2

@@ -7,6 +7,7 @@ another number of workers sees the same pictures.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +28,7 @@ from .compositing import (
     jpeg,
     match_colours,
     over,
+    paint,
     premultiply,
     sample,
 )
@@ -43,19 +45,23 @@ class SceneStyle:
         object_counts: chances of 0, 1, 2, ... objects in a picture; all of them are foreground.
         sources: share of the draws for each folder of foregrounds; folders that are not named share nothing.
             Empty means every file is equally likely.
+        cut: folders of foregrounds whose pictures are cut below, as busts are; they end at the frame's lower border.
         emphasised: object names (before `_<view>`) drawn `emphasis` times as often as others of their folder.
         procedural_background: share of pictures without a photograph behind the objects.
         cluttered_background: share of pictures with a crowd of other objects, one far too close, grass, wires or
             leaves behind the objects.
+        painted: share of pictures that look painted with a broad brush.
         plain: share of pictures that are left as composed (no blur, noise, compression or toning).
     """
 
     object_counts: tuple[float, ...] = (0.03, 0.62, 0.24, 0.11)
     sources: dict[str, float] = field(default_factory=dict)
+    cut: tuple[str, ...] = ()
     emphasised: tuple[str, ...] = ()
     emphasis: float = 1.0
     procedural_background: float = 0.25
     cluttered_background: float = 0.0
+    painted: float = 0.0
     plain: float = 0.15
 
 
@@ -120,6 +126,17 @@ def _place(picture: Tensor, count: int, rng: np.random.Generator) -> Tensor:
     )
 
 
+def _place_cut(picture: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+    """As _place, for a picture that is cut below: it stands on the lower border and is not tilted much."""
+    height, width = picture.shape[-2:]
+    extent = rng.uniform(0.45, 1.3) if count == 1 else rng.uniform(0.3, 0.8)
+    half_size = (extent * width / max(width, height), extent * height / max(width, height))
+    angle = rng.normal(0, 0.05)
+    below = abs(math.sin(angle)) * half_size[0] + rng.uniform(0.02, 0.25) * half_size[1]
+    centre = (rng.normal(0, 0.3 if count == 1 else 0.5), 1 - half_size[1] + below)
+    return homography(centre=centre, half_size=half_size, angle=angle, flip=_maybe(rng, 0.5))
+
+
 def _recolour(colour: Tensor, rng: np.random.Generator, *, strength: float = 1.0) -> Tensor:
     """Random saturation, hue, warmth, contrast, brightness and gamma of straight colours [3,H,W]."""
     if _maybe(rng, 0.2):
@@ -154,10 +171,11 @@ class Scenes:
         images, alpha = self._compose(layers, backgrounds, rngs)
         return self._degrade(images, rngs), alpha
 
-    def _draw_object(self, rng: np.random.Generator) -> Tensor:
-        """One foreground, recoloured, lit from a side, sometimes textured -> premultiplied [4,h,w]."""
+    def _draw_object(self, rng: np.random.Generator) -> tuple[Tensor, Callable]:
+        """One foreground, recoloured, lit from a side, sometimes textured -> premultiplied [4,h,w], how to place it."""
         index = int(np.searchsorted(np.cumsum(self.probabilities), rng.random(), side="right"))
-        rgba = self.pack.foregrounds[min(index, len(self.probabilities) - 1)].pixels.float() / 255
+        picture = self.pack.foregrounds[min(index, len(self.probabilities) - 1)]
+        rgba = picture.pixels.float() / 255
         height, width = rgba.shape[1:]
         worn = _maybe(rng, 0.1)  # the shape of one thing, the surface of another: its boundary makes a subject
         colour = _recolour(_resized(self._photograph(rng, 256), (height, width)) if worn else rgba[:3], rng)
@@ -169,7 +187,7 @@ class Scenes:
             x = torch.linspace(-1, 1, width, device=colour.device)[None, :]
             y = torch.linspace(-1, 1, height, device=colour.device)[:, None]
             colour = (colour * (1 + strength * (x * math.cos(angle) + y * math.sin(angle)))).clamp(0, 1)
-        return premultiply(torch.cat([colour, rgba[3:]]))
+        return premultiply(torch.cat([colour, rgba[3:]])), _place_cut if picture.source in self.style.cut else _place
 
     def _objects(self, rng: np.random.Generator, size: int) -> Tensor:
         """All objects of a picture over each other -> premultiplied [4,S,S]; an empty frame is all zeros."""
@@ -177,8 +195,8 @@ class Scenes:
         count = int(rng.choice(len(counts), p=counts / counts.sum()))
         layer = torch.zeros(4, size, size, device=self.pack.foregrounds[0].pixels.device)
         for _ in range(count):
-            picture = self._draw_object(rng)
-            placed = sample(picture, _place(picture, count, rng), (size, size))
+            picture, place = self._draw_object(rng)
+            placed = sample(picture, place(picture, count, rng), (size, size))
             layer = over(placed[None], layer[None])[0]
         return layer
 
@@ -204,14 +222,14 @@ class Scenes:
         if _maybe(rng, self.style.cluttered_background):
             kind = rng.choice(["crowd", "close-up", "strands", "foliage"], p=[0.4, 0.15, 0.15, 0.3])
             if kind == "crowd":
-                background = crowd(background, lambda: self._draw_object(rng), rng)
+                background = crowd(background, lambda: self._draw_object(rng)[0], rng)
             elif kind == "close-up":
-                background = close_up(background, self._draw_object(rng), rng)
+                background = close_up(background, self._draw_object(rng)[0], rng)
             else:
                 background = (strands if kind == "strands" else foliage)(background, rng)
         if _maybe(rng, 0.08):  # something out of focus far behind is background
-            picture = self._draw_object(rng)
-            small = sample(picture, _place(picture, 2, rng), (size // 4, size // 4))[None]
+            picture, place = self._draw_object(rng)
+            small = sample(picture, place(picture, 2, rng), (size // 4, size // 4))[None]
             small = gaussian_blur(small, torch.tensor([rng.uniform(1.2, 2.0)], device=device))
             background = over(_resized(small[0], (size, size))[None], background[None])[0]
         return background
@@ -255,6 +273,8 @@ class Scenes:
         """What cameras and files do to a picture: toning, softness, noise, compression."""
         images = images.clone()
         for image, rng in zip(images, rngs):
+            if _maybe(rng, self.style.painted):
+                image.copy_(paint(image[None], int(rng.integers(1, 5)))[0])
             if _maybe(rng, self.style.plain):
                 continue
             if _maybe(rng, 0.5):

@@ -138,3 +138,13 @@ def test_a_focal_plane_rises_towards_its_angle_and_is_everywhere_without_steepne
     assert (far[0, 0].diff(dim=1) >= 0).all() and far[0, 0, :, 31:33].mean() == pytest.approx(0.5)
     assert far[1, 0, 47:49].mean() == pytest.approx(0.5, abs=1e-6) and far[1, 0, :30].max() == 0
     assert (far[2] == 1).all()
+
+
+def test_paint_keeps_edges_and_loses_grain():
+    clean = torch.zeros(1, 3, 32, 48)
+    clean[..., 20:] = 0.8
+    noise = 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    painted = compositing.paint((clean + noise).clamp(0, 1), 3)
+    assert painted.shape == clean.shape and painted.min() >= 0 and painted.max() <= 1
+    assert (painted - clean).abs().mean() < 0.5 * ((clean + noise).clamp(0, 1) - clean).abs().mean()
+    assert (painted[..., 19] < 0.2).all() and (painted[..., 20] > 0.6).all()

@@ -244,3 +244,26 @@ def test_tall_objects_are_sometimes_cut_below_the_chest_and_wide_ones_are_not():
         return sum(bool(p[:2].max() < 0.5 and p[-1].max() > 0.5 and p.max(1).values[8:].min() > 0.5) for p in placed)
 
     assert below((90, 30)) > 20 and below((30, 90)) == 0
+
+
+def test_pictures_cut_below_end_at_the_lower_border(packs):
+    """A bust never floats: whatever row of it is the last in the frame, it is no edge of the picture."""
+    pictures = [
+        cutouts.Picture("busts", "bust", torch.full((4, side, 60), 255, dtype=torch.uint8)) for side in (40, 90)
+    ]
+    pack = cutouts.Pack(pictures, packs[0].backgrounds)
+    for counts in ((0.0, 1.0), (0.0, 0.0, 1.0)):
+        style = replace(STYLE, object_counts=counts, cut=("busts",), sources={}, emphasised=())
+        _, alpha = scenes.Scenes(pack, style, seed=1).batch(range(24), 64)
+        filled = alpha[:, 0] > 0.5
+        assert filled.any(dim=(1, 2)).all()
+        columns = filled.any(dim=1)
+        assert (filled[:, -1] | ~columns)[:, 8:-8].float().mean() > 0.97  # at steep sides rounding may miss one
+        assert not filled[:, 0].all(dim=1).all()
+
+
+def test_some_pictures_are_painted(packs):
+    plain = scenes.Scenes(packs[0], replace(STYLE, plain=1.0), seed=2).batch(range(6), 64)
+    painted = scenes.Scenes(packs[0], replace(STYLE, plain=1.0, painted=1.0), seed=2).batch(range(6), 64)
+    assert torch.equal(plain[1], painted[1])  # of the picture, not of its alpha
+    assert 0.002 < (plain[0] - painted[0]).abs().mean() < 0.1
