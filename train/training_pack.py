@@ -24,6 +24,7 @@ import io
 import re
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -88,7 +89,7 @@ def read_emoji(packages: Path) -> Iterator[tuple[str, Image.Image]]:
                 path = Path(member.name)
                 if path.suffix == ".webp" and not SKIN_TONE.search(path.stem) and not FLAG.match(path.stem):
                     yield path.stem, Image.open(io.BytesIO(archive.extractfile(member).read()))
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, zlib.error) as error:
         raise ValueError(f"{package} is damaged ({error}): pack it again") from None
 
 

@@ -117,6 +117,15 @@ def test_lights_are_unpacked(tmp_path):
     assert light.name == "dawn.exr" and light.read_bytes() == b"\x00panorama\xff" * 99
 
 
+def test_a_damaged_package_is_named(packages, tmp_path):
+    path = packages / "pmndrs-assets-1.7.0.tgz"
+    data = bytearray(path.read_bytes())
+    data[40:60] = bytes(20)
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"pmndrs-assets-1\.7\.0\.tgz is damaged"):
+        unpack_lights(packages, tmp_path)
+
+
 def test_models_are_held_out_for_one_set():
     held = held_out()
     assert set(held.values()) == {"E2", "E3"} and {catalogue for catalogue, _ in held} == set(CATALOGUES)

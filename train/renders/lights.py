@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import tarfile
+import zlib
 from pathlib import Path
 
 PACKAGE = "pmndrs-assets-1.7.0.tgz"
@@ -25,7 +26,7 @@ def unpack_lights(packages: Path, folder: Path) -> list[Path]:
                     _, _, data = archive.extractfile(member).read().partition(b";base64,")
                     lights.append(folder / f"{found[1]}.exr")
                     lights[-1].write_bytes(base64.b64decode(data.rstrip(b"';\n ")))
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{package} is damaged ({error}): pack it again") from None
     if not lights:
         raise ValueError(f"{package} holds no hdri/*.exr.js: another version?")
