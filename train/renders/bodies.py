@@ -25,7 +25,6 @@ METRES = 0.1  # a unit of the mesh
 PEOPLES, AGES = ("african", "asian", "caucasian"), ("child", "young", "young", "young", "old")
 FACE = ("cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "neck", "nose")
 FACE_SHAPES, FACE_STRENGTH = 14, 0.6  # of the detail shapes, each weighted up to so much
-LIMBS = ("spine", "neck", "head", "upperarm", "lowerarm", "wrist", "finger", "upperleg", "lowerleg", "foot")
 
 
 @dataclass(frozen=True)

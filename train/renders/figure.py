@@ -74,7 +74,7 @@ class Figure:
         colours *= 1 + 0.08 * waves(body.upright, self.rng, 60)[:, None]
         rouge = bodies.lips[:, None] * draw.uniform(0.2, 0.8)
         colours += rouge * (tone * np.array([0.95, 0.45, 0.5]) - colours)
-        material = tinted(colours_roughness=draw.uniform(0.35, 0.6))
+        material = tinted(roughness=draw.uniform(0.35, 0.6))
         self.add(body.vertices, self.faces["body"], material, colours=colours, subdivided=1)
         iris = np.array(draw.choice(((0.1, 0.05, 0.02), (0.2, 0.12, 0.05), (0.1, 0.2, 0.3), (0.12, 0.2, 0.1))))
         for side in ("helper-l-eye", "helper-r-eye"):
@@ -86,7 +86,7 @@ class Figure:
             colours[ball] = 0.75
             colours[np.array(ball)[facing > 0.85]] = iris
             colours[np.array(ball)[facing > 0.96]] = 0.005
-            self.add(body.vertices, faces, tinted(colours_roughness=0.1), colours=colours)
+            self.add(body.vertices, faces, tinted(roughness=0.1), colours=colours)
 
     def clothes(self) -> None:
         draw = self.draw
@@ -153,7 +153,7 @@ class Figure:
 
     def hat(self) -> None:
         draw = self.draw
-        head = self.body.upright[self.bodies.region("head")[:] & self.on_body()]
+        head = self.body.upright[self.bodies.region("head") & self.on_body()]
         top, eyes = head[:, 2].max(), self.body.joints["eye.L"][2]
         rim = eyes + draw.uniform(0.35, 0.6) * (top - eyes)
         above = head[head[:, 2] > rim - 0.02]

@@ -17,13 +17,13 @@ def _surface():
     return material.node_tree.nodes, material.node_tree.links, material
 
 
-def tinted(*, colours_roughness: float):
+def tinted(*, roughness: float):
     """Coloured by the mesh's attribute `tint`."""
     nodes, links, material = _surface()
     shader, attribute = nodes["Principled BSDF"], nodes.new("ShaderNodeAttribute")
     attribute.attribute_name = "tint"
     links.new(attribute.outputs["Color"], shader.inputs["Base Color"])
-    shader.inputs["Roughness"].default_value = colours_roughness
+    shader.inputs["Roughness"].default_value = roughness
     return material
 
 
