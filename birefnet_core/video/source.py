@@ -114,16 +114,24 @@ class Source:
 
 
 def video_stream(container: InputContainer, name: str) -> av.VideoStream:
-    """The first stream of moving pictures; cover art is none. VideoError without one."""
+    """The first stream of moving pictures that can be decoded; cover art is none. VideoError without one."""
     from av.stream import Disposition
 
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
+    moving = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    for stream in moving:
+        if stream.codec_context is not None:  # FFmpeg has a decoder
             stream.thread_type = "AUTO"
             return stream
+    if moving:
+        raise VideoError(f"{name} has pictures of a codec that FFmpeg cannot decode")
     if container.streams.audio:
         raise VideoError(f"{name} has sound only, no pictures")
     raise VideoError(f"{name} has no pictures in it")
+
+
+def audio_stream(container: InputContainer) -> av.AudioStream | None:
+    """The first stream of sound that can be decoded; None without one."""
+    return next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
 
 
 def decoder(stream: av.VideoStream) -> av.VideoCodecContext:
@@ -175,7 +183,7 @@ def probe(source: Source) -> ClipInfo:
             rotation=rotation,
             bits=max(component.bits for component in frame.format.components),
             has_alpha=any(component.is_alpha for component in frame.format.components),
-            has_audio=bool(container.streams.audio),
+            has_audio=audio_stream(container) is not None,
             pixel_aspect=Fraction(aspect),
             primaries=stream.codec_context.color_primaries,
             transfer=stream.codec_context.color_trc,

@@ -84,6 +84,16 @@ def test_bad_clips_are_named_and_the_rest_go_on(stubbed, bad_clips, make_clip, t
         assert (tmp_path / "out" / name).with_suffix(".mov").read_bytes() == b"before"
 
 
+def test_a_codec_nobody_knows_is_named_and_the_rest_go_on(stubbed, make_clip, tmp_path, capsys):
+    source = make_clip("in/a.mkv", count=2)
+    source.write_bytes(source.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_ZPEG4/ISO/ZZZ"))
+    make_clip("in/good.mp4", count=2)
+    assert matte(tmp_path / "in", "-o", tmp_path / "out") == 1
+    printed = capsys.readouterr()
+    assert "1 of 2 clips matted" in printed.out
+    assert "a.mkv has pictures of a codec that FFmpeg cannot decode" in printed.err
+
+
 def test_the_format_follows_the_name_or_the_background(stubbed, clip, tmp_path, decode):
     Image.new("RGB", (8, 8), "#00ff00").save(tmp_path / "back.png")
     assert matte(clip, "-o", tmp_path / "a", "--background", tmp_path / "back.png") == 0
