@@ -14,7 +14,13 @@ from .source import ClipInfo, Source, VideoError, decode, decoder, probe, video_
 if TYPE_CHECKING:
     import av
 
-TRANSPOSE = {90: "cclock", 270: "clock"}
+# Degrees counter-clockwise -> FFmpeg's filters.
+TURNS = {
+    0: [],
+    90: [("transpose", "cclock")],
+    180: [("hflip",), ("vflip",)],
+    270: [("transpose", "clock")],
+}
 
 
 @dataclass(frozen=True)
@@ -189,7 +195,7 @@ class Clip:
         with self.source.open() as container:
             stream = video_stream(container, info.name)
             context = decoder(stream)
-            upright, timeless = _Upright(info.rotation), _without_times(stream)
+            upright, timeless = _Upright(info), _without_times(stream)
             origin, last, decoded, packets = stream.start_time, None, 0, 0
             if seek:
                 container.seek(seek + (origin or 0), stream=stream)
@@ -250,11 +256,13 @@ def _tagged_length(metadata: dict[str, str]) -> float:
 class _Upright:
     """Turns frames upright in their own pixel format, through FFmpeg's filters."""
 
-    def __init__(self, rotation: int) -> None:
-        self._rotation, self._graph, self._shape = rotation, None, None
+    def __init__(self, info: ClipInfo) -> None:
+        self._steps = [("vflip",)] if info.mirrored else []
+        self._steps += TURNS[info.rotation]
+        self._graph, self._shape = None, None
 
     def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
-        if not self._rotation:
+        if not self._steps:
             return picture
         shape = (picture.width, picture.height, picture.format.name)
         if shape != self._shape:
@@ -268,9 +276,6 @@ class _Upright:
         graph = av.filter.Graph()
         steps = [graph.add_buffer(width=picture.width, height=picture.height, format=picture.format.name,
                                   time_base=picture.time_base or Fraction(1, 1000))]  # fmt: skip
-        if self._rotation == 180:
-            steps += [graph.add("hflip"), graph.add("vflip")]
-        else:
-            steps.append(graph.add("transpose", TRANSPOSE[self._rotation]))
+        steps += [graph.add(*step) for step in self._steps]
         graph.link_nodes(*steps, graph.add("buffersink")).configure()
         return graph

@@ -11,6 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     import av
     from av.container import InputContainer
@@ -50,9 +52,9 @@ class ClipInfo:
 
     name: to call it by in messages. width, height: pixels, upright. frame_rate: average, frames a second. time_base:
     seconds a tick of pts. frames: how many its header promises, or its length times the rate, 0 when not known.
-    duration: seconds by its header, 0 when not known. rotation: degrees counter-clockwise that bring a stored frame
-    upright. bits: a colour channel. has_alpha, has_audio. pixel_aspect: width / height of a pixel as shown. primaries,
-    transfer: numbers of H.273 (colour.py).
+    duration: seconds by its header, 0 when not known. mirrored, rotation: to stand upright a stored frame is flipped
+    top to bottom if mirrored, then turned counter-clockwise by so many degrees. bits: a colour channel. has_alpha,
+    has_audio. pixel_aspect: width / height of a pixel as shown. primaries, transfer: numbers of H.273 (colour.py).
     """
 
     name: str
@@ -62,6 +64,7 @@ class ClipInfo:
     time_base: Fraction
     frames: int
     duration: float
+    mirrored: bool
     rotation: int
     bits: int
     has_alpha: bool
@@ -180,6 +183,7 @@ def probe(source: Source) -> ClipInfo:
             time_base=Fraction(stream.time_base),
             frames=stream.frames or round(duration * rate),
             duration=duration,
+            mirrored=_is_mirrored(frame),
             rotation=rotation,
             bits=max(component.bits for component in frame.format.components),
             has_alpha=any(component.is_alpha for component in frame.format.components),
@@ -188,6 +192,15 @@ def probe(source: Source) -> ClipInfo:
             primaries=stream.codec_context.color_primaries,
             transfer=stream.codec_context.color_trc,
         )
+
+
+def _is_mirrored(frame: av.VideoFrame) -> bool:
+    """Whether the frame's display matrix mirrors besides turning, which frame.rotation does not tell."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return False
+    a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
+    return a * d < b * c
 
 
 def first_frame(container: InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:

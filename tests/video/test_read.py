@@ -1,6 +1,7 @@
 """Reading: exactly the frames asked for, upright, with times, depth and transparency; one sentence for the rest."""
 
 import io
+import struct
 from fractions import Fraction
 
 import av
@@ -75,6 +76,26 @@ def test_rotated_clips_stand_upright(make_clip, rotation):
     assert (frame.picture.width, frame.picture.height) == (HEIGHT, WIDTH)
     difference = to_rgb(frame.picture).astype(int) - numbered(5, HEIGHT, WIDTH)
     assert np.abs(difference).mean() < 4
+
+
+MIRRORED = {  # display matrix a, b, c, d -> the stored frame as it is shown
+    (-1, 0, 0, 1): np.fliplr,
+    (1, 0, 0, -1): np.flipud,
+    (0, 1, 1, 0): lambda stored: stored.swapaxes(0, 1),
+    (0, -1, -1, 0): lambda stored: np.rot90(stored.swapaxes(0, 1), 2),
+}
+
+
+@pytest.mark.parametrize("matrix", list(MIRRORED))
+def test_mirrored_clips_are_shown_as_players_do(make_clip, matrix):
+    path = make_clip("mirror.mp4")
+    a, b, c, d = (0x10000 * value for value in matrix)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"tkhd") + 44  # where MP4's track header has the matrix
+    data[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    shown = to_rgb(next(Clip(path).frames(Span(skip=5))).picture).astype(int)
+    assert np.abs(shown - MIRRORED[matrix](numbered(5))).mean() < 4
 
 
 def test_odd_sizes_are_whole(make_clip):
