@@ -37,34 +37,41 @@ def read_batch(
     Raises MemoryError, with the figures, before anything is decoded when the frames would not fit, VideoError as
     Clip.frames does.
     """
-    count = clip.count(span)
+    count = max(1, clip.count(span))  # where there is none, Clip.frames says so
     width, height = fitted(clip, longest_side)
     need = count * height * width * 4 * (4 if clip.info.has_alpha else 3)
     check_memory(need, f"{count} frames of {width} x {height} from {clip.info.name}")
     frames = torch.empty(count, height, width, 3)
     alphas = torch.empty(count, height, width) if clip.info.has_alpha else None
-    done, start = 0, None
+    times = []
     for frame in clip.frames(span):
+        done = len(times)
         if done == count:
             break
-        if start is None:
-            start = frame.pts
         picture = frame.picture
         if alphas is not None:
-            resized = picture.reformat(width=width, height=height) if picture.width != width else picture
-            alphas[done] = torch.from_numpy(own_alpha(resized))
+            alphas[done] = torch.from_numpy(own_alpha(picture.reformat(width=width, height=height)))
         frames[done] = torch.from_numpy(_unit(picture, (width, height), clip.info.bits))
-        done += 1
+        times.append(frame.pts * clip.info.time_base)
         if on_progress is not None:
-            on_progress(done, count)
-    begin, end = clip.seconds(span)
-    sound = read_samples(clip.source, begin, end) if clip.info.has_audio else None
+            on_progress(len(times), count)
+    end = clip.seconds(span)[1]
+    sound = read_samples(clip.source, times[0], end) if clip.info.has_audio else None
     return Batch(
-        frames=frames[:done],
-        alpha=None if alphas is None else alphas[:done],
-        frame_rate=clip.info.frame_rate / span.every,
+        frames=frames[: len(times)],
+        alpha=None if alphas is None else alphas[: len(times)],
+        frame_rate=rate_of(times, clip.info.frame_rate / span.every),
         sound=None if sound is None else (torch.from_numpy(sound[0]), sound[1]),
     )
+
+
+def rate_of(times: list[Fraction], average: Fraction) -> Fraction:
+    """Frames a second of frames shown at `times` (seconds): the clip's average, unless these, part of a clip of uneven
+    times, would last longer or shorter with it by more than a frame."""
+    steps, length = len(times) - 1, times[-1] - times[0]
+    if not length or abs(steps / average - length) <= 1 / average:
+        return average
+    return steps / length
 
 
 def fitted(clip: Clip, longest_side: int) -> tuple[int, int]:

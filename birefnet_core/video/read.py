@@ -117,7 +117,7 @@ class Clip:
         tick = self.info.time_base
         end = None if span.end is None else Fraction(span.end)
         if not span.start and not span.skip and span.count is None:
-            return Fraction(0), end
+            return self.info.first_pts * tick, end
         low, high = self._ticks(span)
         inside = [pts for pts in self.times() if low <= pts < high][span.skip :]
         if not inside:  # the file carries no times
@@ -132,7 +132,7 @@ class Clip:
 
     def times(self) -> list[int]:
         """Every frame's time in ticks since the first, in order; empty when the file does not carry them. Reads through
-        the file once, without decoding."""
+        the file once, without decoding. Frames before the first that can be decoded do not count."""
         if self._times is None:
             self._times = self._read_times()
         return self._times
@@ -148,7 +148,8 @@ class Clip:
         if None in times:
             return []
         times.sort()
-        return [pts - (times[0] if origin is None else origin) for pts in times]
+        origin = times[0] if origin is None and times else origin
+        return [pts - origin for pts in times if pts - origin >= self.info.first_pts]
 
     def _ticks(self, span: Span) -> tuple[int, float]:
         """From which tick on, and before which, a frame lies in the span's seconds. Times are rounded to ticks in the

@@ -52,9 +52,11 @@ class ClipInfo:
 
     name: to call it by in messages. width, height: pixels, upright. frame_rate: average, frames a second. time_base:
     seconds a tick of pts. frames: how many its header promises, or its length times the rate, 0 when not known.
-    duration: seconds by its header, 0 when not known. mirrored, rotation: to stand upright a stored frame is flipped
-    top to bottom if mirrored, then turned counter-clockwise by so many degrees. bits: a colour channel. has_alpha,
-    has_audio. pixel_aspect: width / height of a pixel as shown. primaries, transfer: numbers of H.273 (colour.py).
+    duration: seconds by its header, 0 when not known. first_pts: ticks from the stream's start to the first frame
+    that can be decoded, 0 but for what was cut out of a broadcast. mirrored, rotation: to stand upright a stored frame
+    is flipped top to bottom if mirrored, then turned counter-clockwise by so many degrees. bits: a colour channel.
+    has_alpha, has_audio. pixel_aspect: width / height of a pixel as shown. primaries, transfer: numbers of H.273
+    (colour.py).
     """
 
     name: str
@@ -64,6 +66,7 @@ class ClipInfo:
     time_base: Fraction
     frames: int
     duration: float
+    first_pts: int
     mirrored: bool
     rotation: int
     bits: int
@@ -183,6 +186,7 @@ def probe(source: Source) -> ClipInfo:
             time_base=Fraction(stream.time_base),
             frames=stream.frames or round(duration * rate),
             duration=duration,
+            first_pts=_ticks_before(frame, stream),
             mirrored=_is_mirrored(frame),
             rotation=rotation,
             bits=max(component.bits for component in frame.format.components),
@@ -223,3 +227,9 @@ def _duration(container: InputContainer, stream: av.VideoStream) -> float:
     if stream.duration is not None:
         return float(stream.duration * stream.time_base)
     return (container.duration or 0) / 1e6
+
+
+def _ticks_before(frame: av.VideoFrame, stream: av.VideoStream) -> int:
+    if frame.pts is None or stream.start_time is None:
+        return 0
+    return max(0, frame.pts - stream.start_time)

@@ -33,3 +33,11 @@ def tone(seconds: float, rate: int = 48_000) -> np.ndarray:
         length = (index + 2) * rate // 1000
         samples[begin : begin + length] = 0.5 * np.sin(np.arange(len(samples[begin : begin + length])) * 0.8)
     return samples
+
+
+def onsets(samples, rate):
+    """Where each click begins, in seconds, and how long it is, in milliseconds."""
+    loud = np.abs(samples) > 0.12
+    indices = np.flatnonzero(loud)
+    groups = np.split(indices, np.flatnonzero(np.diff(indices) > rate // 50) + 1)
+    return [(group[0] / rate, (group[-1] - group[0]) * 1000 / rate) for group in groups if len(group)]

@@ -13,7 +13,7 @@ from birefnet_core.video import FORMATS, Clip, Look, Span, Stopped, VideoError, 
 from birefnet_core.video.audio import read_samples
 from birefnet_core.video.colour import to_rgb
 from birefnet_core.video.write import TIMES
-from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of, numbered
+from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of, numbered, onsets
 
 
 def ellipse(pixels):
@@ -151,14 +151,6 @@ def test_frames_that_change_their_size_are_matted_at_the_first_ones(make_clip, t
 def test_a_colour_needs_no_hash(matted, decode):
     frames, _ = decode(matted("h264", clip={"count": 1}, look=Look(background="20c040")))
     assert np.abs(frames[0, -1, -1, :3].astype(int) - (0x20, 0xC0, 0x40)).max() < 12
-
-
-def onsets(samples, rate):
-    """Where each click begins, in seconds, and how long it is, in milliseconds."""
-    loud = np.abs(samples) > 0.12
-    indices = np.flatnonzero(loud)
-    groups = np.split(indices, np.flatnonzero(np.diff(indices) > rate // 50) + 1)
-    return [(group[0] / rate, (group[-1] - group[0]) * 1000 / rate) for group in groups if len(group)]
 
 
 def heard(path):

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from birefnet_core.matting.model import resize
-from birefnet_core.video import Clip, Span, VideoError
+from birefnet_core.video import Clip, Span, VideoError, read_batch
 from birefnet_core.video.colour import own_alpha, to_deep_rgb, to_rgb, to_seen
 from tests.video.conftest import BAD
-from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of, numbered
+from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of, numbered, onsets
 
 WHOLE = Span()
 
@@ -206,6 +206,27 @@ def test_a_clip_that_begins_late_begins_at_zero(make_clip):
     clip = Clip(make_clip("late.mkv", times=[30 + index for index in range(COUNT)]))
     assert next(clip.frames()).pts == 0
     assert numbers(clip, Span(start=1.0, count=2)) == [12, 13]
+
+
+def test_a_broadcast_cut_out_in_the_midst_begins_where_it_can_be_decoded(make_clip):
+    """Its first pictures need one from before the cut. Counts, spans and sound are of those that are left."""
+    path = make_clip("whole.ts", sound="aac", options={"x264-params": "bframes=0:scenecut=0:keyint=8:min-keyint=8"})
+    data = path.read_bytes()
+    path.write_bytes(data[188 * (len(data) // 188 // 9) :])
+    clip = Clip(path)
+    left = numbers(clip)
+    assert left[0] == 8
+    assert clip.count() == len(left)
+    assert numbers(clip, Span(skip=3, count=4)) == left[3:7]
+    for span in (WHOLE, Span(count=10)):
+        batch = read_batch(clip, span)
+        assert [number_of(frame.numpy()) for frame in batch.frames] == left[: span.count]
+        samples, rate = batch.sound
+        clicks = onsets(samples[0].numpy(), rate)
+        assert clicks[1][0] == pytest.approx(0.8 - 8 / 12, abs=0.01)  # 0 is the eighth frame's time; 10 ms of click 8
+        assert clicks[1][1] == pytest.approx(10, abs=3)
+        if span.count:
+            assert samples.shape[1] / rate == pytest.approx(10 / 12, abs=0.01)
 
 
 def said(path, span=WHOLE):
