@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from .matroska import is_cut_off
 from .source import ClipInfo, Source, VideoError, decode, decoder, probe, video_stream
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ TURNS = {
     180: [("hflip",), ("vflip",)],
     270: [("transpose", "clock")],
 }
+SPARE = 3  # frames that may be missing where only what lies behind the pictures was cut off
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ class Clip:
         Raises VideoError when the clip turns out damaged or ends before its header says, after the frames there are;
         and when the span begins after its end.
         """
-        seek = self._seek_target(span) if span.start or span.skip else None
+        # FFmpeg seeks in MPEG program streams by bytes, to a place whose times are not yet sure: frames would be wrong.
+        seek = self._seek_target(span) if (span.start or span.skip) and self.info.container != "mpeg" else None
         given = 0
         for index, frame in enumerate(self._from(span, seek)):
             if index % span.every:
@@ -215,23 +218,26 @@ class Clip:
                 where = f"after {decoded} frames" if last is None else f"at {float(last * info.time_base):.2f} s"
                 raise VideoError(f"{info.name} is cut off or damaged {where}: {error.strerror}") from error
             if not seek:
-                self._check_length(stream, packets, last)
+                self._check_length(stream, packets, (origin or 0) + (last or 0))
 
-    def _check_length(self, stream: av.VideoStream, packets: int, last: int | None) -> None:
-        """VideoError when the file ended before its header says.
+    def _check_length(self, stream: av.VideoStream, packets: int, last: int) -> None:
+        """VideoError when the file ended before its header says. last: the last frame's time as the stream counts.
 
         MP4's own index knows every packet (its frame count would count what an edit list cuts away), AVI's header the
-        number of frames (a few may be dropped), Matroska's the length of the stream.
+        number of frames (a few may be dropped), Matroska's the size of the file.
         """
-        promised = len(getattr(stream, "index_entries", ())) if "mp4" in stream.container.format.name else 0
-        if stream.container.format.name == "avi":
+        promised = len(getattr(stream, "index_entries", ())) if "mp4" in self.info.container else 0
+        if self.info.container == "avi":
             promised = int(stream.frames * 0.98) - 1
         if packets < promised:
             raise VideoError(f"{self.info.name} is cut off: it ends after {packets} of {promised} frames")
-        length = _tagged_length(stream.metadata)
-        shown = 0.0 if last is None else float((last + 1) * self.info.time_base)
-        if length > 0 and shown < 0.9 * length - 1:
-            raise VideoError(f"{self.info.name} is cut off: it ends after {shown:.2f} of {length:.2f} s")
+        if self.info.container == "matroska,webm":
+            with self.source.raw() as file:
+                cut_off = is_cut_off(file)
+            length, shown = _tagged_length(stream.metadata), float(last * self.info.time_base)
+            if cut_off and not 0 < length <= shown + SPARE / self.info.frame_rate:
+                of = f" of {length:.2f}" if length else ""
+                raise VideoError(f"{self.info.name} is cut off: it ends after {shown:.2f}{of} s")
 
 
 def chained(first: Frame, rest: Iterator[Frame]) -> Iterator[Frame]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -50,16 +50,17 @@ class VideoError(ValueError):
 class ClipInfo:
     """What is in a clip.
 
-    name: to call it by in messages. width, height: pixels, upright. frame_rate: average, frames a second. time_base:
-    seconds a tick of pts. frames: how many its header promises, or its length times the rate, 0 when not known.
-    duration: seconds by its header, 0 when not known. first_pts: ticks from the stream's start to the first frame
-    that can be decoded, 0 but for what was cut out of a broadcast. mirrored, rotation: to stand upright a stored frame
-    is flipped top to bottom if mirrored, then turned counter-clockwise by so many degrees. bits: a colour channel.
-    has_alpha, has_audio. pixel_aspect: width / height of a pixel as shown. primaries, transfer: numbers of H.273
-    (colour.py).
+    name: to call it by in messages. container: FFmpeg's name of it, as of CONTAINERS. width, height: pixels, upright.
+    frame_rate: average, frames a second. time_base: seconds a tick of pts. frames: how many its header promises, or its
+    length times the rate, 0 when not known. duration: seconds by its header, 0 when not known. first_pts: ticks from
+    the stream's start to the first frame that can be decoded, 0 but for what was cut out of a broadcast. mirrored,
+    rotation: to stand upright a stored frame is flipped top to bottom if mirrored, then turned counter-clockwise by so
+    many degrees. bits: a colour channel. has_alpha, has_audio. pixel_aspect: width / height of a pixel as shown.
+    primaries, transfer: numbers of H.273 (colour.py).
     """
 
     name: str
+    container: str
     width: int
     height: int
     frame_rate: Fraction
@@ -108,11 +109,15 @@ class Source:
         with container:
             yield container
 
+    def raw(self) -> BinaryIO:
+        """Its bytes, as a file to close."""
+        return io.BytesIO(self._data) if self.path is None else open(self.path, "rb")
+
     def _what_it_is(self, error: Exception) -> str:
         from PIL import Image
 
         try:
-            with Image.open(io.BytesIO(self._data) if self.path is None else self.path) as image:
+            with self.raw() as file, Image.open(file) as image:
                 return f"is a still picture ({image.format}), not a clip"
         except Exception:  # no picture either
             reason = getattr(error, "strerror", None) or error
@@ -180,6 +185,7 @@ def probe(source: Source) -> ClipInfo:
         duration = _duration(container, stream)
         return ClipInfo(
             name=name,
+            container=container.format.name,
             width=width,
             height=height,
             frame_rate=Fraction(rate),

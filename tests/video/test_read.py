@@ -264,6 +264,39 @@ def test_a_cut_off_file_gives_its_frames_and_then_says_so(make_clip, name, codec
     assert numbers(clip, Span(count=10)) == list(range(10))
 
 
+@pytest.mark.parametrize("sound", [None, "aac"])
+def test_a_matroska_file_that_lacks_a_tenth_is_cut_off(make_clip, sound):
+    path = make_clip("long.mkv", codec="mpeg4", count=255, sound=sound)
+    data = path.read_bytes()
+    assert numbers(Clip(path)) == list(range(255))
+    path.write_bytes(data[: len(data) * 93 // 100])
+    assert "is cut off" in said(path)
+    path.write_bytes(data[:-20])  # of the index, behind the pictures
+    assert numbers(Clip(path)) == list(range(255))
+
+
+def test_a_whole_matroska_file_is_not_cut_off(make_clip, tmp_path):
+    """Whatever its header says of the length: the last picture is held, or the pictures begin late."""
+    held = tmp_path / "held.mkv"
+    with av.open(str(make_clip("plain.mkv"))) as given, av.open(str(held), "w") as made:
+        stream = made.add_stream_from_template(given.streams.video[0])
+        packets = [packet for packet in given.demux(video=0) if packet.size]
+        packets[-1].duration = 20_000
+        for packet in packets:
+            packet.stream = stream
+            made.mux(packet)
+    late = make_clip("late.mkv", times=[100 + index for index in range(COUNT)], sound="aac")
+    for path in (held, late):
+        assert numbers(Clip(path)) == list(range(COUNT))
+
+
+def test_a_program_stream_gives_exactly_its_frames(make_clip):
+    options = {"bf": "2"}
+    clip = Clip(make_clip("a.mpg", codec="mpeg2video", count=100, rate=25, time_base=Fraction(1, 25), options=options))
+    for skip in range(1, 100, 7):
+        assert numbers(clip, Span(skip=skip, count=2)) == list(range(100))[skip : skip + 2]
+
+
 def test_a_span_past_the_end_is_told(make_clip):
     path = make_clip()
     assert "no frames from 0 s and 24 frames on" in said(path, Span(skip=24))
