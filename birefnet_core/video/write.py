@@ -52,11 +52,12 @@ class Writer:
         self._time_base, self._colours = time_base, colours
         path.parent.mkdir(parents=True, exist_ok=True)
         self._temporary = path.with_name(f".{uuid.uuid4().hex}.part")
-        if format.muxer is None:
-            self._output = _Pictures(self._temporary, format, size, time_base)
-            return
-        self._output = _Encoded(self._temporary, format, metadata or {})
+        self._output: _Pictures | _Encoded | None = None
         try:
+            if format.muxer is None:
+                self._output = _Pictures(self._temporary, format, size, time_base)
+                return
+            self._output = _Encoded(self._temporary, format, metadata or {})
             self._output.add_pictures(size, frame_rate, time_base, colours, pixel_aspect)
             if sound_of is not None and format.audio:
                 self._output.add_sound(sound_of, sound_from, sound_to)
@@ -102,7 +103,8 @@ class Writer:
 
     def discard(self) -> None:
         """Leave nothing behind."""
-        self._output.abandon()
+        if self._output is not None:
+            self._output.abandon()
         remove(self._temporary)
 
 
@@ -162,13 +164,26 @@ class _Encoded(_File):
         context.thread_type = "AUTO"
         context.sample_aspect_ratio = pixel_aspect
         colours.tag(context)
+        self._durations: dict[int, int] = {}  # by pts, of the frames that are in the encoder
+        self._end = 0  # pts at which the last frame ends
 
     def write(self, frame: av.VideoFrame) -> None:
-        begins, ends = frame.pts * frame.time_base, (frame.pts + frame.duration) * frame.time_base
-        self._mux(self._stream.encode(frame), begins, ends)
+        self._durations[frame.pts], self._end = frame.duration, frame.pts + frame.duration
+        begins, ends = frame.pts * frame.time_base, self._end * frame.time_base
+        self._mux(self._timed(self._stream.encode(frame)), begins, ends)
+
+    def _timed(self, packets: list[av.Packet]) -> list[av.Packet]:
+        """With each frame's own duration, where encoders put the average: the last picture would not be held."""
+        for packet in packets:
+            packet.duration = self._durations.pop(packet.pts, packet.duration)
+        return packets
 
     def finish(self, *, everything: bool) -> None:
-        self._container.mux(self._stream.encode(None))
+        packets = self._timed(self._stream.encode(None))
+        if packets:
+            # MP4 ends with the packet stored last, which with H.264 need not be the picture shown last.
+            packets[-1].duration = self._end - packets[-1].pts
+        self._container.mux(packets)
         super().finish(everything=everything)
 
 

@@ -1,6 +1,7 @@
 """A disk that takes no more: one error, nothing half-written, nothing lost that was there before."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +20,16 @@ def largest_file(size: int):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("format", ["prores", "png"])
+def test_an_output_that_cannot_be_opened_leaves_nothing(make_clip, tmp_path, format):
+    """As where an encoder is missing."""
+    source = make_clip("in/clip.mkv", codec="ffv1", pixels="yuv444p")
+    row = replace(FORMATS[format], codec="missing", muxer=FORMATS[format].muxer and "missing")
+    with pytest.raises(ValueError):
+        matte_clip(Clip(source), tmp_path / "out" / "clip", ellipse, format=row)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize("size", [100, 2000, 30_000])

@@ -115,6 +115,16 @@ def test_uneven_frame_times_are_kept(matted, decode, format):
 
 
 @pytest.mark.parametrize("format", ["prores", "h264", "webm"])
+def test_the_last_picture_is_held_as_long_as_it_was(make_clip, tmp_path, format):
+    pictures = [Image.fromarray(numbered(index)) for index in range(10)]
+    source = tmp_path / "held.gif"
+    pictures[0].save(source, save_all=True, append_images=pictures[1:], duration=[100] * 9 + [5000])
+    path = matte_clip(Clip(source), tmp_path / f"out{FORMATS[format].suffix}", ellipse, format=format)
+    with av.open(str(path)) as container:
+        assert container.duration / 1e6 == pytest.approx(5.9, abs=0.01)
+
+
+@pytest.mark.parametrize("format", ["prores", "h264", "webm"])
 def test_colours_are_tagged_and_kept(matted, format):
     tags = {"colorspace": 5, "color_range": 2, "color_primaries": 5, "color_trc": 6}
     clip = {"codec": "libx264", "pixels": "yuv444p", "options": {"qp": "0"}, "tags": tags, "count": 3}
