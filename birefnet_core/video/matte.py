@@ -19,10 +19,11 @@ from torch import Tensor
 from ..matting.model import resize
 from .colour import Colours, own_alpha, to_rgb, to_seen
 from .formats import Format, find_format
+from .interrupts import interrupts_held
 from .paint import Painter, painter
 from .read import Clip, Frame, Span, chained
 from .stabilise import check_strength, stabilised
-from .threads import Behind, ahead
+from .threads import Behind, ahead, until_error
 from .write import Writer
 
 BATCH = 4  # frames handed to the network at once
@@ -139,9 +140,11 @@ def matte_clip(
                 if on_progress is not None:
                     on_progress(Progress(index + 1, max(index + 1, total), item.pixels, item.alpha))
         encoder.close()
-        return writer.finish()
+        with interrupts_held():
+            return writer.finish()
     except BaseException as error:
-        _keep_what_is_done(writer, encoder, error)
+        with interrupts_held():
+            _keep_what_is_done(writer, encoder, error)
         raise
 
 
@@ -193,11 +196,16 @@ def _seen(frame: Frame, size: tuple[int, int] | None) -> Seen:
 
 
 def _matted(items: Iterator[Seen], matte: Matte, batch: int) -> Iterator[Seen]:
+    """The items with their alphas; those before an error of theirs too, in a last, smaller batch."""
+    errors: list[BaseException] = []
+    items = until_error(items, errors)
     while some := list(islice(items, batch)):
         alphas = matte(torch.stack([item.pixels for item in some])).cpu()
         for item, alpha in zip(some, alphas, strict=True):
             item.alpha = alpha
             yield item
+    if errors:
+        raise errors[0]
 
 
 def _encode(writer: Writer, paint: Painter, frame: Frame, alpha: Tensor, origin: int, invert: bool) -> None:

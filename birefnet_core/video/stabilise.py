@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..matting.model import unit
 from .motion import Matcher, blur, follow, look_up, refined, spread
+from .threads import until_error
 
 RADIUS = 6  # frames before and after; 3: a quarter less time, and .721 of the flicker on twelve clips for .699
 TOLERANCE = 5 / 255  # difference of the pictures at which a neighbour counts 1/e
@@ -27,6 +28,7 @@ AGREE = 3  # pixels a side, at half size, of the square in which pictures are co
 DISAGREE = 3 * TOLERANCE
 CUT = 0.5  # share of the picture that must disagree for a cut
 LONGEST = 512  # pixels; pictures are compared at most so large
+SHORTEST = 16  # and at least so large, for blocks to be matched
 ACTIVE = 1 / 255  # alphas that differ less in the window stay as they are
 
 
@@ -49,14 +51,16 @@ def check_strength(strength: float) -> None:
 
 def stabilised(items: Iterator[T], strength: float) -> Iterator[T]:
     """The same items in the same order, RADIUS late, with their alphas stabilised. strength: how much neighbours
-    count; at 0 every item is passed on untouched at once."""
+    count; at 0 every item is passed on untouched at once. Where `items` end in an error or Ctrl-C, it is raised when
+    those that came before have been given."""
     check_strength(strength)
     if strength == 0:
         yield from items
         return
     window: deque[_View] = deque()
     matcher, current = None, 0  # of the next item to give
-    for item in items:
+    errors: list[BaseException] = []
+    for item in until_error(items, errors, (Exception, KeyboardInterrupt)):
         view = _View(item)
         matcher = matcher or Matcher(view.grey.shape)
         motion = matcher.push(view.grey)
@@ -75,6 +79,8 @@ def stabilised(items: Iterator[T], strength: float) -> Iterator[T]:
     while current < len(window):
         yield _given(window, current, strength)
         current += 1
+    if errors:
+        raise errors[0]
 
 
 class _View:
@@ -84,8 +90,8 @@ class _View:
         self.item, self.alpha = item, item.alpha
         planes = unit(item.pixels).permute(2, 0, 1)[None]
         scale = min(1.0, LONGEST / max(planes.shape[2:]))
-        if scale < 1:
-            size = [max(16, round(side * scale)) for side in planes.shape[2:]]
+        size = [max(SHORTEST, round(side * scale)) for side in planes.shape[2:]]
+        if size != list(planes.shape[2:]):
             planes = F.interpolate(planes, size=size, mode="bilinear", antialias=True)
         smooth = blur(planes, 3)[0]
         self.grey = (smooth.mean(0) * 255).round().to(torch.uint8)

@@ -1,4 +1,5 @@
-"""Iterators and sinks that run ahead of, or behind, the thread that uses them, with bounded queues between."""
+"""Iterators and sinks that run ahead of, or behind, the thread that uses them, with bounded queues between; and
+what keeps an error from losing the work before it."""
 
 from __future__ import annotations
 
@@ -49,6 +50,16 @@ def ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
     finally:
         stop.set()
         thread.join()
+
+
+def until_error(
+    items: Iterator[T], errors: list[BaseException], kinds: tuple[type[BaseException], ...] = (Exception,)
+) -> Iterator[T]:
+    """`items` up to the error that ends them, which goes into `errors`: to be raised when what came before is done."""
+    try:
+        yield from items
+    except kinds as error:
+        errors.append(error)
 
 
 class Behind:

@@ -1,7 +1,10 @@
 """Whole clips matted: each result is decoded again and compared with what should be in it."""
 
+import os
+import signal
 import threading
 from fractions import Fraction
+from time import sleep
 
 import av
 import numpy as np
@@ -331,6 +334,59 @@ def test_a_cut_off_clip_leaves_what_could_be_read(make_clip, tmp_path, decode):
     assert isinstance(caught.value.__cause__, VideoError)
     frames, _ = decode(caught.value.partial)
     assert [number_of(frame) for frame in frames[..., :3]][:12] == list(range(12))
+
+
+@pytest.mark.parametrize("batch", [4, 64])
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_every_frame_before_the_cut_is_kept(make_clip, tmp_path, decode, batch, strength):
+    source = make_clip("cut.avi", codec="mjpeg", pixels="yuvj420p", count=40)
+    data = source.read_bytes()
+    source.write_bytes(data[: len(data) * 7 // 10])
+    readable = []
+    with pytest.raises(VideoError):
+        for frame in Clip(source).frames():
+            readable.append(number_of(to_rgb(frame.picture)))
+    with pytest.raises(Stopped, match=f"the {len(readable)} frames done") as caught:
+        matte_clip(Clip(source), tmp_path / "out.mov", ellipse, batch=batch, look=Look(stabilise=strength))
+    assert [number_of(frame) for frame in decode(caught.value.partial)[0][..., :3]] == readable
+
+
+def test_frames_that_wait_for_stabilisation_outlive_a_failure(make_clip, tmp_path):
+    def matte(pixels):
+        if number_of(pixels[0].numpy()) == 12:
+            raise ArithmeticError("the network gave NaN")
+        return ellipse(pixels)
+
+    source = make_clip("clip.mkv", codec="ffv1", pixels="yuv444p")
+    with pytest.raises(Stopped, match="the 12 frames done"):
+        matte_clip(Clip(source), tmp_path / "out.mov", matte, look=Look(stabilise=1.0))
+
+
+def press_ctrl_c():
+    os.kill(os.getpid(), signal.SIGINT)
+    sleep(0.1)  # until it has been noticed
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kill() ends the process there")
+@pytest.mark.parametrize(("first", "kept"), [(0, "out.mov"), (10, "out.partial.mov")])
+def test_ctrl_c_while_finishing_loses_nothing(make_clip, tmp_path, monkeypatch, first, kept):
+    """first: the frame at which it is pressed before."""
+
+    def press_at(progress):
+        if progress.done == first:
+            press_ctrl_c()
+
+    def interrupted(file, fsync=os.fsync):
+        press_ctrl_c()
+        press_ctrl_c()
+        fsync(file)
+
+    source = make_clip("clip.mkv", codec="ffv1", pixels="yuv444p")
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        matte_clip(Clip(source), tmp_path / "out.mov", ellipse, on_progress=press_at)
+    assert listing(tmp_path) == ["clip.mkv", kept]
+    assert len(list(Clip(tmp_path / kept).frames())) == (first or COUNT)
 
 
 def test_nothing_is_overwritten_unasked(matted, tmp_path, decode):

@@ -164,6 +164,16 @@ def test_short_clips(count):
     assert run(frames, truth).shape == truth.shape
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 6), (4, 40), (7, 7)])
+def test_tiny_pictures(size):
+    """FFmpeg's block matching takes none of them."""
+    generator = torch.Generator().manual_seed(0)
+    items = [Item(torch.rand(*size, 3, generator=generator), torch.rand(*size, generator=generator)) for _ in range(9)]
+    out = list(stabilised(iter(items), 1.0))
+    assert len(out) == 9
+    assert all(item.alpha.shape == size and item.alpha.isfinite().all() for item in out)
+
+
 def test_pictures_larger_than_compared():
     frames, truth = moving(cutout(0), textured(700, 900, 1), MOTIONS[0], frames=4, size=(576, 768))
     noise = 0.1 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
