@@ -1,6 +1,10 @@
 """`python -m birefnet_core`: matte, models, download, inspect, bench, demo."""
 
+import signal
+
 from .command import main
 
 if __name__ == "__main__":
+    # What ends a run politely, as torchrun and `kill` do, is cleaned up after as Ctrl-C is.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     raise SystemExit(main())

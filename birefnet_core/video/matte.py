@@ -87,6 +87,7 @@ def matte_clip(
     overwrite: bool = False,
     margin: tuple[int, int] = (0, 0),
     origin: int | None = None,
+    keep: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Path:
     """Matte the frames of the span and write them in a format of formats.FORMATS.
@@ -95,7 +96,8 @@ def matte_clip(
     (width, height) at which it sees them, float32; None: whole frames, uint8. sound: carry the span's sound along (not
     with `every`). metadata: tags of the file. margin: so many first and last frames of the span are matted, for the
     stabilisation of the others, but not written; origin: the tick that becomes time 0, None: that of the first frame
-    written (split.py). on_progress: called after each frame; what it raises ends the run.
+    written; keep: whether a run that fails leaves what was done, which parts (split.py) do not. on_progress: called
+    after each frame; what it raises ends the run.
 
     Frames keep their times. What was transparent in the clip stays so. Returns the path written.
     When the run fails or is interrupted, what was encoded until then is completed and kept as `<name>.partial.<suffix>`
@@ -144,14 +146,14 @@ def matte_clip(
             return writer.finish()
     except BaseException as error:
         with interrupts_held():
-            _keep_what_is_done(writer, encoder, error)
+            _keep_what_is_done(writer, encoder, error, keep)
         raise
 
 
-def _keep_what_is_done(writer: Writer, encoder: Behind, error: BaseException) -> None:
+def _keep_what_is_done(writer: Writer, encoder: Behind, error: BaseException, keep: bool) -> None:
     """After an error of reading or matting: encode what was matted, keep it as partial, and raise Stopped for an
-    Exception. After one of writing: leave nothing."""
-    if writer.finishing or encoder.error is not None:
+    Exception. After one of writing, or unless `keep`: leave nothing."""
+    if not keep or writer.finishing or encoder.error is not None:
         encoder.cancel()
         writer.discard()
         return

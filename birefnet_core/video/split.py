@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from .formats import Format
-from .matte import Matte, Stopped, matte_clip
+from .matte import Matte, matte_clip
 from .read import Clip, Span
 from .stabilise import RADIUS
 from .write import TIMES, Joined, refuse, remove, rename
@@ -68,7 +68,7 @@ def matte_together(
 ) -> Path:
     """As matte_clip, called by every process with the same arguments but rank. Process 0 joins what all wrote.
 
-    A failure in one process ends the run (torchrun stops the others) and leaves nothing under the final name. Clips
+    A failure or interrupt in one process ends the run (torchrun stops the others) and leaves nothing behind. Clips
     whose file carries no times (H.264 in AVI) cannot be split exactly: process 0 mattes them alone.
     """
     whole = {"format": format, "sound": sound, "metadata": metadata, "overwrite": overwrite, **options}
@@ -85,14 +85,11 @@ def matte_together(
     parts = [path.with_name(f".{path.stem}.{index}-of-{world}{format.suffix}") for index in range(world)]
     try:
         matte_clip(clip, parts[rank], matte, format=format, span=own, sound=False, overwrite=True,
-                   margin=(before, after), origin=origin, **options)  # fmt: skip
+                   margin=(before, after), origin=origin, keep=False, **options)  # fmt: skip
         wait()
         if rank == 0:
             join(parts, path, clip, format, span, sound=sound, metadata=metadata, overwrite=overwrite)
         wait()
-    except Stopped as error:
-        remove(error.partial)
-        raise
     finally:
         remove(parts[rank])
     return path

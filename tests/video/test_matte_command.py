@@ -1,6 +1,11 @@
 """`python -m birefnet_core matte` with clips."""
 
 import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
@@ -16,6 +21,8 @@ from birefnet_core.video.command import plan
 from birefnet_core.weights.load import BUNDLED, load_model
 from tests.video.conftest import BAD
 from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -142,6 +149,19 @@ def test_wrong_arguments_are_told_in_one_sentence(stubbed, clip, capsys, monkeyp
     assert "Traceback" not in printed
     assert names(clip.parent) == ["clip.mp4"]
     assert clip.read_bytes() == content
+
+
+@pytest.mark.skipif(os.name == "nt", reason="terminate() asks no one there")
+def test_a_run_that_is_terminated_keeps_what_is_done(make_clip, tmp_path):
+    source = make_clip("clip.mkv", codec="ffv1", pixels="yuv444p", count=400)
+    arguments = ["matte", str(source), "-o", str(tmp_path / "out" / "a.mov"), "--device", "cpu", "--size", "128"]
+    with subprocess.Popen([sys.executable, "-m", "birefnet_core", *arguments], cwd=ROOT, stderr=subprocess.PIPE) as run:
+        while not any(path.stat().st_size for path in tmp_path.glob("out/.*.part")):
+            assert run.poll() is None
+            sleep(0.05)
+        run.terminate()
+        assert run.wait(60) == 130
+    assert names(tmp_path / "out") == ["a.partial.mov"]
 
 
 def test_two_clips_do_not_share_a_name(tmp_path):

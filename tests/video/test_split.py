@@ -12,6 +12,7 @@ import pytest
 
 from birefnet_core.video import FORMATS, Clip, Look, Span, matte_clip
 from birefnet_core.video.split import matte_together, stretch
+from tests.video.pictures import number_of
 from tests.video.test_matte_clip import ellipse, heard
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +76,18 @@ def test_a_process_that_fails_leaves_nothing(make_clip, tmp_path):
     assert any("NaN" in str(failure) for failure in failures)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mkv", "out.mov"]
     assert (tmp_path / "out.mov").read_bytes() == b"before"
+
+
+def test_an_interrupt_leaves_nothing_of_a_part(make_clip, tmp_path):
+    def matte(pixels):
+        if number_of(pixels[0].numpy()) == 18:  # of the second process
+            raise KeyboardInterrupt
+        return ellipse(pixels)
+
+    source = make_clip("clip.mkv", codec="ffv1", pixels="yuv444p")
+    failures = together(2, source, tmp_path / "out.mov", matte, format=FORMATS["prores"], span=Span())
+    assert any(isinstance(failure, KeyboardInterrupt) for failure in failures)
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mkv"]
 
 
 def test_every_frame_is_in_one_stretch():
