@@ -19,7 +19,8 @@ def pack(tmp_path):
         rgba = np.dstack([np.full((64, 64, 3), (230, 200, 40)), matte * 255]).round().astype(np.uint8)
         Image.fromarray(rgba).save(folder / f"{source}_0.webp", lossless=True, exact=True)
     (tmp_path / "backgrounds" / "sky").mkdir(parents=True)
-    Image.effect_noise((96, 80), 60).convert("RGB").save(tmp_path / "backgrounds" / "sky" / "noise.png")
+    Image.effect_noise((96, 80), 60).convert("RGB").save(tmp_path / "backgrounds" / "sky" / "noise.PNG")
+    (tmp_path / "foregrounds" / "licence.txt").write_text("in a pack there are other files too")
     return tmp_path
 
 

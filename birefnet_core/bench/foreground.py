@@ -13,7 +13,7 @@ import argparse
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,9 +101,8 @@ def composites(folder: Path, count: int) -> Iterator[tuple[str, Tensor, Tensor, 
     ValueError when folder lacks cut-outs or backgrounds.
     """
     chance = random.Random(0)
-    sources = [sorted(path for path in source.iterdir() if path.suffix.lower() in READ_SUFFIXES)
-               for source in sorted((folder / "foregrounds").glob("*/"))]  # fmt: skip
-    backgrounds = sorted(path for path in (folder / "backgrounds").rglob("*") if path.suffix in READ_SUFFIXES)
+    sources = [_pictures(source.glob("*")) for source in sorted((folder / "foregrounds").glob("*")) if source.is_dir()]
+    backgrounds = _pictures((folder / "backgrounds").rglob("*"))
     if not any(sources) or not backgrounds:
         raise ValueError(f"{folder} needs cut-outs in foregrounds/<source>/ and photographs in backgrounds/")
     for paths in sources:
@@ -117,6 +116,10 @@ def composites(folder: Path, count: int) -> Iterator[tuple[str, Tensor, Tensor, 
                     continue
                 behind = cover(background[None], *alpha.shape)[0]
                 yield kind, (over(colours, alpha, behind) * 255).round() / 255, alpha, colours
+
+
+def _pictures(paths: Iterable[Path]) -> list[Path]:
+    return sorted(path for path in paths if path.suffix.lower() in READ_SUFFIXES)
 
 
 def _placed(picture: images.Picture, scale: int, sigma: float) -> tuple[Tensor, Tensor]:

@@ -208,7 +208,11 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--stabilise", type=float, default=1.0)
     command.set_defaults(run=flicker)
     args = parser.parse_args(arguments)
-    args.run(args)
+    try:
+        args.run(args)
+    except (ValueError, OSError) as error:
+        print(f"birefnet_core.bench.video: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

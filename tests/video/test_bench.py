@@ -51,6 +51,12 @@ def test_flicker_compares_with_known_alpha(tmp_path, capsys, monkeypatch):
     assert float(printed.split("mean of the ratios: dtSSD ")[1].split(",")[0]) < 0.5
 
 
+@pytest.mark.parametrize("arguments", [["speed", "--clip", "missing.mp4"], ["flicker", "--cutouts", "missing"]])
+def test_what_is_missing_is_told_in_one_sentence(arguments, capsys):
+    assert main(arguments) == 1
+    assert capsys.readouterr().err.startswith("birefnet_core.bench.video: missing")
+
+
 def test_dtssd_is_that_of_its_definition():
     truth = torch.zeros(3, 2, 2)
     alpha = truth.clone()
