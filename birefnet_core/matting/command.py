@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     jobs = plan(pictures, args.out, kinds(args), single=len(sources) == 1)
     rank, world = place()
     jobs = jobs[rank::world]
-    clips = video.plan(found, args, single=len(sources) == 1)
+    clips = video.plan(found, args, single=len(sources) == 1, pictures=bool(pictures))
     for pattern in unmatched:
         print(f"{pattern}: no pictures or clips there", file=sys.stderr)
     model = load_model(
@@ -165,6 +165,8 @@ def find(inputs: list[str], *, recursive: bool = False) -> tuple[list[tuple[Path
     unmatched = []
     for text in inputs:
         path = Path(text)
+        if not text:
+            raise ValueError("an input is empty: name a picture, a clip, a folder or a pattern")
         if path.is_dir():
             inside = sorted(file for file in path.glob("**/*" if recursive else "*") if is_input(file))
             pairs = [(file, file.relative_to(path)) for file in inside]

@@ -68,11 +68,14 @@ def is_clip(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def plan(sources: list[tuple[Path, Path]], args: argparse.Namespace, *, single: bool) -> list[Job]:
-    """Where each (clip, its name below an output folder) goes; a single input may go to a file named by -o.
+def plan(
+    sources: list[tuple[Path, Path]], args: argparse.Namespace, *, single: bool, pictures: bool = False
+) -> list[Job]:
+    """Where each (clip, its name below an output folder) goes; a single input may go to a file named by -o. pictures:
+    whether there are pictures among the inputs too.
 
     ValueError when two would share a name, one would replace an input, -o's suffix is not that of the format, or what
-    was asked for is only of pictures.
+    was asked for is only of pictures or of another format.
     """
     if not sources:
         return []
@@ -82,11 +85,21 @@ def plan(sources: list[tuple[Path, Path]], args: argparse.Namespace, *, single: 
     out = Path(args.out)
     single = single and bool(out.suffix) and not args.out.endswith(("/", os.sep)) and not out.is_dir()
     format = FORMATS[args.format or _default(out if single else None, args.background is not None)]
+    if not (pictures and args.format):  # else the format is for the clips and the rest for the pictures
+        _refuse_what_is_not_shown(format, args)
     if single and format.muxer and out.suffix.lower() != format.suffix:
         raise ValueError(f"{out}: the format {format.name} is written as {format.suffix}")
     jobs = [Job(path, out if single else out / name.with_suffix(format.suffix), format) for path, name in sources]
     refuse_clashes((job.source for job in jobs), ((job.source, job.out) for job in jobs))
     return jobs
+
+
+def _refuse_what_is_not_shown(format: Format, args: argparse.Namespace) -> None:
+    becomes = f"clips become {format.name}, {format.label}; choose with --format"
+    if args.background is not None and format.shows != "composite":
+        raise ValueError(f"--background {args.background} would not be seen: {becomes}")
+    if args.output and set(args.output) != {format.shows}:
+        raise ValueError(f"--output {' --output '.join(args.output)} is for pictures: {becomes}")
 
 
 def _default(out: Path | None, on_background: bool) -> str:

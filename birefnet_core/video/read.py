@@ -52,10 +52,11 @@ class Span:
     def __post_init__(self) -> None:
         if not 0 <= self.start < float("inf"):
             raise ValueError(f"start must be 0 or more seconds, not {self.start!r}")
-        if self.end is not None and not self.end > self.start:
-            raise ValueError(f"end must lie after start ({self.start} s), not at {self.end!r}")
+        if self.end is not None and not self.start < self.end < float("inf"):
+            raise ValueError(f"end must be a number of seconds after start ({self.start} s), not {self.end!r}")
         if self.skip < 0 or self.every < 1 or (self.count is not None and self.count < 1):
-            raise ValueError(f"skip must be 0 or more, every and count 1 or more, not {self}")
+            found = f"{self.skip}, {self.every} and {self.count}"
+            raise ValueError(f"skip must be 0 or more, every and count 1 or more, not {found}")
 
     @property
     def whole(self) -> bool:

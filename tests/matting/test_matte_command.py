@@ -250,6 +250,11 @@ def test_nothing_matched(matte, tmp_path):
     refused(matte, "no pictures or clips in", tmp_path / "empty", "-o", tmp_path / "out")
 
 
+def test_an_empty_name_is_not_the_current_folder(matte, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    refused(matte, "an input is empty", "", "-o", tmp_path / "out.png")
+
+
 def test_a_suffix_the_kind_is_not_written_as(matte, folder, tmp_path):
     alpha = ["--output", "alpha"]
     refused(matte, "x.jpg: an alpha is written as .png", folder / "a.jpg", "-o", tmp_path / "x.jpg", *alpha)

@@ -72,6 +72,13 @@ def test_clips_and_pictures_of_a_folder(stubbed, clip, make_clip, tmp_path, caps
     assert "broken.mkv is not a clip we can read" in printed.err
 
 
+def test_pictures_and_clips_may_become_different_things(stubbed, clip, tmp_path):
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "in" / "photo.jpg")
+    options = ["--format", "mask", "--background", "green", "--output", "composite"]
+    assert matte(tmp_path / "in", "-o", tmp_path / "out", *options) == 0
+    assert names(tmp_path / "out") == ["clip.mp4", "photo.png"]
+
+
 def test_bad_clips_are_named_and_the_rest_go_on(stubbed, bad_clips, make_clip, tmp_path, capsys):
     """And what was there before, under the name that each would get, stays."""
     (tmp_path / "in").mkdir()
@@ -133,6 +140,12 @@ def test_locate_sees_whole_frames(stubbed, clip, tmp_path, decode):
         (["-o", "out.mov", "--format", "webm"], "the format webm is written as .webm"),
         (["-o", "out.mov", "--start", "9"], "no frames from 9 s"),
         (["-o", "out.mov", "--every", "0"], "every and count 1 or more"),
+        (["-o", "out.mov", "--frames", "0"], "every and count 1 or more, not 0, 1 and 0"),
+        (["-o", "out.mov", "--end", "inf"], "end must be a number of seconds after start (0.0 s), not inf"),
+        (["-o", "out.mov", "--background", "green"], "--background green would not be seen: clips become prores"),
+        (["-o", "out", "--format", "webm", "--background", "green"], "clips become webm"),
+        (["-o", "out", "--output", "composite"], "--output composite is for pictures: clips become prores"),
+        (["-o", "out", "--output", "cutout", "--format", "mask"], "--output cutout is for pictures: clips become mask"),
         (["-o", "out.mov", "--background", "greenish"], "no file and no colour"),
         (["-o", "clip.mp4", "--overwrite"], "would replace the input"),
     ],
