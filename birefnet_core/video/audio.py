@@ -227,6 +227,8 @@ def _cut(frame: av.AudioFrame, low: int, high: int) -> av.AudioFrame:
 
 
 def _goes_as_it_is(stream: av.AudioStream, format: Format) -> bool:
+    if not stream.codec_context.sample_rate:  # nothing is known of it yet: a broadcast's sound may begin late, or never
+        return False
     codec = stream.codec_context.codec.canonical_name  # the decoder's own name is, for MP3, mp3float
     too_slow = codec == "mp3" and stream.codec_context.sample_rate < LOWEST_MP3
     return codec in format.copies and not too_slow
@@ -254,8 +256,9 @@ def read_samples(source: Source, start: Fraction, end: Fraction | None) -> tuple
             return None
         pictures = video_stream(container, source.name)
         zero = Fraction((pictures.start_time or 0) * pictures.time_base)
-        rate = stream.codec_context.sample_rate
-        resampler = Resampler("fltp", stream.codec_context.layout.name, rate)
+        context = stream.codec_context
+        rate = context.sample_rate or COMMON_RATE
+        resampler = Resampler("fltp", context.layout.name if context.channels else "stereo", rate)
         pieces = []
         for frame, begins in _placed(_decoded(container, stream), resampler, zero + start):
             samples = frame.to_ndarray()

@@ -28,7 +28,7 @@ def streams(path):
 
 
 def remuxed(source, path, change):
-    """The clip with every packet of sound as `change(index, packet)` gives it."""
+    """The clip with every packet of sound as `change(index, packet)` gives it; without it for None."""
     with av.open(str(source)) as given, av.open(str(path), "w") as made:
         targets = {stream: made.add_stream_from_template(stream) for stream in given.streams}
         count = 0
@@ -39,6 +39,8 @@ def remuxed(source, path, change):
             if stream.type == "audio":
                 count += 1
                 packet = change(count, packet)
+                if packet is None:
+                    continue
             packet.stream = targets[stream]
             made.mux(packet)
     return path
@@ -132,6 +134,27 @@ def test_mp3_is_copied_where_mp4_takes_it(make_clip, tmp_path, rate, codec):
     source = make_clip("clip.mkv", sound="mp3", sound_rate=rate)
     path = matte_clip(Clip(source), tmp_path / "out.mp4", opaque, format="h264")
     assert streams(path)["audio"] == (codec, pytest.approx(2, abs=0.1))
+
+
+@pytest.mark.parametrize("format", ["prores", "h264", "webm"])
+@pytest.mark.parametrize("begin", [9, 99])
+def test_sound_may_begin_late_or_never(make_clip, tmp_path, format, begin):
+    """Then FFmpeg knows of a broadcast's sound only that there is some."""
+
+    def late(index, packet):
+        return packet if packet.pts * packet.time_base > begin else None
+
+    source = remuxed(make_clip("whole.ts", sound="ac3", count=144), tmp_path / "late.ts", late)
+    path = matte_clip(Clip(source), tmp_path / f"out{FORMATS[format].suffix}", opaque, format=format)
+    assert len(list(Clip(path).frames())) == 144
+    samples, rate = read_batch(Clip(source), Span()).sound
+    if begin == 99:
+        assert "audio" not in streams(path)
+        assert samples.shape[1] == 0
+    else:
+        assert streams(path)["audio"][1] == pytest.approx(12, abs=0.1)
+        assert samples.shape[1] / rate == pytest.approx(12, abs=0.1)
+        assert samples[:, : 8 * rate].abs().max() == 0
 
 
 def test_sound_of_an_unknown_codec_is_none(make_clip, tmp_path):
