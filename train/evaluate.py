@@ -196,7 +196,8 @@ def _run(options: argparse.Namespace) -> list[Result]:
     model = _load(options) if options.model else None
     make = matte_maker(model, options.size, options.mode) if model else None
     if model:
-        expected = [model.spec.size, model.spec.mean, model.spec.std]  # the same weights see other pictures by them
+        spec = model.spec
+        expected = [spec.size, spec.mean, spec.std, spec.edge_radius]  # by these the same weights give another alpha
         key = {"model": _fingerprint(model), "spec": expected, "size": options.size, "mode": options.mode}
     else:
         key = {"pred": str(options.pred.resolve())}

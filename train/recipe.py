@@ -308,13 +308,23 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """Lines "key: old -> new" for every value in which two recipes (as dictionaries) differ, but for those in FREE."""
-    ours, theirs = _flat(ours), _flat(theirs)
+    """Lines "key: old -> new" for every value in which two recipes (as dictionaries) differ, but for those in FREE.
+    What `theirs`, of an older checkpoint, does not know is at its default there."""
+    ours, theirs = _flat(ours), _flat(_defaults()) | _flat(theirs)
     return [
         f"{name}: {theirs.get(name, 'nothing')} -> {ours.get(name, 'nothing')}"
         for name in sorted(set(ours) | set(theirs))
         if ours.get(name) != theirs.get(name) and name not in FREE
     ]
+
+
+def _defaults() -> dict[str, Any]:
+    values = {}
+    for one in fields(Recipe):
+        if one.default is not MISSING or one.default_factory is not MISSING:
+            value = one.default if one.default_factory is MISSING else one.default_factory()
+            values[one.name] = asdict(value) if is_dataclass(value) else value
+    return values
 
 
 def as_dictionary(recipe: Recipe) -> dict[str, Any]:

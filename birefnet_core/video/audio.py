@@ -206,6 +206,8 @@ def _decoded(container, stream: av.AudioStream) -> Iterator:
     import av
 
     for packet in container.demux(stream):
+        if not packet.size and packet.dts is not None:
+            continue  # a packet with nothing in it; without a time it is the end, where the decoder gives what it holds
         try:
             yield from stream.codec_context.decode(packet if packet.size else None)
         except av.error.FFmpegError:
@@ -261,6 +263,8 @@ def read_samples(source: Source, start: Fraction, end: Fraction | None) -> tuple
         resampler = Resampler("fltp", context.layout.name if context.channels else "stereo", rate)
         pieces = []
         for frame, begins in _placed(_decoded(container, stream), resampler, zero + start):
+            if begins + frame.samples <= 0:
+                continue
             samples = frame.to_ndarray()
             if not pieces:
                 pieces.append(np.zeros((len(samples), max(0, begins)), np.float32))

@@ -74,14 +74,16 @@ class Writer:
         self.frames += 1
 
     def finish(self) -> Path:
-        """Complete the output and give it its name; as partial where that was taken meanwhile (FileExistsError)."""
+        """Complete the output and give it its name; as partial where it cannot have that: FileExistsError when it was
+        taken meanwhile, OSError when what is to be replaced is in use, as Windows has it."""
         self.finishing = True
         self._output.finish(everything=True)
         try:
             refuse(self.path, self._format, self._overwrite)
-        except FileExistsError as error:
-            raise FileExistsError(f"{error}; this clip is whole, in {self._name_partial()}") from None
-        rename(self._temporary, self.path)
+            rename(self._temporary, self.path)
+        except OSError as error:
+            kind = FileExistsError if isinstance(error, FileExistsError) else OSError
+            raise kind(f"{error}; this clip is whole, in {self._name_partial()}") from None
         return self.path
 
     def keep_partial(self) -> Path | None:
@@ -117,7 +119,12 @@ class _File:
 
         self._format = format
         self._file = open(path, "xb")  # noqa: SIM115 (closed by finish or abandon)
-        self._container = av.open(self._file, "w", format=format.muxer, container_options=dict(format.muxer_options))
+        try:
+            options = dict(format.muxer_options)
+            self._container = av.open(self._file, "w", format=format.muxer, container_options=options)
+        except BaseException:
+            self._file.close()
+            raise
         self._container.metadata.update(metadata)
         self._sound: Sound | None = None
         self._shown = Fraction(0)  # seconds of pictures written

@@ -357,11 +357,12 @@ def test_a_stopped_model_goes_on_only_with_the_same_weights(data_set, model, mon
     model.pictures = 0
     evaluate.main(arguments)
     assert model.pictures == 3
-    stop()
-    model.spec = replace(model.spec, size=(32, 32))
-    model.pictures = 0
-    evaluate.main(arguments)
-    assert model.pictures == 3
+    for change in ({"size": (32, 32)}, {"edge_radius": 3}):
+        stop()
+        model.spec = replace(model.spec, **change)
+        model.pictures = 0
+        evaluate.main(arguments)
+        assert model.pictures == 3
 
 
 def test_mattes_are_read_from_16_bits_and_from_cut_outs(tmp_path):

@@ -34,6 +34,14 @@ def test_recipe_loads(name):
     assert counted.steps > 0 and counted.first_picture(counted.steps) > 0
 
 
+def test_what_an_older_checkpoint_does_not_know_is_at_its_default():
+    ours, older = (as_dictionary(_read("finetune")) for _ in range(2))
+    del older["edge_radius"], older["scenes"]["cut"], older["scenes"]["painted"]
+    assert not differences(ours, older)
+    ours["scenes"]["painted"] = 0.5
+    assert differences(ours, older) == ["scenes.painted: 0.0 -> 0.5"]
+
+
 @pytest.mark.parametrize(("name", "epochs", "rate"), [("dis5k", 600, 1e-4), ("hrsod", 150, 1e-5), ("cod", 150, 1e-5)])
 def test_settings_are_the_papers(name, epochs, rate):
     """Section 4.3: 1024 x 1024, Adam, 600/150/150 epochs, the last 20 region level; section 3.5: 30, 0.5, 10, 5."""

