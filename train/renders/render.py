@@ -98,32 +98,26 @@ def save_cropped(picture: Image.Image, path: Path) -> None:
 
 
 def _views(job: Job, views: Sequence[int]) -> Iterator[tuple[int, Image.Image]]:
-    import bpy
-
-    with tempfile.TemporaryDirectory() as temporary:
-        scene, meshes = None, []
-        for view in views:
-            try:
-                if scene is None:
-                    scene, meshes = _load(job.model.path)
-                draw = random.Random(hashlib.sha256(f"{job.model.catalogue}/{job.model.name}/{view}".encode()).digest())
-                _point_camera(scene, meshes, draw)
-                light(scene, job.lights, draw)
-                target = Path(temporary, f"{view}.png")
-                scene.render.resolution_x = scene.render.resolution_y = job.quality.size
-                prepare(scene, job.quality, target)
-                bpy.ops.render.render(write_still=True)
-            except RuntimeError as error:  # what bpy raises
-                raise RenderError(f"{job.model.catalogue}/{job.model.name}: {error}") from None
-            with Image.open(target) as picture:
-                yield view, picture.convert("RGBA")
+    scene, meshes = None, []
+    for view in views:
+        try:
+            if scene is None:
+                scene, meshes = _load(job.model.path)
+            draw = random.Random(hashlib.sha256(f"{job.model.catalogue}/{job.model.name}/{view}".encode()).digest())
+            _point_camera(scene, meshes, draw)
+            light(scene, job.lights, draw)
+            scene.render.resolution_x = scene.render.resolution_y = job.quality.size
+            picture = rendered(scene, job.quality)
+        except RuntimeError as error:  # what bpy raises
+            raise RenderError(f"{job.model.catalogue}/{job.model.name}: {error}") from None
+        yield view, picture
 
 
 def _load(path: Path):
     """A new scene with the model in it: (scene, its meshes). Normals are made anew, since many of the files have wrong
     ones that render black; the transparency of PNG textures is used."""
+    import bpy  # noqa: I001 (first: bmesh is found only after it)
     import bmesh
-    import bpy
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.ops.wm.obj_import(filepath=str(path))
@@ -204,7 +198,19 @@ def light(scene, lights: Sequence[Path], draw: random.Random) -> None:
         scene.collection.objects.link(above)
 
 
-def prepare(scene, quality: Quality, target: Path) -> None:
+def rendered(scene, quality: Quality) -> Image.Image:
+    """The scene as its camera sees it, RGBA. RuntimeError is what bpy raises."""
+    import bpy
+
+    with tempfile.TemporaryDirectory() as temporary:
+        target = Path(temporary, "picture.png")
+        _prepare(scene, quality, target)
+        bpy.ops.render.render(write_still=True)
+        with Image.open(target) as picture:
+            return picture.convert("RGBA")
+
+
+def _prepare(scene, quality: Quality, target: Path) -> None:
     """Render into `target` with Cycles on one thread, a transparent film, denoised; straight colours, no film look."""
     scene.render.engine = "CYCLES"
     cycles = scene.cycles
