@@ -226,6 +226,7 @@ def _save_sheet(result: Result, samples: list[Sample], options: argparse.Namespa
     """A sheet that cannot be made is a note, no reason to withhold figures."""
     path = options.out / f"worst-{result.name}.jpg"
     try:
+        path.unlink(missing_ok=True)  # one of other mattes would be taken for these
         save_picture(worst_sheet(result, samples, options.worst), path)
     except (ValueError, OSError) as error:
         print(f"note: {path} was not made: {error}", file=sys.stderr)

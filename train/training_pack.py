@@ -47,7 +47,7 @@ CLIPART_PACKAGE, CLIPART_FOLDER = "openclipart-png", "usr/share/openclipart/png/
 LARGEST_CUTOUT, LARGEST_PHOTOGRAPH = 384, 1280  # pixels of the longer side
 VIEWS, VIEWS_OF_VARIED = (0, 1), tuple(range(8))
 PEOPLE, SIZE_OF_PEOPLE = 276, 448  # as many as the bundled model saw; pixels of the longer side
-GATHERINGS, SIZE_OF_GATHERINGS = 200, 512  # likewise
+GATHERINGS, SIZE_OF_GATHERINGS = 165, 512  # likewise
 
 
 def build(

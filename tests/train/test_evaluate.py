@@ -275,6 +275,8 @@ def test_output_without_arrows_loses_no_result(data_set):
 def test_a_sheet_that_cannot_be_made_withholds_no_figures(data_set, capsys):
     (data_set / "set" / "im" / "b.jpg").write_bytes(b"no picture")
     out = data_set / "out"
+    out.mkdir()
+    (out / "worst-set.jpg").write_bytes(b"an older sheet")
     evaluate.main(["--pred", f"{data_set}/pred", "--data", f"{data_set}/set", "--out", str(out)])
     assert sorted(os.listdir(out)) == ["images.csv", "summary.csv", "summary.json"]
     assert "worst-set.jpg was not made: " in capsys.readouterr().err
