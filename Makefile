@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow test-gpu lint clean
 
 demo: $(VENV)/runtime
 	$(RUN) -m birefnet_core demo
@@ -13,6 +13,9 @@ test: $(VENV)/development
 
 test-slow: $(VENV)/development
 	$(RUN) -m pytest -m slow
+
+test-gpu: $(VENV)/development
+	$(RUN) -m pytest -rs tests -k on_gpu
 
 lint: $(VENV)/development
 	$(RUN) -m ruff check .

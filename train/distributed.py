@@ -65,7 +65,8 @@ class Processes:
 
 @contextlib.contextmanager
 def processes(device: str) -> Iterator[Processes]:
-    """Join the others if torchrun started this process; `device` as on the command line."""
+    """Join the others if torchrun started this process; `device` as on the command line. ValueError when a machine has
+    fewer GPUs than processes."""
     world = int(os.environ.get("WORLD_SIZE", 1))
     if world == 1:
         yield Processes(device=pick_device(device))
@@ -73,6 +74,12 @@ def processes(device: str) -> Iterator[Processes]:
     local = int(os.environ.get("LOCAL_RANK", 0))
     picked = pick_device(device)
     if picked.type == "cuda":
+        count = torch.cuda.device_count()
+        if local >= count:
+            raise ValueError(
+                f"process {local + 1} of this machine has no GPU, there {'is' if count == 1 else 'are'} {count}: "
+                f"start torchrun with --nproc-per-node {count}, or add --device cpu"
+            )
         picked = torch.device("cuda", local)
         torch.cuda.set_device(picked)
     dist.init_process_group("nccl" if picked.type == "cuda" else "gloo", timeout=PATIENCE)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from train import checkpoint, sources
+from train import checkpoint, distributed, sources
 from train.distributed import Processes
 from train.loop import Options, Training
 from train.recipe import read_recipe
@@ -105,6 +105,18 @@ def test_a_batch_that_cannot_be_shared_is_refused(arguments, monkeypatch, capsys
     with _torchrun([*arguments("uneven", "--batch-size", "3")]) as run:
         output = run.communicate()[0]
     assert run.returncode != 0 and "batch_size 3 cannot be shared by 2 processes" in output
+
+
+def test_more_processes_than_gpus_are_refused(arguments, monkeypatch, capsys):
+    """One GPU is made up here: only the count is asked of it."""
+    monkeypatch.setattr(distributed, "pick_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert main(arguments("crowded")) == 2
+    assert "process 2 of this machine has no GPU, there is 1: start torchrun with --nproc-per-node 1" in (
+        capsys.readouterr().err
+    )
 
 
 def test_machines_that_do_not_share_the_folder_are_told(discs, tmp_path):

@@ -1,0 +1,129 @@
+"""Training on a GPU: every precision, compiled, resumed, with several processes. `make test-gpu`."""
+
+import csv
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import birefnet_core
+from tests.train.test_distributed import RECIPE
+from train.loop import Training
+from train.result import MODEL
+from train.train import main
+
+ROOT = Path(__file__).parents[2]
+STEPS = 6
+
+
+@pytest.fixture
+def arguments(tmp_path, discs, gpu):
+    def build(out: str, *extra: str, device: str = gpu, steps: int = STEPS) -> list[str]:
+        recipe = tmp_path / f"shared{steps}.toml"
+        recipe.write_text(RECIPE.format(steps=steps))
+        where = ["--recipe", str(recipe), "--data", str(discs), "--out", str(tmp_path / out)]
+        return [*where, "--device", device, "--workers", "1", *extra]
+
+    return build
+
+
+def losses(out: Path) -> list[float]:
+    with (out / "log.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
+
+
+@pytest.mark.parametrize("precision, close", [("fp32", 1e-3), ("bf16", 0.1), ("fp16", 0.05)])
+def test_losses_are_those_of_a_cpu_in_every_precision(arguments, tmp_path, gpu, precision, close):
+    if gpu == "cpu" and precision == "fp16":
+        pytest.skip("fp16 is refused on a CPU")
+    assert main(arguments("cpu", device="cpu")) == 0
+    assert main(arguments("gpu", "--precision", precision)) == 0
+    ours, expected = losses(tmp_path / "gpu"), losses(tmp_path / "cpu")
+    assert len(ours) == STEPS and ours[:3] == pytest.approx(expected[:3], rel=close)
+    model = birefnet_core.load_model(str(tmp_path / "gpu" / MODEL), device=gpu, dtype="float32")
+    assert model.predict(torch.rand(1, 50, 70, 3)).shape == (1, 50, 70)
+
+
+@pytest.mark.parametrize("how", ["--compile", "--recompute"])
+def test_compiled_and_recomputed_steps_give_the_same_losses(arguments, tmp_path, how):
+    assert main(arguments("plain")) == 0
+    assert main(arguments("other", how)) == 0
+    assert losses(tmp_path / "other")[:3] == pytest.approx(losses(tmp_path / "plain")[:3], rel=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_stopped_run_goes_on(arguments, tmp_path, gpu, monkeypatch, precision):
+    """To nearly the same weights: sums on a GPU are taken in any order."""
+    if gpu == "cpu" and precision == "fp16":
+        pytest.skip("fp16 is refused on a CPU")
+    assert main(arguments("whole", "--precision", precision)) == 0
+    housekeeping = Training._housekeeping
+
+    def stop_after_two(training):
+        housekeeping(training)
+        training.asked_to_stop = training.step == 2
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_housekeeping", stop_after_two)
+        assert main(arguments("parts", "--precision", precision)) == 130
+    assert main(arguments("parts", "--precision", precision)) == 0
+    whole, parts = (load_file(tmp_path / name / MODEL) for name in ("whole", "parts"))
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=0.02, atol=2e-3, msg=name)
+
+
+SHARED = """
+import sys
+import torch
+import torch.distributed as dist
+from train import sources
+from train.distributed import Processes
+from train.loop import Options, Training
+from train.recipe import read_recipe
+from pathlib import Path
+
+recipe, data, out, device, rank, port = sys.argv[1:]
+torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=int(rank), world_size=2)
+recipe = read_recipe(Path(recipe), overrides={"freeze_statistics": False})
+among = Processes(int(rank), 2, torch.device(device))
+read = sources.read_data([sources.Root(Path(data))], [], recipe, out=Path(out), device=among.device, main=among.main)
+assert Training(recipe, read, Options(Path(out), sync_batch_norm=True), among).run()
+dist.destroy_process_group()
+"""
+
+
+def test_synchronised_batch_norm_takes_the_statistics_of_all_processes(arguments, tmp_path, gpu, discs):
+    """Two processes share one GPU here, through gloo, since NCCL wants a GPU for each."""
+    assert main(arguments("one", "--set", "freeze_statistics=false")) == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    where = [str(tmp_path / f"shared{STEPS}.toml"), str(discs), str(tmp_path / "two"), gpu]
+    command = [sys.executable, "-c", SHARED, *where]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    runs = [
+        subprocess.Popen([*command, rank, port], env=environment, stderr=subprocess.PIPE, text=True) for rank in "01"
+    ]
+    errors = [run.communicate()[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], errors
+    ours, expected = losses(tmp_path / "two"), losses(tmp_path / "one")
+    if gpu == "cpu":  # where each process keeps its own statistics
+        assert ours != pytest.approx(expected, rel=1e-3)
+    else:
+        assert ours == pytest.approx(expected, rel=1e-3)
+
+
+def test_nccl_gives_the_losses_of_one_process(arguments, tmp_path):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("fewer than two GPUs")
+    assert main(arguments("one")) == 0
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(ROOT / "train" / "train.py")]
+    for name, extra in (("two", ()), ("sharded", ("--shard",))):
+        subprocess.run([sys.executable, *launcher, *arguments(name, *extra)], check=True)
+        assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / "one"), rel=1e-3)
