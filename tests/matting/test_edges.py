@@ -39,6 +39,11 @@ def test_the_fit_is_the_papers(grey):
     torch.testing.assert_close(edges.fit(alpha, colours, 4), reference(alpha, colours, 4).float(), atol=1e-4, rtol=0)
 
 
+def draw(picture, alpha):
+    colours = resize(picture.permute(2, 0, 1)[None], alpha.shape[1:])[0]
+    return drawn_after(picture, alpha, colours, RADIUS)
+
+
 def two_colours(mask):
     """A picture [H, W, 3] whose subject, mask [H, W] bool, has another colour than what is behind it, both uneven."""
     generator = torch.Generator().manual_seed(1)
@@ -54,7 +59,7 @@ def test_a_coarse_alpha_takes_the_pictures_edges():
     coarse = resize(mask[None, None].float(), (64, 96))
     coarse = F.avg_pool2d(coarse, 3, 1, 1, count_include_pad=False)  # a network's edges are not that sharp
     scaled = resize(coarse, mask.shape)[0, 0]
-    drawn = drawn_after(two_colours(mask), coarse[0], RADIUS)
+    drawn = draw(two_colours(mask), coarse[0])
     wrong = [(each - mask.float()).abs().mean().item() for each in (scaled, drawn)]
     assert wrong[0] > 0.05 and wrong[1] < 0.3 * wrong[0]
     assert drawn.min() >= 0 and drawn.max() <= 1 and drawn.shape == mask.shape
@@ -64,14 +69,14 @@ def test_where_the_picture_is_flat_alpha_is_smooth_and_finite():
     alpha = torch.zeros(1, 64, 64)
     alpha[:, 20:40] = 1
     for value in (0.0, 0.5, 1.0):
-        drawn = drawn_after(torch.full((128, 128, 3), value), alpha, RADIUS)
+        drawn = draw(torch.full((128, 128, 3), value), alpha)
         assert drawn.isfinite().all() and drawn[60, 64] > 0.5 > drawn[4, 64]
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_nothing_and_everything_stay_so(value):
     picture = torch.rand(90, 70, 3, generator=torch.Generator().manual_seed(0))
-    assert (drawn_after(picture, torch.full((1, 64, 32), value), RADIUS) == value).all()
+    assert (draw(picture, torch.full((1, 64, 32), value)) == value).all()
 
 
 def test_a_model_that_asks_for_it_gets_it_in_every_mode(model, photograph):

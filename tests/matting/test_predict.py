@@ -10,7 +10,8 @@ from PIL import Image
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from birefnet_core.matting import MattingModel
+from birefnet_core.matting import MattingModel, edges
+from birefnet_core.matting.model import drawn_after
 
 MEAN = torch.tensor([0.485, 0.456, 0.406])
 STD = torch.tensor([0.229, 0.224, 0.225])
@@ -228,6 +229,15 @@ def test_out_of_memory_with_one_picture_says_what_to_lower(model, images):
     assert network.batches == [4, 2, 1]
 
 
+def test_out_of_memory_on_the_way_back_says_what_helps(model, images, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(edges, "without_haze", full)
+    with pytest.raises(torch.OutOfMemoryError, match="or scale the picture down"):
+        MattingModel(model.network, replace(model.spec, edge_radius=4)).predict(images[:1])
+
+
 def test_the_allocators_own_error_is_recognised(model):
     with pytest.raises(torch.OutOfMemoryError, match="model size 4194304 x 4194304"):
         model.predict(torch.rand(1, 1, 1, 3), size=2**22)  # 192 TiB: beyond any address space
@@ -279,6 +289,14 @@ def test_memory_does_not_grow_with_the_number_of_images(model, dtype):
     assert many == few  # no operation handled more than one batch
     after_first, after_last = live
     assert after_last <= after_first  # and nothing was kept
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_edges_are_drawn_without_a_copy_of_the_picture(dtype):
+    picture = torch.zeros(1, 300, 400, 4, dtype=dtype)
+    with LargestTensor(picture) as largest:
+        drawn_after(picture[0], torch.zeros(1, 64, 64), torch.zeros(3, 64, 64), radius=4)
+    assert largest.bytes == 300 * 400 * 4  # one channel
 
 
 def live_bytes():
