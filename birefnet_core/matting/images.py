@@ -17,6 +17,7 @@ from torch import Tensor
 from ..picture_files import deep_levels, opened, upright
 from ..whole import whole_file
 from .compose import over, parse_colour
+from .model import unit
 
 # Suffix -> Pillow's options, for each kind of output.
 WRITE_OPTIONS = {
@@ -109,8 +110,7 @@ def _deep_grey(image: Image.Image, black: int, white: int) -> tuple[np.ndarray, 
 
 def _unit(values: np.ndarray) -> Tensor:
     """uint8 0..255 or float 0..1 -> float32 0..1."""
-    values = torch.from_numpy(np.array(values))
-    return values.float() / 255 if values.dtype == torch.uint8 else values
+    return unit(torch.from_numpy(np.array(values)))
 
 
 def write_alpha(path: str | os.PathLike, alpha: Tensor, *, depth: int = 8, overwrite: bool = False) -> None:
@@ -157,7 +157,7 @@ def write_composite(
 def _integers(values: Tensor, depth: int = 8) -> np.ndarray:
     """0..1 -> the nearest of 0..255 or 0..65535."""
     most = 2**depth - 1
-    return (values.cpu().float().clamp(0, 1) * most).round().numpy().astype(np.uint8 if depth == 8 else np.uint16)
+    return values.cpu().float().clamp(0, 1).mul_(most).round_().numpy().astype(np.uint8 if depth == 8 else np.uint16)
 
 
 def write(
