@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable
@@ -280,7 +281,7 @@ def _own_spec(path: Path, architecture: Architecture, metadata: dict[str, str]) 
         backbone=architecture.backbone,
         size=_parse_size(metadata.get("size", "1024x1024")),
         mean=_parse_numbers(metadata, "mean", IMAGENET_MEAN),
-        std=_parse_numbers(metadata, "std", IMAGENET_STD),
+        std=_parse_numbers(metadata, "std", IMAGENET_STD, above=0),
         edge_radius=_parse_radius(metadata.get("edge_radius", "0")),
         task=metadata.get("task", "general"),
         licence=metadata.get("licence", ""),
@@ -322,7 +323,7 @@ def _parse_size(text: str) -> tuple[int, int] | None:
     if text == "dynamic":
         return None
     sides = [int(side) for side in text.split("x") if side.isdecimal()]
-    if len(sides) != 2:
+    if len(sides) != 2 or 0 in sides:
         raise ValueError(f"its metadata says size '{text}', which is not WIDTHxHEIGHT")
     return sides[0], sides[1]
 
@@ -334,12 +335,16 @@ def _parse_radius(text: str) -> int:
 
 
 def _parse_numbers(
-    metadata: dict[str, str], name: str, default: tuple[float, float, float]
+    metadata: dict[str, str], name: str, default: tuple[float, float, float], above: float | None = None
 ) -> tuple[float, float, float]:
     if name not in metadata:
         return default
+    least = -math.inf if above is None else above
     try:
         red, green, blue = (float(number) for number in metadata[name].split(","))
+        if not all(least < number < math.inf for number in (red, green, blue)):  # NaN fails too
+            raise ValueError
     except ValueError:
-        raise ValueError(f"its metadata says {name} '{metadata[name]}', which is not three numbers") from None
+        wanted = "three numbers" if above is None else f"three numbers above {above:g}"
+        raise ValueError(f"its metadata says {name} '{metadata[name]}', which is not {wanted}") from None
     return red, green, blue

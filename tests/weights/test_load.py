@@ -259,7 +259,14 @@ def test_an_architecture_beyond_all_measure_is_a_sentence(network, tmp_path):
     assert sentence(path)
 
 
-@pytest.mark.parametrize(("entry", "value"), [("size", "1024"), ("size", "axb"), ("mean", "a,b"), ("std", "0.5")])
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        *(("size", value) for value in ("1024", "axb", "0x0", "1024x0")),
+        *(("mean", value) for value in ("a,b", "nan,0,0", "0,inf,0")),
+        *(("std", value) for value in ("0.5", "0,0,0", "1,-1,1", "nan,1,1")),
+    ],
+)
 def test_damaged_metadata_of_ours_is_named(network, tmp_path, entry, value):
     path = tmp_path / "ours.safetensors"
     bc.save_model(network, path, spec=SPEC, extra={entry: value})
