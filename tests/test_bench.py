@@ -30,6 +30,7 @@ def test_ours_prints_latency_memory_and_every_stage(capsys):
         (["--against", "{folder}/absent"], "not a checkout of ZhengPeng7/BiRefNet"),
         (["--size", "100"], "multiple of 32"),
         (["--repeats", "0"], "at least 1"),
+        (["--widths", "8", "0", "8"], "--widths must be at least 1"),
         (["--backbone", "swin_v9"], "unknown backbone 'swin_v9'"),
         (["--device", "nonsense"], "nonsense"),
     ],

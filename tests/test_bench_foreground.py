@@ -5,6 +5,8 @@ import pytest
 from PIL import Image
 
 from birefnet_core.bench.foreground import OURS, PEER, main
+from birefnet_core.weights import load
+from birefnet_core.weights.download import DownloadError
 
 
 @pytest.fixture
@@ -36,6 +38,22 @@ def test_the_table_shows_that_the_error_falls(pack, capsys, one_thread):
     ours = {row[0]: float(row[4]) for row in rows if row[1] == "true" and row[2] == OURS}
     assert len(ours) == 3 and all(share < 0.5 for share in ours.values())  # what is asked of it
     assert any(PEER in row for row in rows) or "pymatting is not installed" in printed
+
+
+@pytest.mark.parametrize("option", ["--pictures", "--threads", "--repeats"])
+def test_nothing_cannot_be_measured(tmp_path, capsys, option):
+    with pytest.raises(SystemExit):
+        main(["--cutouts", str(tmp_path), option, "0"])
+    assert "must be at least 1" in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_be_downloaded_is_one_sentence(tmp_path, capsys, monkeypatch):
+    def offline(*_, **__):
+        raise DownloadError("Could not download it.")
+
+    monkeypatch.setattr(load, "download", offline)
+    assert main(["--cutouts", str(tmp_path), "--model", "BiRefNet-COD"]) == 1
+    assert capsys.readouterr().err.endswith("foreground: Could not download it.\n")
 
 
 def test_a_folder_without_cutouts_is_refused(tmp_path, capsys):

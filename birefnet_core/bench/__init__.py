@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError("--widths and --against do not go together: the reference has no such widths")
     if args.size < STRIDE or args.size % STRIDE:
         raise ValueError(f"--size must be a positive multiple of {STRIDE}, got {args.size}")
-    if args.repeats < 1 or args.threads < 1:
-        raise ValueError("--repeats and --threads must be at least 1")
+    if min(args.repeats, args.threads, *(args.widths or ())) < 1:
+        raise ValueError("--repeats, --threads and --widths must be at least 1")
     args.device = str(pick_device(args.device))
     widths = dict(zip(("block_channels", "branch_channels", "inward_channels"), args.widths or ()))
     for backbone in args.backbone or ["swin_v1_t"]:

@@ -66,9 +66,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2, help="CPU threads, of pymatting too (default: 2)")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs a picture, the best counts (default: 3)")
     args = parser.parse_args(arguments)
+    if min(args.pictures, args.threads, args.repeats) < 1:
+        parser.error("--pictures, --threads and --repeats must be at least 1")
     try:
         return run(args)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:  # the last: a model that could not be downloaded
         print(f"birefnet_core.bench.foreground: {error}", file=sys.stderr)
         return 1
 
