@@ -24,3 +24,10 @@ def test_a_whole_write_takes_the_place(tmp_path):
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path):
+    path = tmp_path / "absent" / "a.png"
+    with pytest.raises(FileNotFoundError) as raised, whole_file(path) as temporary:
+        temporary.write_bytes(b"new")
+    assert repr(str(path)) in str(raised.value) and ".part" not in str(raised.value)
