@@ -113,6 +113,11 @@ def to_grey(matte: np.ndarray) -> Image.Image:
     return Image.fromarray(np.rint(np.clip(matte, 0, 1) * 255).astype(np.uint8))
 
 
+def solid_box(cutout: Image.Image, faint: int = 8) -> tuple[int, int, int, int] | None:
+    """(left, top, right, bottom) of what has more alpha than `faint` of 255 in an RGBA picture, None for nothing."""
+    return cutout.getchannel("A").point(lambda alpha: 255 * (alpha > faint)).getbbox()
+
+
 def save_picture(picture: Image.Image, path: str | Path) -> None:
     """Write a picture whole or not at all; the suffix of `path` names the format. Missing folders are made."""
     write_whole(path, lambda temporary: picture.save(temporary, quality=92))

@@ -33,6 +33,8 @@ from PIL import Image
 
 from train.evaluation_sets.debian import find_package, read_files
 from train.files import write_whole
+from train.lists import read_list
+from train.pictures import solid_box
 from train.processes import processes_for
 from train.renders.gatherings import FOLDER as GATHERINGS_FOLDER
 from train.renders.gatherings import GatheringJob, small_enough
@@ -41,6 +43,8 @@ from train.renders.models import held_out, unpacked
 from train.renders.people import PersonJob, read_bodies
 from train.renders.render import Job, Quality, render_all
 
+BACKGROUNDS = Path(__file__).with_name("training_backgrounds.txt")
+CLIPART = Path(__file__).with_name("training_clipart.txt")
 EMOJI_PACKAGE = "lobehub-fluent-emoji-3d-1.1.0.tgz"
 SKIN_TONE, FLAG = re.compile("1f3f[b-f]"), re.compile("1f1[ef]")  # code points in the names of emoji
 CLIPART_PACKAGE, CLIPART_FOLDER = "openclipart-png", "usr/share/openclipart/png/"
@@ -73,7 +77,7 @@ def build(
 
 def read_backgrounds(packages: Path) -> Iterator[tuple[str, str, Image.Image]]:
     """(source, name, photograph) of training_backgrounds.txt."""
-    lines = _listed("training_backgrounds.txt")
+    lines = read_list(BACKGROUNDS)
     for package in sorted({line[1] for line in lines}):
         chosen = [(source, path) for source, of, path in lines if of == package]
         files = read_files(find_package(packages, package), [path for _, path in chosen])
@@ -100,7 +104,7 @@ def read_emoji(packages: Path) -> Iterator[tuple[str, Image.Image]]:
 
 def read_clipart(packages: Path) -> Iterator[tuple[str, Image.Image]]:
     """(name, picture) of training_clipart.txt."""
-    paths = [CLIPART_FOLDER + line[0] for line in _listed("training_clipart.txt")]
+    paths = [CLIPART_FOLDER + line[0] for line in read_list(CLIPART)]
     files = read_files(find_package(packages, CLIPART_PACKAGE), paths)
     for path in paths:
         yield Path(path).stem, Image.open(io.BytesIO(files[path]))
@@ -125,16 +129,11 @@ def render(packages: Path, out: Path, *, people: int, gatherings: int, processes
         render_all(jobs, processes=processes or processes_for(8 * len(jobs)))
 
 
-def _listed(name: str) -> list[list[str]]:
-    text = Path(__file__).with_name(name).read_text(encoding="utf-8")
-    return [line.split() for line in text.splitlines() if line and not line.startswith("#")]
-
-
 def _save_cutout(picture: Image.Image, path: Path) -> None:
     """Cropped to the object; nothing where there is none."""
     if not path.exists():
         picture = picture.convert("RGBA")
-        box = picture.getchannel("A").point(lambda alpha: 255 * (alpha > 8)).getbbox()
+        box = solid_box(picture)
         if box:
             _save(picture.crop(box), path, LARGEST_CUTOUT)
 

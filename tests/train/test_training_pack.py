@@ -18,6 +18,7 @@ from train import training_pack
 from train.cutouts import read_pack
 from train.evaluation_sets import __main__ as sets_command
 from train.evaluation_sets import rendered
+from train.lists import read_list
 from train.renders.lights import unpack_lights
 from train.renders.models import CATALOGUES, held_out, unpacked
 
@@ -62,10 +63,10 @@ def packages(tmp_path):
     disc = png(disc)
     write_deb(
         folder / "openclipart-png_1.deb",
-        {training_pack.CLIPART_FOLDER + line[0]: disc for line in training_pack._listed("training_clipart.txt")},
+        {training_pack.CLIPART_FOLDER + line[0]: disc for line in read_list(training_pack.CLIPART)},
     )
     photographs = {}
-    for _, package, path in training_pack._listed("training_backgrounds.txt"):
+    for _, package, path in read_list(training_pack.BACKGROUNDS):
         photographs.setdefault(package, {})[path] = png(np.full((30, 50, 3), 99))
     for package, files in photographs.items():
         write_deb(folder / f"{package}_1.deb", files)

@@ -18,7 +18,8 @@ from PIL import Image
 
 from train.evaluation_sets.debian import find_package, read_files
 from train.evaluation_sets.paste import paste, resample
-from train.pictures import contact_sheet, save_picture, to_grey
+from train.lists import read_list
+from train.pictures import contact_sheet, save_picture, solid_box, to_grey
 
 SHAPES = [(4, 3), (3, 4), (1, 1), (3, 2), (2, 3)]  # width : height
 LONGER_SIDE = (448, 512)  # pixels
@@ -35,20 +36,15 @@ class Background:
     part: tuple[float, float, float, float] = (0, 0, 1, 1)
 
 
-def listed(name: str) -> list[list[str]]:
-    """The words of each line of a list beside this file, comments and empty lines left out."""
-    text = Path(__file__).with_name(name).read_text(encoding="utf-8")
-    return [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-
-
 def listed_backgrounds(name: str) -> list[Background]:
-    return [Background(line[0], line[1], tuple(map(float, line[2:6]))) for line in listed(name)]
+    """Those of a list beside this file."""
+    lines = read_list(Path(__file__).with_name(name))
+    return [Background(line[0], line[1], tuple(map(float, line[2:6]))) for line in lines]
 
 
 def trimmed(cutout: Image.Image) -> Image.Image:
     """An RGBA cut-out without the empty border around it."""
-    solid = cutout.getchannel("A").point(lambda alpha: 255 * (alpha > 12))  # 12: cutting by hand leaves faint specks
-    return cutout.crop(solid.getbbox())
+    return cutout.crop(solid_box(cutout, faint=12))  # cutting by hand leaves faint specks
 
 
 def read_backgrounds(packages: Path, backgrounds: Sequence[Background]) -> dict[str, Image.Image]:

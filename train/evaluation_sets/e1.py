@@ -16,6 +16,7 @@ from PIL import Image
 from train.evaluation_sets import composites
 from train.evaluation_sets.composites import Background
 from train.evaluation_sets.debian import find_package, read_files
+from train.lists import read_list
 
 STAMPS_PACKAGE = "tuxpaint-stamps-default"
 STAMPS_FOLDER = "usr/share/tuxpaint/stamps/"
@@ -53,7 +54,7 @@ def build(
 
 def listed_stamps() -> list[str]:
     """The chosen stamps: paths below STAMPS_FOLDER."""
-    return [line[0] for line in composites.listed("e1_stamps.txt")]
+    return [line[0] for line in read_list(Path(__file__).with_name("e1_stamps.txt"))]
 
 
 def listed_backgrounds() -> list[Background]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from train.evaluation_sets.debian import find_package, read_files
+from train.lists import read_list
 
 PACKAGE = "sweethome3d-furniture"
 CATALOGUES = ("BlendSwap-CC-0", "BlendSwap-CC-BY", "KatorLegaz", "Reallusion", "Scopia")  # CC0 the first, else CC-BY
@@ -72,8 +73,7 @@ def unpacked(packages: Path) -> Iterator[list[Model]]:
 
 def held_out() -> dict[tuple[str, str], str]:
     """The set ("E2" or "E3") of every (catalogue, model) that training never sees."""
-    text = Path(__file__).with_name("held_out.txt").read_text(encoding="utf-8")
-    lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+    lines = read_list(Path(__file__).with_name("held_out.txt"))
     return {(catalogue, name): which for which, catalogue, *names in lines for name in names}
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from train.pictures import save_picture
+from train.pictures import save_picture, solid_box
 from train.renders.models import Model
 
 SMALLEST = 48  # pixels: views that show the object narrower than this are left out
@@ -92,7 +92,7 @@ def _render(job) -> None:
 
 def save_cropped(picture: Image.Image, path: Path) -> None:
     """Save what of an RGBA picture is not transparent, unless that is narrower than SMALLEST."""
-    box = picture.getchannel("A").point(lambda alpha: 255 * (alpha > 8)).getbbox()
+    box = solid_box(picture)
     if box and min(box[2] - box[0], box[3] - box[1]) >= SMALLEST:
         save_picture(picture.crop(box), path)
 
