@@ -162,7 +162,10 @@ class MatteVideo:
         seen = seen_size(model, clip, size, mode)
 
         def matte(pixels: Tensor) -> Tensor:
-            return model.predict(unit(pixels), seen or size or None, batch_size or None, mode)
+            return model.predict(unit(pixels), seen or size or None, batch_size or None, mode, check)
+
+        def check(done: int, total: int) -> None:
+            host.check_interrupt()  # with a slow network a batch takes minutes
 
         background = background_colour if background_image is None else background_image[0, ..., :3]
         playable = chosen.suffix in PLAYABLE

@@ -100,7 +100,7 @@ def matte_clip(
     after each frame; what it raises ends the run.
 
     Frames keep their times. What was transparent in the clip stays so. Returns the path written.
-    When the run fails or is interrupted, what was encoded until then is completed and kept as `<name>.partial.<suffix>`
+    When the run fails or is interrupted, what was matted until then is completed and kept as `<name>.partial.<suffix>`
     and the error goes on (as Stopped where it is an Exception); an error of the writing itself leaves nothing behind.
     Nothing that was there is replaced unless overwrite says so, and then only by a whole result.
     Raises VideoError for a clip that cannot be read, ValueError for arguments, FileExistsError, OSError of the disk.
@@ -133,14 +133,20 @@ def matte_clip(
     encoder = Behind(lambda frame, alpha: _encode(writer, paint, frame, alpha, zero, look.invert), depth)
     total = expected(clip, span)
     written = range(margin[0], (span.count or sys.maxsize) - margin[1])
+    stops: list[BaseException] = []  # of on_progress; what is matted by then goes on to the file
     try:
         sized = (_sized(frame, writer.size) for frame in chained(first, frames))
         with ahead((_seen(frame, size) for frame in sized), depth) as seen:
-            for index, item in enumerate(stabilised(_matted(seen, matte, batch), look.stabilise)):
+            for index, item in enumerate(stabilised(_matted(seen, matte, batch, stops), look.stabilise)):
                 if index in written:
                     encoder.put(item.frame, item.alpha)
-                if on_progress is not None:
-                    on_progress(Progress(index + 1, max(index + 1, total), item.pixels, item.alpha))
+                if on_progress is not None and not stops:
+                    try:
+                        on_progress(Progress(index + 1, max(index + 1, total), item.pixels, item.alpha))
+                    except BaseException as stop:
+                        stops.append(stop)
+        if stops:
+            raise stops[0]
         encoder.close()
         with interrupts_held():
             return writer.finish()
@@ -197,11 +203,12 @@ def _seen(frame: Frame, size: tuple[int, int] | None) -> Seen:
     return Seen(frame, to_seen(frame.picture, size))
 
 
-def _matted(items: Iterator[Seen], matte: Matte, batch: int) -> Iterator[Seen]:
-    """The items with their alphas; those before an error of theirs too, in a last, smaller batch."""
+def _matted(items: Iterator[Seen], matte: Matte, batch: int, stops: list[BaseException]) -> Iterator[Seen]:
+    """The items with their alphas; those before an error of theirs too, in a last, smaller batch. No further batch is
+    begun once there is something in `stops`."""
     errors: list[BaseException] = []
     items = until_error(items, errors)
-    while some := list(islice(items, batch)):
+    while not stops and (some := list(islice(items, batch))):
         alphas = matte(torch.stack([item.pixels for item in some])).cpu()
         for item, alpha in zip(some, alphas, strict=True):
             item.alpha = alpha

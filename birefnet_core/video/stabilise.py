@@ -51,8 +51,8 @@ def check_strength(strength: float) -> None:
 
 def stabilised(items: Iterator[T], strength: float) -> Iterator[T]:
     """The same items in the same order, RADIUS late, with their alphas stabilised. strength: how much neighbours
-    count; at 0 every item is passed on untouched at once. Where `items` end in an error or Ctrl-C, it is raised when
-    those that came before have been given."""
+    count; at 0 every item is passed on untouched at once. Where `items` end in an error, Ctrl-C or a stop, it is
+    raised when those that came before have been given."""
     check_strength(strength)
     if strength == 0:
         yield from items
@@ -60,7 +60,7 @@ def stabilised(items: Iterator[T], strength: float) -> Iterator[T]:
     window: deque[_View] = deque()
     matcher, current = None, 0  # of the next item to give
     errors: list[BaseException] = []
-    for item in until_error(items, errors, (Exception, KeyboardInterrupt)):
+    for item in until_error(items, errors, (BaseException,)):
         view = _View(item)
         matcher = matcher or Matcher(view.grey.shape)
         motion = matcher.push(view.grey)

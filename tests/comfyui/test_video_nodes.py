@@ -131,13 +131,11 @@ def test_files_elsewhere_are_refused(comfyui, put_clip):
 
 
 def test_stopping_keeps_what_is_done(comfyui, put_clip):
-    prompt = matting(put_clip("stopped.mp4"), filename_prefix="stopped", stabilise=0, batch_size=1)
+    prompt = matting(put_clip("stopped.mp4"), filename_prefix="stopped", stabilise=0.8, batch_size=1)
     prompt["watch"] = {"class_type": "ProbeModel", "inputs": {"model": ["load", 0], "interrupt_at": 9}}
     prompt["matte"]["inputs"]["model"] = ["watch", 0]
     entry = comfyui.finished(comfyui.queue(prompt))
     assert "execution_interrupted" in comfyui.messages(entry)
     (partial,) = (comfyui.base / "output").glob("stopped_*")
     assert partial.name == "stopped_00001_.partial.mov"
-    done = [number_of(frame) for frame in decoded(partial)]
-    assert 4 <= len(done) < COUNT
-    assert done == list(range(len(done)))
+    assert [number_of(frame) for frame in decoded(partial)] == list(range(8))  # all but the batch under way

@@ -285,3 +285,22 @@ def test_stopping_keeps_what_is_done(matte, clip, folders, module, monkeypatch):
     assert 9 <= len(list(Clip(partial).frames())) <= 12
     assert isinstance(shown[0], Image.Image)
     assert float(Clip(partial).info.frame_rate) == pytest.approx(12, rel=1e-3)
+
+
+@pytest.mark.parametrize("stabilise", [0.0, 0.8])
+def test_stop_is_obeyed_within_one_frame(matte, clip, folders, module, monkeypatch, stabilise):
+    class Stop(BaseException):
+        pass
+
+    model = Model()
+
+    def check():
+        if len(model.seen) >= 9:
+            raise Stop
+
+    monkeypatch.setattr(module("nodes.host"), "check_interrupt", check)
+    with pytest.raises(Stop):
+        matte(Video(str(clip)), model, stabilise=stabilise)
+    assert len(model.seen) == 9
+    (partial,) = (folders / "output" / "video").iterdir()
+    assert len(list(Clip(partial).frames())) == 8  # all but the batch under way

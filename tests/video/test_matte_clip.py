@@ -276,7 +276,7 @@ class Interrupted(BaseException):
 @pytest.mark.parametrize("format", ["prores", "webm", "h264", "png"])
 def test_an_interrupt_leaves_what_is_done_and_playable(matted, tmp_path, decode, format):
     def stop(progress):
-        if progress.done == 10:
+        if progress.done == 12:
             raise Interrupted
 
     before = threading.active_count()
@@ -286,10 +286,10 @@ def test_an_interrupt_leaves_what_is_done_and_playable(matted, tmp_path, decode,
     partial = "out.partial" + FORMATS[format].suffix
     assert listing(tmp_path) == ["clip.mkv", partial]
     if format == "png":
-        assert len(listing(tmp_path / partial)) == 11
+        assert len(listing(tmp_path / partial)) == 13
         return
     frames, _ = decode(tmp_path / partial)
-    assert 9 <= len(frames) <= 12
+    assert len(frames) == 12
     if format != "h264":  # whose pictures lie on green by now
         assert [number_of(frame) for frame in frames[..., :3]] == list(range(len(frames)))
     clicks = heard(tmp_path / partial)[1]
@@ -362,13 +362,37 @@ def test_frames_that_wait_for_stabilisation_outlive_a_failure(make_clip, tmp_pat
         matte_clip(Clip(source), tmp_path / "out.mov", matte, look=Look(stabilise=1.0))
 
 
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+@pytest.mark.parametrize("where", ["progress", "network"])
+def test_nothing_that_was_matted_is_lost_by_a_stop(make_clip, tmp_path, decode, where, strength):
+    """Neither what waits for stabilisation nor the rest of a batch."""
+    source = make_clip("clip.mkv", codec="ffv1", pixels="yuv444p")
+    batches = []
+
+    def matte(pixels):
+        batches.append(number_of(pixels[0].numpy()))
+        if where == "network" and batches[-1] == 12:
+            raise Interrupted
+        return ellipse(pixels)
+
+    def stop(progress):
+        if where == "progress" and progress.done == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        matte_clip(Clip(source), tmp_path / "out.mov", matte, look=Look(stabilise=strength), on_progress=stop)
+    done = [number_of(frame) for frame in decode(tmp_path / "out.partial.mov")[0][..., :3]]
+    assert done == list(range(12 if where == "network" else 4 * len(batches)))
+    assert len(batches) <= (4 if where == "network" else 2)
+
+
 def press_ctrl_c():
     os.kill(os.getpid(), signal.SIGINT)
     sleep(0.1)  # until it has been noticed
 
 
 @pytest.mark.skipif(os.name == "nt", reason="kill() ends the process there")
-@pytest.mark.parametrize(("first", "kept"), [(0, "out.mov"), (10, "out.partial.mov")])
+@pytest.mark.parametrize(("first", "kept"), [(0, "out.mov"), (12, "out.partial.mov")])
 def test_ctrl_c_while_finishing_loses_nothing(make_clip, tmp_path, monkeypatch, first, kept):
     """first: the frame at which it is pressed before."""
 
