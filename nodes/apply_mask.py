@@ -203,7 +203,6 @@ def is_no_mask(mask: Tensor, size: tuple[int, int]) -> bool:
 def _background(background: str, colour: str, background_image: Tensor | None) -> tuple[float, float, float] | Tensor:
     """A colour, or images [B, H, W, 3|4]. ValueError when the inputs do not give what `background` asks for."""
     from ..birefnet_core.matting.compose import parse_colour
-    from ..birefnet_core.matting.model import check_images
 
     if background == "transparent":
         return (0.0, 0.0, 0.0)
@@ -215,13 +214,20 @@ def _background(background: str, colour: str, background_image: Tensor | None) -
         raise ValueError(
             "background is image, but nothing is connected to background_image: connect one, or choose colour"
         )
+    check_background(background_image)
+    return background_image
+
+
+def check_background(images: Tensor) -> None:
+    """ValueError unless images can be what shows behind a subject: [B, H, W, 3|4], one at least."""
+    from ..birefnet_core.matting.model import check_images
+
     try:
-        check_images(background_image)
+        check_images(images)
     except ValueError as error:
         raise ValueError(f"background_image: {error}") from None
-    if not len(background_image):
+    if not len(images):
         raise ValueError("background_image is an empty batch")
-    return background_image
 
 
 def _count(images: int, masks: int) -> int:

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from . import host
+from .apply_mask import check_background
 from .video_frames import open_video
 
 PREVIEW_SIDE = 384  # pixels, of the clip shown in the browser
@@ -156,6 +157,8 @@ class MatteVideo:
         from .managed import predictor
 
         chosen = find_format(format)
+        if background_image is not None:
+            check_background(background_image)
         clip, start, end = open_video(video)
         folder, name = host.output_place(filename_prefix, (clip.info.width, clip.info.height))
         model = predictor(model)

@@ -241,6 +241,20 @@ def test_every_format_is_written_and_shown(matte, clip, folders, module, monkeyp
         assert rgb[HEIGHT // 2 + 4 :].mean() > 60
 
 
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (torch.zeros(0, 4, 4, 3), "background_image is an empty batch"),
+        (torch.zeros(4, 4, 3), r"background_image: images must be \[B, H, W, 3\], not \[4, 4, 3\]"),
+        (torch.full((1, 4, 4, 3), 255.0), "background_image: .*looks like 0..255"),
+    ],
+)
+def test_a_background_that_is_none_is_refused(matte, clip, folders, image, words):
+    with pytest.raises(ValueError, match=words):
+        matte(Video(str(clip)), Model(), format="h264", background_image=image)
+    assert not (folders / "output").exists()
+
+
 def test_names_count_up_and_stay_in_the_output_folder(matte, clip, folders):
     for index in (1, 2):
         path = matte(Video(str(clip), 0, 0.25), Model(), format="mask", filename_prefix="a/b")["result"][0]
