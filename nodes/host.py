@@ -211,24 +211,21 @@ def temp_folder() -> Path:
     return Path(folder_paths.get_temp_directory()) if management is not None else Path(tempfile.gettempdir())
 
 
-def confined(folder: Path, name: str) -> Path:
-    """The file `name` in `folder`, links followed. ValueError when that lies elsewhere: a workflow, which may come from
-    a stranger, says the name."""
-    base, path = os.path.realpath(folder), os.path.realpath(folder / name)
-    if path == base or os.path.splitdrive(path)[0] != os.path.splitdrive(base)[0]:
-        inside = False
-    else:
-        inside = os.path.commonpath([base, path]) == base
-    if not inside:
-        raise ValueError(f"{name!r} does not name a file inside {folder}")
-    return Path(path)
+def is_inside(folder: Path, path: Path) -> bool:
+    """Whether a path, links followed, lies below a folder. Workflows, which may come from strangers, name files."""
+    base, real = os.path.realpath(folder), os.path.realpath(path)
+    if real == base or os.path.splitdrive(real)[0] != os.path.splitdrive(base)[0]:
+        return False
+    return os.path.commonpath([base, real]) == base
 
 
 def output_place(prefix: str, size: tuple[int, int]) -> tuple[Path, str]:
     """A folder in the output folder and a name without suffix that is not taken there, from a prefix such as
     "video/clip", in which ComfyUI fills in %width% and the like. ValueError when it leads out of the folder."""
     if management is None:
-        stem = confined(output_folder(), prefix)
+        stem = output_folder() / prefix
+        if not is_inside(output_folder(), stem):
+            raise ValueError(f"{prefix!r} does not name a file inside {output_folder()}")
         stem.parent.mkdir(parents=True, exist_ok=True)
         taken = [path.name for path in stem.parent.glob(f"{stem.name}_*")]
         count = next(n for n in range(1, len(taken) + 2) if not any(f"{stem.name}_{n:05}_" in name for name in taken))

@@ -135,7 +135,7 @@ def video_files() -> dict[str, Path]:
     folder = host.input_folder()
     found = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() in (*SUFFIXES, ".gif") and path.is_file():
+        if path.suffix.lower() in (*SUFFIXES, ".gif") and path.is_file() and host.is_inside(folder, path):
             found[path.name] = path
     return found
 
@@ -145,9 +145,9 @@ def video_path(name: str) -> Path:
     it."""
     if name == CONNECTED:
         raise ValueError("choose a file, or connect a video")
-    path = host.confined(host.input_folder(), name)
-    if name not in video_files():
-        raise ValueError(f"there is no clip {name!r} in {host.input_folder()}")
+    path = video_files().get(name)
+    if path is None:
+        raise ValueError(f"there is no clip {name!r} in {host.input_folder()}; links that lead out of it do not count")
     return path
 
 

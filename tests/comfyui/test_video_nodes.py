@@ -123,7 +123,7 @@ def test_files_elsewhere_are_refused(comfyui, put_clip):
             "save": {"class_type": "ProbeTensor", "inputs": {"tensor": ["frames", 0], "name": "never.npy"}},
         }
         error = comfyui.error(comfyui.finished(comfyui.queue(prompt)))
-        assert "does not name a file inside" in error or "there is no clip 'missing.mp4'" in error
+        assert f"there is no clip {name!r}" in error
     assert not (comfyui.base / "output" / "never.npy").exists()
     entry = comfyui.finished(comfyui.queue(matting("inside.mp4", filename_prefix="../../outside")))
     assert "outside the output folder" in comfyui.error(entry)
