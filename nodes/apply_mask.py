@@ -77,7 +77,8 @@ class ApplyMask:
                     "IMAGE",
                     {
                         "tooltip": "For background image: scaled to cover the image, what juts out is cut off. A batch "
-                        "is used in turn and starts again when there are fewer backgrounds than images."
+                        "is used in turn and starts again when there are fewer backgrounds than images; one image with "
+                        "one mask goes on each of them."
                     },
                 ),
                 "clean_foreground": (
@@ -155,7 +156,7 @@ class ApplyMask:
         if is_no_mask(given, (height, width)):
             given, invert = torch.ones_like(given[:1]), False
         behind = _background(background, colour, background_image)
-        count = _count(len(image), len(given))
+        count = _count(len(image), len(given), len(behind) if isinstance(behind, Tensor) else 1)
 
         def apply(index: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
             """Composite [H, W, 3], cut-out [H, W, 4] of one image."""
@@ -230,10 +231,10 @@ def check_background(images: Tensor) -> None:
         raise ValueError("background_image is an empty batch")
 
 
-def _count(images: int, masks: int) -> int:
-    """How many results there are: as many as images; one image goes with each mask."""
+def _count(images: int, masks: int, backgrounds: int) -> int:
+    """How many results there are: as many as images; one image goes with each mask, and both on each background."""
     if images == 1:
-        return masks
+        return masks if masks > 1 else backgrounds
     if masks not in (1, images):
         if masks < images:
             text = "the masks start again after the last"

@@ -83,6 +83,17 @@ def test_one_mask_serves_all_images_and_one_image_all_masks(apply):
     assert len(composite) == len(cutout) == 3
 
 
+def test_one_image_goes_on_all_backgrounds(apply):
+    image, mask = subject(2)
+    behind = torch.rand(3, *SHAPE, 3)
+    composite, cutout, foreground, matte = apply(image[:1], mask[:1], "image", background_image=behind)
+    assert torch.equal(composite[:, mask[0] == 0], behind[:, mask[0] == 0])
+    assert len(composite) == len(cutout) == len(foreground) == len(matte) == 3
+    assert len(apply(image[:1], mask[:1], "colour", background_image=behind)[0]) == 1  # which is not used
+    assert len(apply(image, mask[:1], "image", background_image=behind)[0]) == 2
+    assert len(apply(image[:1], mask, "image", background_image=behind)[0]) == 2
+
+
 @pytest.mark.parametrize(("masks", "expected", "words"), [(2, (0, 1, 0), "start again"), (5, (0, 1, 2), "left out")])
 def test_other_counts_of_masks_are_fitted_and_said(apply, caplog, masks, expected, words):
     image, mask = subject(5)
