@@ -173,6 +173,7 @@ class _Encoded(_File):
         colours.tag(context)
         self._durations: dict[int, int] = {}  # by pts, of the frames that are in the encoder
         self._end = 0  # pts at which the last frame ends
+        self._lead: int | None = None  # by which pictures are decoded before they are shown
 
     def write(self, frame: av.VideoFrame) -> None:
         self._durations[frame.pts], self._end = frame.duration, frame.pts + frame.duration
@@ -183,13 +184,17 @@ class _Encoded(_File):
         """With each frame's own duration, where encoders put the average: the last picture would not be held."""
         for packet in packets:
             packet.duration = self._durations.pop(packet.pts, packet.duration)
+            if self._lead is None:
+                self._lead = packet.pts - packet.dts
         return packets
 
     def finish(self, *, everything: bool) -> None:
         packets = self._timed(self._stream.encode(None))
         if packets:
-            # MP4 ends with the packet stored last, which with H.264 need not be the picture shown last.
-            packets[-1].duration = self._end - packets[-1].pts
+            # MP4 ends with the packet stored last, which with H.264 need not be the picture shown last. No longer than
+            # that, or its average frame rate is less than the clip's.
+            last = packets[-1]
+            last.duration = max(last.duration, self._end - self._lead - last.dts)
         self._container.mux(packets)
         super().finish(everything=everything)
 

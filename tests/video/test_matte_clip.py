@@ -127,6 +127,17 @@ def test_the_last_picture_is_held_as_long_as_it_was(make_clip, tmp_path, format)
         assert container.duration / 1e6 == pytest.approx(5.9, abs=0.01)
 
 
+@pytest.mark.parametrize("count", range(3, 10))
+@pytest.mark.parametrize("format", ["prores", "h264", "webm"])
+def test_the_average_frame_rate_stays(make_clip, tmp_path, format, count):
+    """Which other programs, ComfyUI among them, take for the clip's: H.264 stores its pictures in another order."""
+    source = make_clip("clip.mp4", codec="libx264", count=count)
+    path = matte_clip(Clip(source), tmp_path / f"out{FORMATS[format].suffix}", ellipse, format=format)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].average_rate == 12
+        assert container.duration / 1e6 == pytest.approx(count / 12, abs=2e-3)
+
+
 @pytest.mark.parametrize("format", ["prores", "h264", "webm"])
 def test_colours_are_tagged_and_kept(matted, format):
     tags = {"colorspace": 5, "color_range": 2, "color_primaries": 5, "color_trc": 6}
