@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..birefnet_core.matting.masks import checked_masks, fit
-from ..birefnet_core.matting.model import MattingModel, activation_bytes, automatic_batch_size, check_images
+from ..birefnet_core.matting.model import MattingModel, activation_bytes, automatic_batch_size, check_images, unit
 from ..birefnet_core.matting.size import DYNAMIC_SIDES, network_size
 from . import host
 
@@ -99,7 +99,7 @@ class ForeignModel:
         check_images(images)
         alpha = torch.empty(images.shape[:3], dtype=torch.float32, device=images.device)
         for index in range(len(images)):
-            mask = self._model.encode_image(images[index : index + 1, ..., :3].float(), **options)
+            mask = self._model.encode_image(unit(images[index : index + 1, ..., :3]), **options)
             alpha[index] = fit(checked_masks(mask), *alpha.shape[1:])[0]
             if on_progress is not None:
                 on_progress(index + 1, len(images))

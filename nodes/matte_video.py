@@ -150,7 +150,6 @@ class MatteVideo:
         prompt: dict | None = None,
         extra_pnginfo: dict | None = None,
     ):
-        from ..birefnet_core.matting.model import unit
         from ..birefnet_core.video import Look, Span, matte_clip
         from ..birefnet_core.video.formats import find_format
         from ..birefnet_core.video.matte import BATCH
@@ -165,7 +164,7 @@ class MatteVideo:
         seen = seen_size(model, clip, size, mode)
 
         def matte(pixels: Tensor) -> Tensor:
-            return model.predict(unit(pixels), seen or size or None, batch_size or None, mode, check)
+            return model.predict(pixels, seen or size or None, batch_size or None, mode, check)
 
         def check(done: int, total: int) -> None:
             host.check_interrupt()  # with a slow network a batch takes minutes

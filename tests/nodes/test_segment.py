@@ -210,6 +210,12 @@ def test_a_model_of_comfyuis_own_loader_works(segment):
     assert torch.allclose(mask, (image[..., :3].float().mean(-1) * 1.5).clamp(0, 1))
 
 
+def test_a_foreign_model_sees_bytes_as_0_to_1(module):
+    image = torch.full((1, 20, 30, 3), 102, dtype=torch.uint8)
+    alpha = module("nodes.managed").ForeignModel(Native()).predict(image)
+    assert torch.allclose(alpha, torch.full((1, 20, 30), 102 / 255 * 1.5))
+
+
 def test_a_foreign_mask_of_another_size_is_fitted(segment):
     class Coarse(Native):
         def encode_image(self, image):
