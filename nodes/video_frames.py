@@ -129,13 +129,13 @@ class VideoFrames:
 
 
 def video_files() -> dict[str, Path]:
-    """Name -> path of every clip in the input folder, links that lead out of it left out."""
+    """Name -> path of every clip in the input folder. A link there was made by the machine's user, and is followed."""
     from ..birefnet_core.video.source import SUFFIXES
 
     folder = host.input_folder()
     found = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() in (*SUFFIXES, ".gif") and path.is_file() and host.is_inside(folder, path):
+        if path.suffix.lower() in (*SUFFIXES, ".gif") and path.is_file():
             found[path.name] = path
     return found
 
@@ -147,7 +147,7 @@ def video_path(name: str) -> Path:
         raise ValueError("choose a file, or connect a video")
     path = video_files().get(name)
     if path is None:
-        raise ValueError(f"there is no clip {name!r} in {host.input_folder()}; links that lead out of it do not count")
+        raise ValueError(f"there is no clip {name!r} in {host.input_folder()}")
     return path
 
 
