@@ -6,6 +6,7 @@ import torch
 import torch.nn as nn
 
 from .architecture import Architecture
+from .folding import fold_backbone_
 from .layers import ConvNorm
 from .localization import LocalizationModule
 from .reconstruction import ReconstructionModule
@@ -54,10 +55,12 @@ class BiRefNet(nn.Module):
         )
 
     def fold_batch_norm_(self) -> "BiRefNet":
-        """Fold every batch normalisation of the decoder into its convolution, for inference only. Returns self."""
+        """Fold batch normalisation into convolutions, for inference only: all of the decoder's, and of the backbone's
+        what can be. In evaluation mode. Returns self."""
         for module in self.modules():
             if isinstance(module, ConvNorm):
                 module.fold_()
+        fold_backbone_(self.localization.backbone, 2 * self.localization.smallest)
         return self
 
 
