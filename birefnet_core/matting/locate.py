@@ -8,8 +8,8 @@ The constants were chosen on every third image of E1 and of `python -m train.eva
 bundled weights. Mean absolute error and IoU on the small subjects: without a second look .105 and .26, as it is here
 .098 and .51 (on E1 .0933 and .712, then .0928 and .726); with crops of the network's aspect instead of the subject's
 .102 and .48. On 28 of those images, where it has .52, IoU falls to .41 with a first pass at half the size and to .45
-with a crop for the largest subject only. With the fifth generation, on all 100 small subjects: MAD .0159 to .0127, IoU
-.589 to .758; on the 144 images of E1 .0155 to .0153, .894 to .902.
+with a crop for the largest subject only. With the sixth generation, on all 100 small subjects: MAD .0156 to .0128, IoU
+.635 to .753; on the 144 images of E1 .0147 to .0144, .895 to .905.
 """
 
 from __future__ import annotations
