@@ -199,7 +199,9 @@ class MatteVideo:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Gives the stop itself where a run reports it as a failure: before ComfyUI made it a BaseException."""
+    """Gives ComfyUI what it knows where a run reports a failure: the stop itself, which it made a BaseException only
+    later, and lack of memory as such, upon which it frees all models."""
+    from ..birefnet_core.matting.model import OutOfMemoryError, is_out_of_memory
     from ..birefnet_core.video import Stopped
 
     try:
@@ -207,6 +209,8 @@ def interruptible() -> Iterator[None]:
     except Stopped as error:
         if host.is_interrupt(error.__cause__):
             raise error.__cause__ from None
+        if is_out_of_memory(error.__cause__):
+            raise OutOfMemoryError(str(error)) from error.__cause__
         raise
 
 

@@ -309,6 +309,21 @@ def test_stopping_keeps_what_is_done(matte, clip, folders, module, monkeypatch):
     assert float(Clip(partial).info.frame_rate) == pytest.approx(12, rel=1e-3)
 
 
+def test_lack_of_memory_reaches_comfyui_as_such(matte, clip, folders):
+    """ComfyUI then frees all models. On a GPU another node's may have taken the room since."""
+
+    class Full(Model):
+        def encode_image(self, image):
+            if len(self.seen) == 8:
+                raise torch.cuda.OutOfMemoryError("not enough memory on cuda for one 64 x 48 picture")
+            return super().encode_image(image)
+
+    with pytest.raises(torch.cuda.OutOfMemoryError, match=r"not enough memory on cuda .*; the 8 frames done are in"):
+        matte(Video(str(clip)), Full())
+    (partial,) = (folders / "output" / "video").iterdir()
+    assert len(list(Clip(partial).frames())) == 8
+
+
 @pytest.mark.parametrize("stabilise", [0.0, 0.8])
 def test_stop_is_obeyed_within_one_frame(matte, clip, folders, module, monkeypatch, stabilise):
     class Stop(BaseException):
