@@ -55,11 +55,12 @@ def one_thread():
 
 
 @pytest.fixture
-def gpu():
+def gpu(monkeypatch):
     """A GPU, without TF32, so that it computes what a CPU does. `GPU_TESTS_ON=cpu` tries these tests themselves."""
     device = os.environ.get("GPU_TESTS_ON", "cuda")
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")  # for the processes that a test starts
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     yield device
