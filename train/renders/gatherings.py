@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from train.pictures import save_picture
+from train.renders.materials import worn
 from train.renders.models import Model
-from train.renders.render import Quality, RenderError, import_model, light, rendered
+from train.renders.render import Quality, RenderError, add_camera, bounds, import_model, light, rendered
 
 FOLDER = "Gatherings"
 LARGEST = 3_000_000  # bytes of a model's OBJ, of which a gathering reads up to six
@@ -69,8 +70,7 @@ def _read(model: Model):
     from mathutils import Matrix, Vector
 
     meshes = import_model(model.path)
-    corners = [each.matrix_world @ Vector(corner) for each in meshes for corner in each.bound_box]
-    low, high = (Vector(pick(corner[axis] for corner in corners) for axis in range(3)) for pick in (min, max))
+    low, high = bounds(meshes)
     extent = high - low
     scale = 1 / max(extent.z, 0.6 * extent.x, 0.6 * extent.y, 1e-4)
     foot = Vector(((low.x + high.x) / 2, (low.y + high.y) / 2, low.z))
@@ -114,42 +114,17 @@ def _build_floor(scene, surfaces, draw: random.Random) -> None:
     import bpy
 
     bpy.ops.mesh.primitive_plane_add(size=8 * REACH)
-    _dress(bpy.context.object, surfaces, draw)
+    bpy.context.object.data.materials.append(worn(draw, surfaces))
     if draw.random() < 0.5:
         away = draw.uniform(0.3, 1) * REACH
         bpy.ops.mesh.primitive_plane_add(size=8 * REACH, location=(0, away, 0), rotation=(math.pi / 2, 0, 0))
-        _dress(bpy.context.object, surfaces, draw)
-
-
-def _dress(plane, surfaces, draw: random.Random) -> None:
-    import bpy
-
-    material = bpy.data.materials.new("surface")
-    material.use_nodes = True
-    nodes, links = material.node_tree.nodes, material.node_tree.links
-    principled = nodes["Principled BSDF"]
-    principled.inputs["Roughness"].default_value = draw.uniform(0.1, 0.9)
-    grey = draw.uniform(0.02, 0.9)
-    principled.inputs["Base Color"].default_value = (*(grey * draw.uniform(0.5, 1) for _ in "rgb"), 1)
-    if draw.random() < 0.5:
-        photograph, tiles = nodes.new("ShaderNodeTexImage"), nodes.new("ShaderNodeMapping")
-        coordinates = nodes.new("ShaderNodeTexCoord")
-        photograph.image = bpy.data.images.load(str(draw.choice(surfaces)))
-        photograph.extension = "MIRROR"
-        tiles.inputs["Scale"].default_value = [draw.choice((2, 8, 30))] * 3
-        links.new(coordinates.outputs["UV"], tiles.inputs["Vector"])
-        links.new(tiles.outputs[0], photograph.inputs[0])
-        links.new(photograph.outputs["Color"], principled.inputs["Base Color"])
-    plane.data.materials.append(material)
+        bpy.context.object.data.materials.append(worn(draw, surfaces))
 
 
 def _point_camera(scene, draw: random.Random) -> None:
     """From among the things or from above them; half of the time only one depth is in focus."""
-    import bpy
-
-    lens = bpy.data.cameras.new("camera")
+    camera, lens = add_camera(scene)
     lens.lens = draw.choice((24, 35, 50, 85))  # millimetres, on 36 mm of film
-    camera = bpy.data.objects.new("camera", lens)
     down = draw.choice((draw.uniform(0.02, 0.3), draw.uniform(0.3, 1.1)))
     height = draw.uniform(0.6, 1.5) if down < 0.3 else draw.uniform(1.5, 5)
     camera.location = (draw.gauss(0, 0.3), 0 if down < 0.3 else -0.3, height)
@@ -159,5 +134,3 @@ def _point_camera(scene, draw: random.Random) -> None:
         lens.dof.use_dof = True
         lens.dof.focus_distance = draw.uniform(1, REACH / 2)
         lens.dof.aperture_fstop = math.exp(draw.uniform(math.log(0.06), math.log(0.5)))
-    scene.collection.objects.link(camera)
-    scene.camera = camera

@@ -1,10 +1,12 @@
-"""Materials of people: skin, cloth and leather, metal, hair. Colours are linear light, 0..1."""
+"""Materials of people and floors: skin, cloth and leather, metal, hair, photographs. Colours are linear light, 0..1."""
 
 from __future__ import annotations
 
 import colorsys
 import math
 import random
+from collections.abc import Sequence
+from pathlib import Path
 
 HAIRS = ((0.02, 0.015, 0.01), (0.08, 0.045, 0.025), (0.2, 0.11, 0.05), (0.55, 0.38, 0.18), (0.4, 0.12, 0.04))
 
@@ -78,6 +80,26 @@ def hair_material(colour):
     links.new(strand.outputs["Random"], ramp.inputs["Fac"])
     links.new(ramp.outputs["Color"], shader.inputs["Base Color"])
     shader.inputs["Roughness"].default_value = 0.4
+    return material
+
+
+def worn(draw: random.Random, photographs: Sequence[Path]):
+    """Of a floor or a wall: a colour or, half of the time, one of the photographs in tiles."""
+    import bpy
+
+    nodes, links, material = _surface()
+    shader = nodes["Principled BSDF"]
+    shader.inputs["Roughness"].default_value = draw.uniform(0.1, 0.9)
+    grey = draw.uniform(0.02, 0.9)
+    shader.inputs["Base Color"].default_value = (*(grey * draw.uniform(0.5, 1) for _ in "rgb"), 1)
+    if draw.random() < 0.5:
+        photograph, tiles = nodes.new("ShaderNodeTexImage"), nodes.new("ShaderNodeMapping")
+        photograph.image = bpy.data.images.load(str(draw.choice(photographs)))
+        photograph.extension = "MIRROR"
+        tiles.inputs["Scale"].default_value = [draw.choice((2, 8, 30))] * 3
+        links.new(nodes.new("ShaderNodeTexCoord").outputs["UV"], tiles.inputs["Vector"])
+        links.new(tiles.outputs[0], photograph.inputs[0])
+        links.new(photograph.outputs["Color"], shader.inputs["Base Color"])
     return material
 
 

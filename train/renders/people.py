@@ -13,7 +13,7 @@ import numpy as np
 
 from train.renders.bodies import Bodies
 from train.renders.figure import Figure
-from train.renders.render import Quality, RenderError, light, rendered, save_cropped
+from train.renders.render import Quality, RenderError, add_camera, light, rendered, save_cropped
 
 # Where the picture ends below: at a joint of the body, or nowhere. Most are cut, as people are mostly shown.
 FRAMINGS = ("breast.L", "breast.L", "spine03", "spine05", "lowerleg01.L", None, None, None)
@@ -62,7 +62,6 @@ def read_bodies(packages: Path) -> Bodies:
 
 def _frame(figure: Figure, framing: str | None, quality: Quality, draw: random.Random) -> None:
     """Point a camera at the figure, or at what lies above a joint, and fit the frame around that exactly."""
-    import bpy
     from mathutils import Matrix
 
     points = np.concatenate(figure.points)
@@ -87,15 +86,12 @@ def _frame(figure: Figure, framing: str | None, quality: Quality, draw: random.R
         bottom = edge[1] / -edge[2]
         low[1] = min(bottom, high[1] - 0.2 * (high[0] - low[0]))
     size = 1.02 * (high - low)
-    lens = bpy.data.cameras.new("camera")
+    camera, lens = add_camera(figure.scene)
     lens.sensor_fit, lens.sensor_width, lens.lens = "AUTO", 36, 36 / size.max()
     lens.shift_x, lens.shift_y = (high + low) / 2 / size.max()
     lens.clip_start, lens.clip_end = 0.01, 100
-    camera = bpy.data.objects.new("camera", lens)
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = axes.T, where
     camera.matrix_world = Matrix(matrix)
-    figure.scene.collection.objects.link(camera)
-    figure.scene.camera = camera
     render = figure.scene.render
     render.resolution_x, render.resolution_y = (max(8, round(quality.size * side)) for side in size / size.max())

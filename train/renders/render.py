@@ -158,17 +158,12 @@ def _use_transparency(material) -> None:
 
 def _point_camera(scene, meshes, draw: random.Random) -> None:
     """At the middle of the model, from a little above, so near that it fills the frame."""
-    import bpy
     from mathutils import Vector
 
-    corners = [each.matrix_world @ Vector(corner) for each in meshes for corner in each.bound_box]
-    low, high = (Vector(pick(corner[axis] for corner in corners) for axis in range(3)) for pick in (min, max))
+    low, high = bounds(meshes)
     middle, radius = (low + high) / 2, max((high - low).length / 2, 1e-4)
-    lens = bpy.data.cameras.new("camera")
+    camera, lens = add_camera(scene)
     lens.lens = draw.choice((35, 50, 85))  # millimetres, on 36 mm of film
-    camera = bpy.data.objects.new("camera", lens)
-    scene.collection.objects.link(camera)
-    scene.camera = camera
     around = math.pi if draw.random() < TURNED else 0.9
     azimuth, height = draw.uniform(-around, around), draw.uniform(-0.05, 0.45)
     distance = WITHIN * radius / math.sin(math.atan(18 / lens.lens))
@@ -176,6 +171,25 @@ def _point_camera(scene, meshes, draw: random.Random) -> None:
     camera.location = middle + distance * away
     camera.rotation_euler = (-away).to_track_quat("-Z", "Y").to_euler()
     lens.clip_start, lens.clip_end = distance / 100, distance * 10
+
+
+def bounds(meshes):
+    """The least and the greatest coordinates of meshes, as two vectors."""
+    from mathutils import Vector
+
+    corners = [each.matrix_world @ Vector(corner) for each in meshes for corner in each.bound_box]
+    return (Vector(pick(corner[axis] for corner in corners) for axis in range(3)) for pick in (min, max))
+
+
+def add_camera(scene):
+    """A camera by which the scene is seen from now on: (it, its lens)."""
+    import bpy
+
+    lens = bpy.data.cameras.new("camera")
+    camera = bpy.data.objects.new("camera", lens)
+    scene.collection.objects.link(camera)
+    scene.camera = camera
+    return camera, lens
 
 
 def light(scene, lights: Sequence[Path], draw: random.Random) -> None:
