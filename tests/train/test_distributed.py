@@ -64,21 +64,21 @@ def arguments(tmp_path, discs):
     return build
 
 
-def _torchrun(arguments: list[str], processes: int = 2) -> subprocess.Popen:
+def start_torchrun(arguments: list[str], processes: int = 2) -> subprocess.Popen:
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [sys.executable, *launcher, str(ROOT / "train" / "train.py"), *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, text=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def _run(arguments: list[str]) -> str:
-    with _torchrun(arguments) as run:
+def torchrun(arguments: list[str]) -> str:
+    with start_torchrun(arguments) as run:
         output = run.communicate()[0]
     assert run.returncode == 0, output[-3000:]
     return output
 
 
-def _losses(out: Path) -> list[float]:
+def losses(out: Path) -> list[float]:
     with (out / "log.csv").open() as file:
         return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
 
@@ -89,20 +89,20 @@ def _weights(out: Path) -> dict[str, torch.Tensor]:
 
 def test_two_processes_and_micro_batches_give_the_losses_of_one_process(arguments, tmp_path):
     assert main(arguments("one")) == 0
-    output = _run(arguments("two", "--micro-batch", "1"))
+    output = torchrun(arguments("two", "--micro-batch", "1"))
     assert output.count("finished: ") == 1, "only the first process talks and writes"
     assert main(arguments("parts", "--micro-batch", "2")) == 0
-    one = _losses(tmp_path / "one")
+    one = losses(tmp_path / "one")
     assert len(one) == 20 and one[0] > one[11]
     for name in ("two", "parts"):
-        assert _losses(tmp_path / name) == pytest.approx(one, rel=1e-4)
+        assert losses(tmp_path / name) == pytest.approx(one, rel=1e-4)
     ours, theirs = _weights(tmp_path / "two"), _weights(tmp_path / "one")
     assert ours.keys() == theirs.keys()
     assert (tmp_path / "two" / MODEL).is_file()
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(arguments, monkeypatch, capsys):
-    with _torchrun([*arguments("uneven", "--batch-size", "3")]) as run:
+    with start_torchrun([*arguments("uneven", "--batch-size", "3")]) as run:
         output = run.communicate()[0]
     assert run.returncode != 0 and "batch_size 3 cannot be shared by 2 processes" in output
 
@@ -140,8 +140,8 @@ def _workers(launcher: int) -> list[int]:
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
 def test_two_processes_resume_after_a_kill(kind, arguments, tmp_path):
     """The launcher is asked to stop, or both workers are killed with no warning."""
-    _run(arguments("whole"))
-    with _torchrun(arguments("killed")) as run:
+    torchrun(arguments("whole"))
+    with start_torchrun(arguments("killed")) as run:
         for line in run.stdout:
             if line.startswith("step 10"):  # validated; saved just after
                 for pid in [run.pid] if kind == signal.SIGTERM else _workers(run.pid):
@@ -151,8 +151,8 @@ def test_two_processes_resume_after_a_kill(kind, arguments, tmp_path):
             raise AssertionError("the run never came to step 10")
         run.communicate()
     assert run.returncode != 0 and not (tmp_path / "killed" / MODEL).exists()
-    assert len(_losses(tmp_path / "killed")) < 20
-    output = _run(arguments("killed"))
+    assert len(losses(tmp_path / "killed")) < 20
+    output = torchrun(arguments("killed"))
     assert not any(line.startswith("1/20") for line in output.splitlines()), "it goes on, and does not begin anew"
     whole, killed = _weights(tmp_path / "whole"), _weights(tmp_path / "killed")
     assert whole.keys() == killed.keys()
@@ -163,7 +163,7 @@ def test_two_processes_resume_after_a_kill(kind, arguments, tmp_path):
 def test_sharded_parameters_train_as_whole_ones_do(arguments, tmp_path):
     """FSDP; and its checkpoint goes on in one process."""
     assert main(arguments("one", steps=10)) == 0
-    _run(arguments("sharded", "--shard", "--recompute", steps=10))
-    assert _losses(tmp_path / "sharded") == pytest.approx(_losses(tmp_path / "one"), rel=1e-4)
+    torchrun(arguments("sharded", "--shard", "--recompute", steps=10))
+    assert losses(tmp_path / "sharded") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
     assert main([*arguments("sharded"), "--steps", "12", "--reschedule"]) == 0
     assert checkpoint.checkpoints(tmp_path / "sharded")[-1].name == "step_0000012.pt"

@@ -1,6 +1,5 @@
 """Training on a GPU: every precision, compiled, resumed, with several processes. `make test-gpu`."""
 
-import csv
 import os
 import socket
 import subprocess
@@ -12,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 import birefnet_core
-from tests.train.test_distributed import RECIPE
+from tests.train.test_distributed import arguments, losses, torchrun  # noqa: F401
 from train.loop import Training
 from train.result import MODEL
 from train.train import main
@@ -22,27 +21,21 @@ STEPS = 6
 
 
 @pytest.fixture
-def arguments(tmp_path, discs, gpu):
-    def build(out: str, *extra: str, device: str = gpu, steps: int = STEPS) -> list[str]:
-        recipe = tmp_path / f"shared{steps}.toml"
-        recipe.write_text(RECIPE.format(steps=steps))
-        where = ["--recipe", str(recipe), "--data", str(discs), "--out", str(tmp_path / out)]
-        return [*where, "--device", device, "--workers", "1", *extra]
+def train(arguments, gpu):  # noqa: F811
+    """Trains STEPS steps into a folder on the GPU, or on a device that is given; returns the exit status."""
 
-    return build
+    def run(out: str, *extra: str, device: str = gpu) -> int:
+        if gpu == "cpu" and "fp16" in extra:
+            pytest.skip("fp16 is refused on a CPU")
+        return main(arguments(out, "--device", device, *extra, steps=STEPS))
 
-
-def losses(out: Path) -> list[float]:
-    with (out / "log.csv").open() as file:
-        return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
+    return run
 
 
 @pytest.mark.parametrize("precision, close", [("fp32", 1e-3), ("bf16", 0.1), ("fp16", 0.05)])
-def test_losses_are_those_of_a_cpu_in_every_precision(arguments, tmp_path, gpu, precision, close):
-    if gpu == "cpu" and precision == "fp16":
-        pytest.skip("fp16 is refused on a CPU")
-    assert main(arguments("cpu", device="cpu")) == 0
-    assert main(arguments("gpu", "--precision", precision)) == 0
+def test_losses_are_those_of_a_cpu_in_every_precision(train, tmp_path, gpu, precision, close):
+    assert train("cpu", device="cpu") == 0
+    assert train("gpu", "--precision", precision) == 0
     ours, expected = losses(tmp_path / "gpu"), losses(tmp_path / "cpu")
     assert len(ours) == STEPS and ours[:3] == pytest.approx(expected[:3], rel=close)
     model = birefnet_core.load_model(str(tmp_path / "gpu" / MODEL), device=gpu, dtype="float32")
@@ -50,18 +43,16 @@ def test_losses_are_those_of_a_cpu_in_every_precision(arguments, tmp_path, gpu, 
 
 
 @pytest.mark.parametrize("how", ["--compile", "--recompute"])
-def test_compiled_and_recomputed_steps_give_the_same_losses(arguments, tmp_path, how):
-    assert main(arguments("plain")) == 0
-    assert main(arguments("other", how)) == 0
+def test_compiled_and_recomputed_steps_give_the_same_losses(train, tmp_path, how):
+    assert train("plain") == 0
+    assert train("other", how) == 0
     assert losses(tmp_path / "other")[:3] == pytest.approx(losses(tmp_path / "plain")[:3], rel=1e-2)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_stopped_run_goes_on(arguments, tmp_path, gpu, monkeypatch, precision):
+def test_a_stopped_run_goes_on(train, tmp_path, gpu, monkeypatch, precision):
     """To nearly the same weights: sums on a GPU are taken in any order."""
-    if gpu == "cpu" and precision == "fp16":
-        pytest.skip("fp16 is refused on a CPU")
-    assert main(arguments("whole", "--precision", precision)) == 0
+    assert train("whole", "--precision", precision) == 0
     housekeeping = Training._housekeeping
 
     def stop_after_two(training):
@@ -70,8 +61,8 @@ def test_a_stopped_run_goes_on(arguments, tmp_path, gpu, monkeypatch, precision)
 
     with monkeypatch.context() as patch:
         patch.setattr(Training, "_housekeeping", stop_after_two)
-        assert main(arguments("parts", "--precision", precision)) == 130
-    assert main(arguments("parts", "--precision", precision)) == 0
+        assert train("parts", "--precision", precision) == 130
+    assert train("parts", "--precision", precision) == 0
     whole, parts = (load_file(tmp_path / name / MODEL) for name in ("whole", "parts"))
     for name, value in whole.items():
         torch.testing.assert_close(parts[name], value, rtol=0.02, atol=2e-3, msg=name)
@@ -88,7 +79,6 @@ from train.recipe import read_recipe
 from pathlib import Path
 
 recipe, data, out, device, rank, port = sys.argv[1:]
-torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=int(rank), world_size=2)
 recipe = read_recipe(Path(recipe), overrides={"freeze_statistics": False})
 among = Processes(int(rank), 2, torch.device(device))
@@ -98,9 +88,9 @@ dist.destroy_process_group()
 """
 
 
-def test_synchronised_batch_norm_takes_the_statistics_of_all_processes(arguments, tmp_path, gpu, discs):
+def test_synchronised_batch_norm_takes_the_statistics_of_all_processes(train, tmp_path, gpu, discs):
     """Two processes share one GPU here, through gloo, since NCCL wants a GPU for each."""
-    assert main(arguments("one", "--set", "freeze_statistics=false")) == 0
+    assert train("one", "--set", "freeze_statistics=false") == 0
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -119,11 +109,10 @@ def test_synchronised_batch_norm_takes_the_statistics_of_all_processes(arguments
         assert ours == pytest.approx(expected, rel=1e-3)
 
 
-def test_nccl_gives_the_losses_of_one_process(arguments, tmp_path):
+def test_nccl_gives_the_losses_of_one_process(train, arguments, tmp_path, gpu):  # noqa: F811
     if torch.cuda.device_count() < 2:
         pytest.skip("fewer than two GPUs")
-    assert main(arguments("one")) == 0
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(ROOT / "train" / "train.py")]
+    assert train("one") == 0
     for name, extra in (("two", ()), ("sharded", ("--shard",))):
-        subprocess.run([sys.executable, *launcher, *arguments(name, *extra)], check=True)
+        torchrun(arguments(name, "--device", gpu, *extra, steps=STEPS))
         assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / "one"), rel=1e-3)
