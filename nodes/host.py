@@ -188,12 +188,33 @@ def running() -> Any:
 def say(text: str, level: int = logging.INFO) -> None:
     """A line in the log and, under ComfyUI, on the node that is running."""
     log.log(level, text)
+    say_on_node(text)
+
+
+def say_on_node(text: str) -> None:
     if (context := running()) is None:
         return
     # Not imported: where ComfyUI's parts are used without its server there is no browser to show it.
     server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
     if hasattr(server, "send_progress_text"):
         server.send_progress_text(text, context.node_id)
+
+
+@contextmanager
+def clip_notes() -> Iterator[None]:
+    """While it lasts, what the core says of a clip (video.notes) is said on the node, all of it: a node shows one
+    text."""
+    from ..birefnet_core.video.notes import told
+
+    said = []
+
+    def tell(text: str) -> None:
+        said.append(text)
+        log.warning(text)
+        say_on_node("\n".join(said))
+
+    with told(tell):
+        yield
 
 
 # Folders

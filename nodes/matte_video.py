@@ -171,7 +171,12 @@ class MatteVideo:
 
         background = background_colour if background_image is None else background_image[0, ..., :3]
         playable = chosen.suffix in PLAYABLE
-        with interruptible(), host.progress(1, unit="frame") as bar, preview(clip, wanted=not playable) as small:
+        with (
+            interruptible(),
+            host.clip_notes(),
+            host.progress(1, unit="frame") as bar,
+            preview(clip, wanted=not playable) as small,
+        ):
 
             def report(step) -> None:
                 image = composite(step.pixels, step.alpha, clip)

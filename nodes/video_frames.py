@@ -116,7 +116,7 @@ class VideoFrames:
             every=every_nth,
             count=count or None,
         )
-        with host.progress(1, unit="frame") as bar:
+        with host.clip_notes(), host.progress(1, unit="frame") as bar:
             batch = read_batch(clip, span, longest_side=longest_side, on_progress=bar.report)
         mask = batch.alpha
         if mask is None:

@@ -6,7 +6,6 @@ had of it the clip goes on without.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .formats import Format
+from .notes import ClipNote, note
 from .source import Source, audio_stream, video_stream
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ LOWEST_MP3 = 16_000  # samples a second, below which MP4 takes no MP3
 LONGEST_PACKET = Fraction(1, 8)  # seconds; for packets that do not tell, as Matroska's first of AAC, which starts it up
 
 
-class SoundWarning(UserWarning):
+class SoundWarning(ClipNote):
     """The rest of a clip's sound could not be read; its pictures go on."""
 
 
@@ -79,7 +79,7 @@ class Sound:
             return next(self._packets, None)
         except (av.error.FFmpegError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            warnings.warn(f"{self._name}: its sound ends early ({reason})", SoundWarning, stacklevel=2)
+            note(f"{self._name}: its sound ends early ({reason})", SoundWarning)
             return None
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from ..matting.model import MattingModel
 from ..matting.size import fit_inside, network_size
 from .formats import FORMATS, Format
 from .matte import Look, Progress, matte_clip
+from .notes import told
 from .read import Clip, Span
 from .source import SUFFIXES
 from .split import matte_together, place
@@ -122,7 +123,8 @@ def run(model: MattingModel, jobs: list[Job], args: argparse.Namespace) -> int:
     together = len(jobs) < world
     for job in jobs if together else jobs[rank::world]:
         try:
-            matte_job(model, job, args, rank if together else 0, world if together else 1)
+            with told(lambda text: tqdm.write(text, file=sys.stderr)):
+                matte_job(model, job, args, rank if together else 0, world if together else 1)
         except (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError) as error:
             if together and world > 1:
                 raise
