@@ -46,7 +46,7 @@ def main() -> None:
         for clean in (True, False)
     )
 
-    docs, thumbnails = ROOT / "web" / "docs", ROOT / "workflows"
+    docs, thumbnails = ROOT / "web" / "docs", ROOT / "example_workflows"
     panels(docs / "LoadBiRefNet.jpg", photo, grey_picture(mask), over["board"])
     panels(docs / "BiRefNetSegment.jpg", photo, grey_picture(mask), grey_picture(inverted))
     panels(docs / "BiRefNetApplyMask.jpg", over["board"], grey, over["dusk"])

@@ -77,7 +77,7 @@ def main() -> None:
 
 def take(server: Server, name: str) -> Image.Image:
     """The workflow with the photograph in it, after a run."""
-    workflow = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    workflow = json.loads((ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
     for node in workflow["nodes"]:
         if node["type"] == "LoadImage" and "title" not in node:  # the others are backgrounds
             node["widgets_values"][0] = PHOTOGRAPH.name

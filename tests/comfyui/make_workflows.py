@@ -1,4 +1,4 @@
-"""Writes workflows/*.json and their API twins in tests/workflows_api/ with ComfyUI's real frontend.
+"""Writes example_workflows/*.json and their API twins in tests/workflows_api/ with ComfyUI's real frontend.
 
     COMFYUI_PATH=... COMFYUI_PYTHON=... python -m tests.comfyui.make_workflows
 
@@ -21,7 +21,7 @@ from tests.comfyui.browser import frontend, to_prompt
 from tests.comfyui.graphs import WORKFLOWS, Column
 from tests.comfyui.server import PACK, ROOT, Server
 
-UI, API = ROOT / "workflows", ROOT / "tests" / "workflows_api"
+UI, API = ROOT / "example_workflows", ROOT / "tests" / "workflows_api"
 # ComfyUI ids everything in a new graph at random; so that a second run writes the same files.
 NAMESPACE = uuid.UUID("5b1f0a44-6f5c-4c0e-9d5c-0f2b8a6f7f10")
 

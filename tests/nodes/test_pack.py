@@ -88,7 +88,7 @@ def test_importing_and_listing_loads_nothing_heavy(imported):
 
 def test_importing_adds_modules_under_its_own_name_only(imported):
     """Relative imports throughout: nothing of ours takes a name that ComfyUI or another pack may want."""
-    ours = {"nodes", "birefnet_core", "train", "tests", "workflows"}
+    ours = {"nodes", "birefnet_core", "train", "tests", "example_workflows"}
     assert not ours & {name.split(".")[0] for name in imported["new"]}
     assert any(name.endswith(".nodes.host") for name in imported["new"])
 

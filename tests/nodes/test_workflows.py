@@ -10,7 +10,7 @@ from PIL import Image
 from birefnet_core.weights.catalog import find
 
 ROOT = Path(__file__).parents[2]
-WORKFLOWS = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+WORKFLOWS = sorted(path.stem for path in (ROOT / "example_workflows").glob("*.json"))
 
 
 def read(folder: str, name: str) -> dict:
@@ -19,10 +19,10 @@ def read(folder: str, name: str) -> dict:
 
 def test_each_workflow_has_a_picture_and_a_twin():
     assert len(WORKFLOWS) >= 8
-    assert sorted(path.stem for path in (ROOT / "workflows").glob("*.jpg")) == WORKFLOWS
+    assert sorted(path.stem for path in (ROOT / "example_workflows").glob("*.jpg")) == WORKFLOWS
     assert sorted(path.stem for path in (ROOT / "tests" / "workflows_api").glob("*.json")) == WORKFLOWS
     for name in WORKFLOWS:
-        assert min(Image.open(ROOT / "workflows" / f"{name}.jpg").size) >= 400
+        assert min(Image.open(ROOT / "example_workflows" / f"{name}.jpg").size) >= 400
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
@@ -48,7 +48,7 @@ def test_the_twin_fits_our_nodes(node, name):
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_every_node_says_where_it_comes_from(node, name):
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
-    workflow = read("workflows", name)
+    workflow = read("example_workflows", name)
     for entry in workflow["nodes"]:
         origin = {key: entry["properties"].get(key) for key in ("cnr_id", "ver")}
         if "BiRefNet" in entry["type"]:
@@ -59,7 +59,7 @@ def test_every_node_says_where_it_comes_from(node, name):
 
 def test_the_portrait_workflow_says_where_its_model_is():
     row = find("BiRefNet-portrait")
-    workflow = read("workflows", "4-portrait")
+    workflow = read("example_workflows", "4-portrait")
     [loader] = [entry for entry in workflow["nodes"] if entry["type"] == "LoadBiRefNet"]
     assert loader["widgets_values"][0] == row.spec.name
     assert (
