@@ -50,7 +50,13 @@ class ApplyMask:
         point = {"min": 0.0, "max": 1.0, "step": 0.01, "advanced": True}
         return {
             "required": {
-                "image": ("IMAGE", {"tooltip": "One image or a batch. A fourth channel is ignored."}),
+                "image": (
+                    "IMAGE",
+                    {
+                        "tooltip": "One image or a batch. Of an image with alpha (straight) the colours are taken as "
+                        "pure: clean_foreground leaves them where the mask is not lower than it."
+                    },
+                ),
                 "mask": (
                     "MASK",
                     {
@@ -160,7 +166,8 @@ class ApplyMask:
 
         def apply(index: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
             """Composite [H, W, 3], cut-out [H, W, 4] of one image."""
-            pixels = unit(image[index % len(image), None, ..., :3].to(device))
+            own_image = image[index % len(image), None].to(device)
+            pixels, own = unit(own_image[..., :3]), unit(own_image[..., 3]) if image.shape[3] == 4 else None
             matte = masks.fit(given[index % len(given), None].to(device), height, width)
             matte = 1 - matte if invert else matte
             matte = masks.levels(matte, black_point, white_point)
@@ -168,7 +175,7 @@ class ApplyMask:
             matte = masks.fill_holes(matte) if fill_holes else matte
             matte = masks.grow(matte, grow)
             # Before the feather: a feathered mask does not say which pixels are mixtures.
-            pixels = estimate_foreground(pixels, matte) if clean_foreground else pixels
+            pixels = estimate_foreground(pixels, matte, own) if clean_foreground else pixels
             matte = masks.feather(matte, feather)
             under = behind
             if isinstance(behind, Tensor):

@@ -261,11 +261,11 @@ def matte_file(
     alpha = model.predict(picture.pixels[None], size=size, mode=mode)[0]
     if invert:
         alpha = 1 - alpha
-    if picture.alpha is not None:
-        alpha = alpha * picture.alpha
-    pixels = picture.pixels
+    pixels, own = picture.pixels, picture.alpha
     if clean_foreground and job.outputs.keys() - {"alpha"}:
-        pixels = estimate_foreground(pixels[None], alpha[None])[0]
+        pixels = estimate_foreground(pixels[None], alpha[None], None if own is None else own[None])[0]
+    if own is not None:
+        alpha = alpha * own
     saving = {"icc_profile": picture.icc_profile, "overwrite": overwrite}
     for kind, path in job.outputs.items():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -31,21 +31,45 @@ BANDS = {"cpu": 2**16, "other": 2**23}  # pixels a band at full resolution; on a
 
 
 @torch.no_grad()
-def estimate_foreground(images: Tensor, alpha: Tensor) -> Tensor:
+def estimate_foreground(images: Tensor, alpha: Tensor, own_alpha: Tensor | None = None) -> Tensor:
     """The colour of the foreground at each pixel.
 
     images: [B, H, W, 3] or [B, H, W, 4] (the fourth channel is ignored), floating point 0..1 or uint8 0..255.
     alpha: [B, H, W], 1 = foreground, floating point 0..1, uint8 0..255 or bool.
-    Values slightly outside are clamped. Neither is changed.
+    own_alpha: the transparency that the pictures came with, as alpha; None: they are opaque. It is straight: where it
+    is below 1 the picture's colour is pure already, and a mixture only as far as alpha is lower. What it hides
+    (own_alpha 0) takes no part.
+    Values slightly outside are clamped. No argument is changed.
 
     Returns [B, H, W, 3] 0..1 on the device and in the dtype of images (float32 for uint8). Where alpha is 1 that is the
-    image's colour exactly, where it is 0 the colour of the foreground nearby, fading to its mean far away; a picture
-    without any foreground comes back as it is.
+    image's colour exactly (with own_alpha: where alpha is no lower than that, unless it is 0), where it is 0 the colour
+    of the foreground nearby, fading to its mean far away; a picture without any foreground comes back as it is.
 
     Raises ValueError when the arguments do not fit the above: shapes, types, NaN, a range that looks wrong.
     """
     check_images(images)
     alpha = _checked_alpha(alpha, images).to(images.device)
+    if own_alpha is not None:
+        own = unit(_checked_alpha(own_alpha, images, "own_alpha").to(images.device))
+        own = torch.where(
+            own.amax((1, 2), keepdim=True) > CLEAR, own, 1
+        )  # a picture that is hidden whole: as if opaque
+        images, alpha = _filled(images, own), _share(alpha, own)
+    return _of_opaque(images, alpha)
+
+
+def _filled(images: Tensor, own: Tensor) -> Tensor:
+    """images with the colours nearby in place of what their own alpha hides, which must not be taken for background."""
+    seen = own > CLEAR
+    return images if seen.all() else _of_opaque(torch.where(seen[..., None], images[..., :3], 0), seen)
+
+
+def _share(alpha: Tensor, own: Tensor) -> Tensor:
+    """How much of what a pixel shows is foreground: all of it where the picture's own alpha is no higher."""
+    return torch.where(own > CLEAR, unit(alpha) / own.clamp(min=CLEAR), 0).clamp(max=1)
+
+
+def _of_opaque(images: Tensor, alpha: Tensor) -> Tensor:
     count, height, width = alpha.shape
     dtype = torch.float32 if images.dtype == torch.uint8 else images.dtype
     colours = torch.empty(count, height, width, 3, dtype=dtype, device=images.device)
@@ -56,19 +80,19 @@ def estimate_foreground(images: Tensor, alpha: Tensor) -> Tensor:
     return colours
 
 
-def _checked_alpha(alpha: Tensor, images: Tensor) -> Tensor:
+def _checked_alpha(alpha: Tensor, images: Tensor, name: str = "alpha") -> Tensor:
     if not isinstance(alpha, Tensor):
-        raise ValueError(f"alpha must be a tensor [B, H, W], not {type(alpha).__name__}")
+        raise ValueError(f"{name} must be a tensor [B, H, W], not {type(alpha).__name__}")
     if alpha.shape != images.shape[:3]:
         wanted, got = list(images.shape[:3]), list(alpha.shape)
-        raise ValueError(f"alpha must be {wanted}, one value for each pixel of images {list(images.shape)}, not {got}")
+        raise ValueError(f"{name} must be {wanted}, one value for each pixel of images {list(images.shape)}, not {got}")
     if alpha.dtype in (torch.uint8, torch.bool) or not alpha.numel():
         return alpha
     if not alpha.is_floating_point():
-        raise ValueError(f"alpha must be floating point 0..1, uint8 0..255 or bool, not {alpha.dtype}")
+        raise ValueError(f"{name} must be floating point 0..1, uint8 0..255 or bool, not {alpha.dtype}")
     least, most = (value.item() for value in alpha.aminmax())
     if not (least >= -0.5 and most <= 1.5):  # NaN fails too; a resizer's overshoot passes
-        raise ValueError(f"alpha must lie within 0..1, not {least:g}..{most:g}")
+        raise ValueError(f"{name} must lie within 0..1, not {least:g}..{most:g}")
     return alpha
 
 

@@ -83,6 +83,59 @@ def test_without_a_foreground_and_without_a_background_nothing_changes(composite
     assert bc.estimate_foreground(images[:0], alpha[:0]).shape == (0, 150, 200, 3)
 
 
+@pytest.fixture
+def transparent(composite) -> tuple[Tensor, Tensor]:
+    """Straight colours full of texture [1, 150, 200, 3] and their own soft alpha [1, 150, 200], 0 beyond a body."""
+    _, alpha, colours = composite
+    return colours[:1], alpha[:1]
+
+
+@pytest.mark.parametrize("levels", [lambda own: own, lambda own: own.sqrt(), lambda own: torch.ones_like(own)])
+def test_colours_of_a_transparent_picture_are_pure_already(transparent, levels):
+    colours, own = transparent
+    found = bc.estimate_foreground(colours, levels(own), own)
+    seen = own > 0
+    assert ((own > 0) & (own < 1)).sum() > 1000
+    assert torch.equal(found[seen], colours[seen])
+
+
+def test_where_alpha_is_lower_than_the_pictures_own_it_is_a_mixture(composite):
+    """The right half of an opaque composite made half transparent: its soft edges are mixtures as before."""
+    images, alpha, colours = composite
+    own = torch.ones_like(alpha)
+    own[:, :, 100:] = 0.5
+    opaque, found = bc.estimate_foreground(images, alpha), bc.estimate_foreground(images, alpha, own)
+    left = (alpha[:, :, :90] > 0) & (alpha[:, :, :90] < 1)
+    torch.testing.assert_close(found[:, :, :90][left], opaque[:, :, :90][left], atol=0.3, rtol=0)
+    assert (found[:, :, :90][left] - opaque[:, :, :90][left]).abs().mean() < 0.01
+    for nothing, ours in zip(error(images, colours, alpha), error(found, colours, alpha)):
+        assert ours < 0.7 * nothing
+    ones = torch.ones_like(alpha)
+    assert torch.equal(bc.estimate_foreground(images, alpha, ones), opaque)
+
+
+def test_what_a_picture_hides_plays_no_part(transparent):
+    """Neither as background of the pixels that alpha cuts into nor in the colours beyond the edge."""
+    colours, own = transparent
+    alpha = own * torch.linspace(0, 1, 200)
+    results = []
+    for hidden in (torch.zeros_like(colours), torch.ones_like(colours), torch.rand_like(colours)):
+        given = torch.where(own[..., None] > 0, colours, hidden)
+        results.append(bc.estimate_foreground(given, alpha, own))
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+    flat = torch.tensor([0.78, 0.39, 0.39]).expand_as(colours)
+    found = bc.estimate_foreground(torch.where(own[..., None] > 0, flat, 1.0), alpha, own)
+    torch.testing.assert_close(found, flat, atol=0.01, rtol=0)
+
+
+def test_a_picture_that_is_hidden_whole_is_as_if_opaque(composite):
+    images, alpha, _ = composite
+    own = torch.zeros_like(alpha)
+    assert torch.equal(bc.estimate_foreground(images, alpha, own), bc.estimate_foreground(images, alpha))
+    with pytest.raises(ValueError, match="own_alpha must be "):
+        bc.estimate_foreground(images, alpha, own[:1])
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 1, 9), (1, 37, 1), (1, 2, 3), (3, 35, 67)])
 def test_any_size(shape):
     torch.manual_seed(0)

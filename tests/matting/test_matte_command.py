@@ -147,6 +147,22 @@ def test_soft_edges_lose_the_old_background(matte, model, folder, tmp_path):
     torch.testing.assert_close(read(tmp_path / "out" / "d_composite.png").pixels, composite, atol=0.51 / 255, rtol=0)
 
 
+def test_a_transparent_picture_keeps_its_colours(matte, model, tmp_path):
+    """Straight alpha: where the network's alpha is not lower than the file's, in every kind of output."""
+    own = np.tile(np.linspace(0, 255, 96).astype(np.uint8), (64, 1))
+    colours = np.where(own[..., None] > 0, np.uint8([200, 100, 100]), np.uint8([255, 255, 255]))
+    Image.fromarray(np.dstack([colours, own])).save(tmp_path / "logo.png")
+    kinds = ["--output", "cutout", "--background", "#00ff00"]
+    assert matte(tmp_path / "logo.png", "-o", tmp_path / "out", *kinds) == 0
+    found = np.asarray(Image.open(tmp_path / "out" / "logo_cutout.png")).astype(int)
+    assert np.abs(found[..., :3] - (200, 100, 100))[found[..., 3] > 0].max() == 0
+    network = model.predict(read(tmp_path / "logo.png").pixels[None])[0].numpy()
+    assert np.abs(found[..., 3] - network * own).max() < 0.51
+    composite = np.asarray(Image.open(tmp_path / "out" / "logo_composite.png")).astype(int)
+    share = (network * own / 255)[..., None]
+    assert np.abs(composite - (share * (200, 100, 100) + (1 - share) * (0, 255, 0))).max() < 1.6
+
+
 def test_what_an_option_implies(matte, folder, tmp_path):
     assert matte(folder / "a.jpg", "-o", tmp_path / "on.jpg", "--background", "navy") == 0
     assert matte(folder / "a.jpg", "-o", tmp_path / "deep.png", "--depth", "16") == 0

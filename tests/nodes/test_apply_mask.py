@@ -50,6 +50,20 @@ def test_the_clean_foreground_has_no_blue_in_it(apply):
     assert torch.equal(foreground, image) and torch.equal(cutout[..., :3], image)
 
 
+def test_colours_of_an_image_with_alpha_are_pure_already(apply):
+    """RGBA with straight alpha, as of Join Image with Alpha: only where the mask is lower is a pixel a mixture."""
+    image, own = subject()
+    rgba = torch.cat([torch.where(own[..., None] > 0, RED, 1.0), own[..., None]], 3)
+    seen = own > 0
+    for mask in (own, torch.ones_like(own), own.sqrt()):
+        composite, _, foreground, matte = apply(rgba, mask, "colour", "#00ff00")
+        assert torch.equal(foreground[seen], RED.expand(int(seen.sum()), 3))
+        assert torch.equal(matte, mask)
+        torch.testing.assert_close(composite, torch.lerp(torch.tensor([0.0, 1.0, 0.0]), foreground, mask[..., None]))
+    opaque = torch.cat([image, torch.ones_like(own)[..., None]], 3)
+    assert torch.equal(apply(opaque, own)[2], apply(image, own)[2])
+
+
 def test_on_a_colour(apply):
     image, mask = subject()
     composite, _, foreground, _ = apply(image, mask, "colour", "#00ff00")
