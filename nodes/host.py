@@ -58,9 +58,12 @@ def compute_device() -> torch.device:
 
 
 def compute_dtype(device: torch.device) -> torch.dtype:
-    """The precision ComfyUI would choose for a small network on `device`: half where that is fast and right."""
+    """The precision ComfyUI would choose for a small network on `device`: half where that is fast and right, or where
+    its user said so (--force-fp16, ...). Without it the core's own choice."""
     if management is None:
-        return torch.float16 if device.type == "cuda" else torch.float32
+        from ..birefnet_core.precision import for_matting
+
+        return for_matting(device)
     if management.should_use_fp16(device):
         return torch.float16
     return torch.bfloat16 if management.should_use_bf16(device) else torch.float32

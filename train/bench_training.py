@@ -33,10 +33,11 @@ from birefnet_core.weights.files import read_weights
 from birefnet_core.weights.load import pick_device
 from birefnet_core.weights.published import load_published
 
+from .distributed import Processes
 from .losses import LossWeights, training_loss
+from .precision import AUTOCAST, choose_precision
 from .recompute import recompute_
 
-AUTOCAST = {"fp32": None, "bf16": torch.bfloat16}
 RATE = 1e-5
 
 
@@ -144,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=int, default=2, help="pictures a step (default: 2)")
     parser.add_argument("--steps", type=int, default=3, help="timed steps, the median counts (default: 3)")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="fp32", choices=sorted(AUTOCAST))
+    parser.add_argument("--precision", default="fp32", choices=("auto", "fp32", "bf16"))
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
     parser.add_argument("--compile", action="store_true", help="also measure under torch.compile")
     given = parser.parse_args(arguments)
@@ -157,6 +158,8 @@ def main(arguments: list[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as folder:
             weights = Path(folder, "random.safetensors")
             write_random_weights(architecture, weights)
+            device = pick_device(given.device)
+            given.precision, _ = choose_precision(given.precision, None, Processes(device=device))
             ours = Case(
                 architecture=architecture,
                 weights=weights,
@@ -164,7 +167,7 @@ def main(arguments: list[str] | None = None) -> int:
                 size=given.size,
                 batch=given.batch_size,
                 steps=given.steps,
-                device=str(pick_device(given.device)),
+                device=str(device),
                 precision=given.precision,
                 threads=given.threads,
             )

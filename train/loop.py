@@ -7,7 +7,7 @@ import math
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from .log import Log
 from .losses import training_loss
 from .optimise import freeze_stages_, learning_rate_share, make_optimiser, training_mode_, update_average
 from .pairs import Batch
+from .precision import AUTOCAST, choose_precision
 from .prefetch import prefetch
 from .recipe import METRICS, Recipe, as_dictionary, square
 from .recompute import recompute_
@@ -32,8 +33,6 @@ from .result import Outcome
 from .sheets import save_sheet
 from .sources import Data
 from .validate import metric_table, normalise, validate
-
-AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TrainingError(RuntimeError):
@@ -70,9 +69,13 @@ class Training:
         self.data, self.options, self.out, self.among = data, options, options.out, among or Processes()
         self.micro = {phase.batch_size: self._micro_batch(phase.batch_size) for phase in recipe.phases}
         self.out.mkdir(parents=True, exist_ok=True)
-        self.identity = as_dictionary(recipe) | {"data": data.fingerprint}
-        state = checkpoint.load_latest(self.out, self.identity, reschedule=options.reschedule)
+        asked = as_dictionary(recipe) | {"data": data.fingerprint}
+        state = checkpoint.load_latest(self.out, asked, reschedule=options.reschedule)
         self._check_shared(state["step"] if state else 0)
+        recorded = state["recipe"]["precision"] if state else None
+        precision, self.why = choose_precision(recipe.precision, recorded, self.among)
+        self.recipe = replace(recipe, precision=precision)
+        self.identity = asked | {"precision": precision}
         self.step, self.skipped, self.stale, self.gave_up = 0, 0, 0, False
         self.best: dict[str, float] = {}
         self._build(state)
@@ -156,6 +159,7 @@ class Training:
         if self.done and result.made_of(self.out / result.MODEL) == made:
             self.log.say(f"{self.out} is finished ({self.step} steps); nothing to do.")
             return True
+        self.log.say(f"precision {self.recipe.precision}: {self.why}")
         if self.single:
             several = self.among.world > 1 and self.among.device.type == "cuda"
             more = " (--sync-batch-norm takes those of all processes)" if several else ""

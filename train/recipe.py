@@ -25,7 +25,8 @@ else:
     import tomli as tomllib
 
 
-PRECISIONS = ("fp32", "bf16", "fp16")
+AUTO = "auto"
+PRECISIONS = (AUTO, "fp32", "bf16", "fp16")
 OPTIMISERS = ("adam", "adamw")
 METRICS = {"mae": min, "iou": max}  # what validation computes, and whether less or more is better
 INITS_OF_BACKBONES = ("none", "timm", "imagenet")
@@ -84,7 +85,8 @@ class Recipe:
         edge_radius: how far the finished model's edges are drawn after the picture, in pixels at that size, 0 for not
             at all (birefnet_core/matting/edges.py); goes into the metadata. Training and its validation do without.
         task, licence: go into the metadata.
-        precision: of the forward pass: "fp32", or autocast to "bf16" or "fp16" (with a loss scaler).
+        precision: of the forward pass: "fp32", or autocast to "bf16" or "fp16" (with a loss scaler). "auto": bf16 where
+            the device computes it natively, else fp32 (train/precision.py); decided once a run and recorded with it.
         micro_batch: the most pictures that one process takes at a time; more are accumulated. 0: all of its share.
         frozen_stages: the first so many backbone stages stay as they are; 4 is the whole backbone.
         freeze_backbone_statistics: keep the backbone's BatchNorm statistics as initialised (its weights still learn).
@@ -114,7 +116,7 @@ class Recipe:
     steps: int = 0
     epochs: float = 0.0
     seed: int = 0
-    precision: str = "bf16"
+    precision: str = AUTO
     micro_batch: int = 0
     optimiser: str = "adamw"
     learning_rate: float = 1e-3
@@ -309,8 +311,11 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     """Lines "key: old -> new" for every value in which two recipes (as dictionaries) differ, but for those in FREE.
-    What `theirs`, of an older checkpoint, does not know is at its default there."""
+    What `theirs`, of an older checkpoint, does not know is at its default there. Where our precision is still to be
+    chosen ("auto"), it is theirs."""
     ours, theirs = _flat(ours), _flat(_defaults()) | _flat(theirs)
+    if ours.get("precision") == AUTO:
+        ours["precision"] = theirs["precision"]
     return [
         f"{name}: {theirs.get(name, 'nothing')} -> {ours.get(name, 'nothing')}"
         for name in sorted(set(ours) | set(theirs))

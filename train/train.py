@@ -71,7 +71,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "published model or the bundled one (most recipes: none)",
     )
     what.add_argument("--seed", type=int, metavar="N", help="of every random draw")
-    what.add_argument("--precision", choices=PRECISIONS, help="of the forward pass")
+    what.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="of the forward pass (most recipes: auto, bf16 where the device computes it natively, else fp32)",
+    )
     what.add_argument(
         "--set",
         action="append",

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backbone", action="append", metavar="NAME", help="may be given several times (default: swin_v1_t)"
     )
     parser.add_argument("--size", type=int, default=1024, help="side of the square input (default: 1024)")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "float16", "bfloat16"))
+    parser.add_argument("--dtype", default="float32", choices=("auto", "float32", "float16", "bfloat16"))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs, the median counts (default: 3)")
@@ -38,9 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print Markdown tables. Raises ValueError for arguments that do not fit, RuntimeError when a
     measurement fails; the messages say which."""
+    import torch
+
     from ..network import Architecture
     from ..network.birefnet import STRIDE
-    from ..weights.load import pick_device
+    from ..weights.load import pick_device, pick_dtype
     from .reference import check_checkout
 
     if args.against is not None:
@@ -52,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     if min(args.repeats, args.threads, *(args.widths or ())) < 1:
         raise ValueError("--repeats, --threads and --widths must be at least 1")
     args.device = str(pick_device(args.device))
+    args.dtype = str(pick_dtype(args.dtype, torch.device(args.device))).removeprefix("torch.")
     widths = dict(zip(("block_channels", "branch_channels", "inward_channels"), args.widths or ()))
     for backbone in args.backbone or ["swin_v1_t"]:
         print(_compare(Architecture(backbone, **widths), args), flush=True)

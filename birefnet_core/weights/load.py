@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..matting.model import MattingModel
 from ..network import Architecture, BiRefNet, build_network
+from ..precision import for_matting
 from . import patch_order as patches
 from .catalog import IMAGENET_MEAN, IMAGENET_STD, LARGEST_EDGE_RADIUS, ModelSpec, by_file
 from .download import download
@@ -105,7 +106,8 @@ def load_model(
     Args:
         name: "bundled", a weight file, or a published name, which is downloaded into `models_dir` unless it is there.
         device: "auto" (CUDA, XPU, MPS, else CPU) or a torch device.
-        dtype: "auto" (float16 on CUDA, float32 elsewhere), "float32", "float16", "bfloat16" or a torch.dtype.
+        dtype: "auto" (float16 on CUDA, float32 elsewhere: `precision.py`), "float32", "float16", "bfloat16" or a
+            torch.dtype.
         patch_order: "auto", "2024" or "2025": the channel order of the file's image patches, see `patch_order.py`.
         models_dir: `models/` in the pack by default.
         fold: fold batch normalisation into the convolutions; False keeps a network that can be exported again.
@@ -223,11 +225,11 @@ def pick_device(device: str | torch.device) -> torch.device:
 
 
 def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """float16 on CUDA and float32 elsewhere for "auto"; else what was asked for. ValueError for anything else."""
+    """What `precision.for_matting` says for "auto"; else what was asked for. ValueError for anything else."""
     if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
         return dtype
     if dtype == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
+        return for_matting(device)
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be auto, {', '.join(DTYPES)}, got '{dtype}'")
     return DTYPES[dtype]

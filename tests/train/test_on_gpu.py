@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 import birefnet_core
 from tests.train.test_distributed import arguments, losses, torchrun  # noqa: F401
+from train import checkpoint
 from train.loop import Training
 from train.result import MODEL
 from train.train import main
@@ -40,6 +41,15 @@ def test_losses_are_those_of_a_cpu_in_every_precision(train, tmp_path, gpu, prec
     assert len(ours) == STEPS and ours[:3] == pytest.approx(expected[:3], rel=close)
     model = birefnet_core.load_model(str(tmp_path / "gpu" / MODEL), device=gpu, dtype="float32")
     assert model.predict(torch.rand(1, 50, 70, 3)).shape == (1, 50, 70)
+
+
+def test_what_is_native_is_taken(train, tmp_path, gpu):
+    """bf16 since Ampere, to train; half precision, to matte."""
+    assert train("auto", "--precision", "auto") == 0
+    recorded = torch.load(checkpoint.checkpoints(tmp_path / "auto")[-1], weights_only=True)["recipe"]["precision"]
+    if gpu == "cuda":
+        assert recorded == ("bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp32")
+        assert next(birefnet_core.load_model("bundled", device=gpu).network.parameters()).dtype == torch.float16
 
 
 @pytest.mark.parametrize("how", ["--compile", "--recompute"])

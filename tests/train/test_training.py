@@ -136,7 +136,7 @@ def test_bad_recipes_are_explained(tmp_path, recipe_file):
         (("steps = 2", "steps = 0"), "give either steps or epochs"),
         (("steps = 2", "steps = 2\nepochs = 3"), "give either steps or epochs"),
         (("steps = 2", "steps = -2"), "steps must not be negative, not -2"),
-        (('precision = "fp32"', 'precision = "fp8"'), "precision must be one of fp32, bf16, fp16, not 'fp8'"),
+        (('precision = "fp32"', 'precision = "fp8"'), "precision must be one of auto, fp32, bf16, fp16, not 'fp8'"),
         (("size = 64\nbatch_size", "size = [64, 50]\nbatch_size"), "multiple of 32, not 50"),
         (("size = 64\nbatch_size", "size = [64]\nbatch_size"), r"one side or two, not \[64\]"),
         (("steps = 2", "steps = 2.5"), "steps must be a whole number, not 2.5"),

@@ -1,0 +1,96 @@
+"""Which precision a device computes natively: measured, not guessed from a name.
+
+A processor without bfloat16 arithmetic computes it all the same, by emulation, several times slower than float32; so do
+some GPUs with float16. One convolution and one matrix product, forward and backward, tell: natively they take half of
+float32's time (.5 to .6 on a processor with AVX512-BF16), emulated two and a half to fourteen times of it (on the same
+processor, kept from using that: `ONEDNN_MAX_CPU_ISA=AVX512_CORE` and `AVX2`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+
+from .matting.model import is_out_of_memory
+
+NATIVE = 1.25  # the most of float32's time that counts as native; what is between .6 and 2.5 was never seen
+ROUNDS = 4  # the fastest counts
+CPU_SIZES, OTHER_SIZES = (1, 64, 48, 512), (4, 256, 128, 4096)  # pictures, channels, side; side of the matrices
+
+
+@lru_cache
+def share_of_float32(dtype: torch.dtype, device: torch.device) -> float:
+    """The time that `device` takes in `dtype`, as a share of what it takes in float32; infinity where it cannot.
+
+    On a CPU counted in time of one thread, so that other work on the machine does not matter. Takes a tenth of a
+    second, once a process.
+    """
+    if device.type == "cuda" and dtype == torch.bfloat16 and torch.cuda.get_device_capability(device) < (8, 0):
+        return math.inf  # torch emulates it there (`torch.cuda.is_bf16_supported` says so)
+    threads = torch.get_num_threads()
+    try:
+        if device.type == "cpu":
+            torch.set_num_threads(1)
+        work = {each: _work(each, device) for each in (torch.float32, dtype)}
+        seconds = {each: math.inf for each in work}
+        for _ in range(ROUNDS + 1):  # the first may compile
+            for each, run in work.items():
+                seconds[each] = min(seconds[each], _time(run, device))
+    except (RuntimeError, TypeError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise
+        return math.inf
+    finally:
+        if device.type == "cpu":
+            torch.set_num_threads(threads)
+    return seconds[dtype] / seconds[torch.float32]
+
+
+def _work(dtype: torch.dtype, device: torch.device) -> Callable[[], float]:
+    """A convolution and a matrix product as a training step has them."""
+    count, channels, side, square = CPU_SIZES if device.type == "cpu" else OTHER_SIZES
+    image = torch.full((count, channels, side, side), 0.5, device=device).to(memory_format=torch.channels_last)
+    kernels = torch.full((channels, channels, 3, 3), 0.5 / channels, device=device)
+    left, right = (torch.full((square, square), 0.5, device=device) for _ in range(2))
+    learnt = [each.requires_grad_() for each in (image, kernels, right)]
+
+    def run() -> float:
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            loss = F.conv2d(image, kernels, padding=1).float().mean() + (left @ right).float().mean()
+        gradients = torch.autograd.grad(loss, learnt)
+        return sum(each.flatten()[0].item() for each in gradients)  # waits for a GPU
+
+    return run
+
+
+def _time(run: Callable[[], float], device: torch.device) -> float:
+    clock = time.thread_time if device.type == "cpu" else time.perf_counter
+    began = clock()
+    run()
+    return clock() - began
+
+
+def is_native(share: float) -> bool:
+    """Whether a `share_of_float32` is that of arithmetic which the device has."""
+    return share <= NATIVE
+
+
+def in_words(share: float) -> str:
+    """A `share_of_float32` as half a sentence."""
+    return "cannot be computed here" if math.isinf(share) else f"takes {share:.2g} of float32's time here"
+
+
+def for_matting(device: torch.device) -> torch.dtype:
+    """float16 on CUDA, unless this GPU is slower in it; float32 elsewhere.
+
+    bfloat16, with its 8 bits, is for training; on a CPU even float16 that is native is not worth a coarser matte.
+    """
+    if device.type != "cuda":
+        return torch.float32
+    slow = torch.cuda.is_available() and not is_native(share_of_float32(torch.float16, device))
+    return torch.float32 if slow else torch.float16

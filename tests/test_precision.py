@@ -1,0 +1,53 @@
+"""Which precision a device computes natively is measured: the same processor, kept from bfloat16, is told apart."""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from birefnet_core import precision
+from birefnet_core.weights.load import pick_dtype
+
+CPU = torch.device("cpu")
+CODE = (
+    "import torch; from birefnet_core.precision import *;"
+    "print(is_native(share_of_float32(torch.bfloat16, torch.device('cpu'))), torch.get_num_threads())"
+)
+
+
+def _measured(**environment: str) -> list[str]:
+    return subprocess.run(
+        [sys.executable, "-c", CODE],
+        env=os.environ | {"OMP_NUM_THREADS": "2"} | environment,
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN's switch is of x86")
+@pytest.mark.parametrize("instructions", ["AVX2", "AVX512_CORE"])
+def test_emulation_is_not_native(instructions):
+    assert _measured(ONEDNN_MAX_CPU_ISA=instructions) == ["False", "2"], "and the number of threads is left as it was"
+
+
+def test_a_processor_that_has_it_is_native():
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.is_file() or not {"avx512_bf16", "amx_bf16"} & set(cpuinfo.read_text().split()):
+        pytest.skip("this processor does not say that it has bfloat16")
+    assert _measured() == ["True", "2"]
+
+
+def test_what_cannot_be_computed_is_not_native():
+    share = precision.share_of_float32(torch.bfloat16, torch.device("meta"))
+    assert not precision.is_native(share) and precision.in_words(share) == "cannot be computed here"
+
+
+def test_matting_takes_half_on_cuda_alone():
+    assert pick_dtype("auto", CPU) == precision.for_matting(CPU) == torch.float32
+    assert precision.for_matting(torch.device("mps")) == torch.float32
