@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +26,8 @@ OnProgress = Callable[[int, int], None]
 # BiRefNet_512x512: at 512 the general model (1024) loses .045 of its F-measure, BiRefNet_HR (2048) .339.
 FAR_FROM_OWN_SIZE = 1.5
 
+NATIVE_SIZE = 1024  # what ComfyUI's Remove Background asks for when nobody chose a size
+
 
 class ManagedModel:
     """A MattingModel whose network ComfyUI moves and frees.
@@ -38,6 +42,11 @@ class ManagedModel:
         self._matting = MattingModel(torch.compile(model.network), model.spec) if compiled else model
         self._compiled = compiled
         self._told: tuple[Any, str] | None = None
+
+    @property
+    def patcher(self) -> Any:
+        """The ModelPatcher, under the name by which ComfyUI's caches know an output for a model."""
+        return self.managed
 
     def predict(
         self,
@@ -70,13 +79,36 @@ class ManagedModel:
                 raise RuntimeError(f"torch.compile does not work here, switch compile off: {reason}") from error
             raise
 
-    def encode_image(self, image: Tensor, resolution: int | None = None) -> Tensor:
+    def encode_image(
+        self, image: Tensor, image_size: int | None = None, resolution: int | None = None, **unknown: Any
+    ) -> Tensor:
         """ComfyUI's own interface: image [B, H, W, 3|4] 0..1 -> mask [B, H, W], 1 = foreground.
 
-        resolution: side of the square at which the network sees the image, None for the model's own size.
+        image_size: side of the square at which the network sees the image. None and 1024, which the node asks for when
+        nobody chose a size, mean the model's own. resolution: the same, by the name it had before. What a future
+        version asks besides is not done, and told.
         """
+        check_images(image)
+        side = image_size or resolution or NATIVE_SIZE
+        wish = None if side == NATIVE_SIZE else side
+        text = self._size_taken(wish, (image.shape[2], image.shape[1])) if image_size or resolution else ""
+        left_out = [f"{name}={value!r}" for name, value in unknown.items() if value is not None]
+        if left_out:
+            text += f"{'; ' if text else ''}this pack does not know {', '.join(left_out)} and goes on without"
+        if text:
+            host.say(text, logging.WARNING if left_out else logging.INFO)
         with host.progress(len(image)) as bar:
-            return host.output(self.predict(image, resolution or None, on_progress=bar.report))
+            return host.output(self.predict(image, wish, on_progress=bar.report))
+
+    def _size_taken(self, wish: int | None, picture: tuple[int, int]) -> str:
+        """A sentence on the size (width, height) at which a picture is seen, empty where it is as anyone expects."""
+        width, height = network_size(wish, self.spec.size, picture)
+        if wish is not None:
+            return f"{self.spec.name} runs at {width} x {height}, as asked for"
+        if (width, height) == (NATIVE_SIZE, NATIVE_SIZE):
+            return ""
+        own = "its own size" if self.spec.size else "the image's own size"
+        return f"{self.spec.name} runs at {width} x {height}, {own}: {NATIVE_SIZE} means that no size was chosen"
 
 
 class ForeignModel:
@@ -95,28 +127,44 @@ class ForeignModel:
         on_progress: OnProgress | None = None,
     ) -> Tensor:
         """As MattingModel.predict; batch_size has no effect. ValueError for what the foreign model cannot do."""
-        options = self._options(size, mode)
+        encode_image = self._at(size, mode)
         check_images(images)
         alpha = torch.empty(images.shape[:3], dtype=torch.float32, device=images.device)
         for index in range(len(images)):
-            mask = self._model.encode_image(unit(images[index : index + 1, ..., :3]), **options)
+            mask = encode_image(unit(images[index : index + 1, ..., :3]))
             alpha[index] = fit(checked_masks(mask), *alpha.shape[1:])[0]
             if on_progress is not None:
                 on_progress(index + 1, len(images))
         return alpha
 
-    def _options(self, size: int | tuple[int, int] | None, mode: str) -> dict[str, int]:
+    def _at(self, size: int | tuple[int, int] | None, mode: str) -> Callable[[Tensor], Tensor]:
+        """The foreign `encode_image`, at the size asked for. ValueError where there is no such thing."""
         advice = "load the file with Load BiRefNet instead"
         if mode != "whole":
             raise ValueError(f'a model of another loader knows no mode "{mode}": {advice}')
         if size is None:
-            return {}
-        width, height = (size, size) if isinstance(size, int) else size
-        if width == height and "resolution" in inspect.signature(self._model.encode_image).parameters:
-            return {"resolution": width}
+            return self._model.encode_image
+        width, height = network_size(size, None, (0, 0))
+        option = _size_option(self._model.encode_image)
+        if width == height and option is not None:
+            return partial(self._model.encode_image, **{option: width})
+        if width == height and isinstance(getattr(self._model, "image_size", None), int):
+            # ComfyUI's own up to 0.33 takes no size but has one; a copy, for the model also serves other nodes.
+            model = copy.copy(self._model)
+            model.image_size = width
+            return model.encode_image
         raise ValueError(
             f"this model of another loader cannot run at {width} x {height}: leave the size at 0, or {advice}"
         )
+
+
+def _size_option(encode_image: Callable) -> str | None:
+    """By what name a foreign `encode_image` takes the side of the square at which it sees an image, if at all."""
+    try:
+        names = inspect.signature(encode_image).parameters
+    except (TypeError, ValueError):  # no function of Python's
+        return None
+    return next((name for name in ("image_size", "resolution") if name in names), None)
 
 
 def predictor(model: Any) -> ManagedModel | ForeignModel:

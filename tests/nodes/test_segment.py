@@ -47,6 +47,22 @@ class NewerNative(Native):
         return super().encode_image(image)
 
 
+class TodaysNative(Native):
+    def encode_image(self, image, image_size=None):
+        self.resolution = image_size
+        return super().encode_image(image)
+
+
+class SizedNative(Native):
+    """As up to ComfyUI 0.33: a size of its own that no argument changes."""
+
+    image_size = 1024
+
+    def encode_image(self, image):
+        self.seen.append(self.image_size)
+        return image.mean(-1)
+
+
 @pytest.fixture(scope="module")
 def network(module):
     torch.manual_seed(1)
@@ -237,12 +253,53 @@ def test_stop_is_obeyed_between_the_images_of_a_foreign_model(segment, module, m
     assert len(native.seen) == 2
 
 
-def test_a_newer_native_model_takes_a_square_size(segment):
-    native = NewerNative()
+@pytest.mark.parametrize("kind", [NewerNative, TodaysNative])
+def test_a_native_model_takes_a_square_size_by_whatever_name(segment, kind):
+    native = kind()
     segment(native, torch.rand(1, 20, 30, 3), width=512)
     assert native.resolution == 512
     segment(native, torch.rand(1, 20, 30, 3))
     assert native.resolution is None
+
+
+def test_a_native_model_that_takes_no_size_runs_at_it_and_stays_as_it_was(segment):
+    native = SizedNative()
+    for width in (512, 0):
+        segment(native, torch.rand(1, 20, 30, 3), width=width)
+    assert native.seen == [512, 1024]
+
+
+@pytest.mark.parametrize(
+    "options, size, words",
+    [
+        ({}, (128, 96), None),
+        ({"image_size": None, "resolution": None}, (128, 96), None),
+        ({"image_size": 1024}, (128, 96), "narrow runs at 128 x 96, its own size: 1024 means"),
+        ({"resolution": 1024}, (128, 96), "narrow runs at 128 x 96, its own size: 1024 means"),
+        ({"image_size": 160}, (160, 160), "narrow runs at 160 x 160, as asked for"),
+        ({"resolution": 150}, (160, 160), "narrow runs at 160 x 160, as asked for"),
+        ({"upscale": None}, (128, 96), None),
+        ({"upscale": "bicubic"}, (128, 96), "does not know upscale='bicubic' and goes on without"),
+        ({"image_size": 160, "half": True}, (160, 160), "as asked for; this pack does not know half=True"),
+    ],
+)
+def test_what_remove_background_asks_for(model, module, monkeypatch, options, size, words):
+    """Every way in which a version of ComfyUI's own node calls, the size it takes, and the word about it."""
+    said = []
+    monkeypatch.setattr(module("nodes.host"), "say", lambda text, *level: said.append(text))
+    image = torch.rand(2, 40, 60, 3)
+    mask = model.encode_image(image, **options)
+    assert {shape[2:] for shape in passes(model)} == {size[::-1]}
+    assert torch.equal(mask, model.predict(image, size))
+    assert [words in text for text in said] == [True] if words else said == []
+
+
+def test_a_native_size_of_1024_is_no_surprise_to_a_model_of_1024(make, module, monkeypatch):
+    said = []
+    monkeypatch.setattr(module("nodes.host"), "say", lambda text, *level: said.append(text))
+    model = make(size=(1024, 1024))
+    assert model.encode_image(torch.rand(1, 20, 30, 3), image_size=1024).shape == (1, 20, 30)
+    assert passes(model) == [(1, 3, 1024, 1024)] and said == []
 
 
 @pytest.mark.parametrize(
