@@ -8,7 +8,7 @@ and matting, without ComfyUI.
 Names are imported on first use, so that `import birefnet_core` costs nothing.
 """
 
-from importlib import import_module
+from .lazy import importer
 
 _HOMES = {
     "Architecture": ".network",
@@ -24,8 +24,4 @@ _HOMES = {
 }
 __all__ = sorted(_HOMES)
 
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name], __name__), name)
+__getattr__ = importer(__name__, _HOMES)

@@ -58,7 +58,8 @@ def _add_models_dir(command: argparse.ArgumentParser) -> None:
 def _models(args: argparse.Namespace) -> int:
     from .weights.catalog import ModelSpec, published
     from .weights.files import SUFFIXES
-    from .weights.load import BUNDLED, MODELS_DIR, inspect
+    from .weights.metadata import spec_in_header
+    from .weights.places import BUNDLED, MODELS_DIR
 
     line = "{:<25} {:<13} {:<11} {:<9} {:<8} {:<14} {:<5} {}"
 
@@ -69,6 +70,8 @@ def _models(args: argparse.Namespace) -> int:
         print(line.format(name, backbone, size, spec.task, spec.patch_order, spec.licence, place, spec.note))
 
     def show_file(name: str, path: Path) -> None:
+        from .weights.load import inspect  # brings torch, which the list of what is known does without
+
         found = inspect(path)
         if found.problem:
             print(f"{name:<25} {found.problem}")
@@ -77,7 +80,7 @@ def _models(args: argparse.Namespace) -> int:
 
     folder = args.models_dir or MODELS_DIR
     print(line.format("name", "backbone", "size", "task", "patches", "licence", "", "note"))
-    show_file("bundled", BUNDLED)
+    show("bundled", spec_in_header(BUNDLED), here=True)
     for row in published():
         show(row.spec.name, row.spec, (folder / row.file_name).is_file())
     names = {row.file_name for row in published()}
@@ -90,7 +93,7 @@ def _models(args: argparse.Namespace) -> int:
 def _download(args: argparse.Namespace) -> int:
     from .progress import byte_bar
     from .weights.download import download
-    from .weights.load import MODELS_DIR
+    from .weights.places import MODELS_DIR
 
     folder = args.models_dir or MODELS_DIR
     path = download(args.name, folder, endpoint=args.endpoint, token=args.token, on_progress=byte_bar(args.name))
@@ -99,6 +102,10 @@ def _download(args: argparse.Namespace) -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
+    from .weights.files import check_there
+
+    if not any(Path(path).is_file() for path in args.files):
+        check_there(Path(args.files[0]))  # before torch is imported
     from .weights.load import inspect
 
     found = [inspect(path, args.patch_order) for path in args.files]

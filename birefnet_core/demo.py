@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from .matting.compose import over
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).parents[1]
 PHOTOGRAPH = ROOT / "demo" / "photograph.jpg"
@@ -21,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write alpha, cut-out and a side-by-side picture into args.out and say where they are. Returns 0."""
+    import torch
+
     from .matting import images
     from .matting.foreground import estimate_foreground
     from .weights.load import load_model
@@ -52,6 +54,10 @@ def run(args: argparse.Namespace) -> int:
 def side_by_side(pixels: torch.Tensor, colours: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
     """Photograph, alpha and cut-out on a checkerboard. Photograph and foreground colours [H,W,3], alpha [H,W], all 0..1
     -> [H,3*W,3]."""
+    import torch
+
+    from .matting.compose import over
+
     rows, columns = (torch.arange(side) // CHECKER for side in alpha.shape)
     board = 0.7 + 0.2 * ((rows[:, None] + columns) % 2)[..., None]
     cutout = over(colours, alpha, board.expand_as(pixels))

@@ -210,7 +210,7 @@ def is_no_mask(mask: Tensor, size: tuple[int, int]) -> bool:
 
 def _background(background: str, colour: str, background_image: Tensor | None) -> tuple[float, float, float] | Tensor:
     """A colour, or images [B, H, W, 3|4]. ValueError when the inputs do not give what `background` asks for."""
-    from ..birefnet_core.matting.compose import parse_colour
+    from ..birefnet_core.matting.colour_names import parse_colour
 
     if background == "transparent":
         return (0.0, 0.0, 0.0)

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from birefnet_core import demo
 from birefnet_core.command import main
 from birefnet_core.weights.catalog import published
-from birefnet_core.weights.load import BUNDLED
+from birefnet_core.weights.places import BUNDLED
 
 
 def test_no_command_prints_help(capsys):
@@ -44,9 +44,10 @@ def test_inspect_says_what_each_file_is_and_fails_if_one_is_nothing(capsys, tmp_
     ("arguments", "said"),
     [
         (["download", "BiRefNet-portrayt"], "Did you mean BiRefNet-portrait"),
+        (["matte", "x.png", "y.mp4", "-o", "out"], "x.png does not exist\ny.mp4 does not exist"),
         (["matte", "nowhere/*.png", "-o", "out"], "no pictures or clips in nowhere/*.png"),
-        (["matte", "x.png", "-o", "out", "--model", "nowhere.safetensors"], "there is no such file"),
-        (["matte", "x.png", "-o", "out", "--device", "toaster"], "device 'toaster' cannot be used here"),
+        (["matte", str(demo.PHOTOGRAPH), "-o", "out", "--model", "nowhere.safetensors"], "there is no such file"),
+        (["matte", str(demo.PHOTOGRAPH), "-o", "out", "--device", "toaster"], "device 'toaster' cannot be used here"),
     ],
 )
 def test_errors_are_one_sentence(arguments, said, capsys, tmp_path, monkeypatch):

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import birefnet_core
 
 ROOT = Path(__file__).parents[1]
@@ -36,3 +38,36 @@ def test_the_public_names_are_there_beside_hostile_modules():
 def test_every_public_name_resolves():
     for name in birefnet_core.__all__:
         assert getattr(birefnet_core, name).__name__ == name
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["matte", "--help"],
+        ["models", "--models-dir", "nowhere"],
+        ["matte", "nowhere.jpg", "-o", "out.png"],
+        ["matte", "nowhere/*.mp4", "-o", "out"],
+        ["matte", __file__, "-o", "out.png", "--size", "large"],
+        ["matte", __file__, "-o", "out.png", "--background", "no colour"],
+        ["matte", __file__, "-o", "out.png", "--stabilise", "2"],
+        ["matte", __file__, "-o", "out.bmp"],
+        ["matte", __file__, "-o", "out.png", "--model", "nowhere.pth"],
+        ["matte", __file__, "-o", "out.png", "--model", "BiRefNet-portrayt"],
+        ["download", "BiRefNet-portrayt"],
+        ["inspect", "nowhere.pth"],
+        ["bench", "--size", "large"],
+    ],
+    ids=" ".join,
+)
+def test_what_needs_no_network_is_answered_without_torch(arguments):
+    loaded = run(
+        "import sys\n"
+        "from birefnet_core.command import main\n"
+        "try:\n"
+        f"    main({arguments!r})\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "print(*({'torch', 'timm', 'scipy', 'av', 'huggingface_hub'} & set(sys.modules)), sep='', end='|end')\n"
+    )
+    assert loaded.endswith("|end") and loaded.splitlines()[-1] == "|end"

@@ -15,7 +15,8 @@ from birefnet_core.network import BiRefNet
 from birefnet_core.network.swin import Swin
 from birefnet_core.progress import byte_bar
 from birefnet_core.weights.files import read_weights, strip_prefixes
-from birefnet_core.weights.load import inspect, load_model, locate
+from birefnet_core.weights.load import inspect, load_model
+from birefnet_core.weights.places import locate
 from birefnet_core.weights.published import published_key
 
 from .recipe import Recipe

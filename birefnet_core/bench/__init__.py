@@ -10,8 +10,6 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from .report import markdown
-
 REFERENCE = "https://github.com/ZhengPeng7/BiRefNet"
 
 
@@ -64,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
 def _compare(architecture, args: argparse.Namespace) -> str:
     """Every row for one architecture, as Markdown."""
     from .measure import Case, in_new_process, measure, write_random_weights
+    from .report import markdown
 
     rows = []  # (label, reference?, compiled?)
     if args.against is not None:

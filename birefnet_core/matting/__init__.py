@@ -1,7 +1,13 @@
-"""From pictures to alpha: the model on IMAGE-shaped tensors, sizes, picture files and the `matte` command."""
+"""From pictures to alpha: the model on IMAGE-shaped tensors, sizes, picture files and the `matte` command. Names are
+imported on first use."""
 
-from ..picture_files import ImageError
-from .images import Picture, read
-from .model import MattingModel
+from ..lazy import importer
 
-__all__ = ["ImageError", "MattingModel", "Picture", "read"]
+_HOMES = {
+    "ImageError": "..picture_files",
+    "MattingModel": ".model",
+    "Picture": ".images",
+    "read": ".images",
+}
+__all__ = sorted(_HOMES)
+__getattr__ = importer(__name__, _HOMES)

@@ -8,16 +8,18 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from ..picture_files import READ_SUFFIXES
 from ..video import command as video
-from ..video.split import own_device, place
-from . import compose, images
-from .foreground import estimate_foreground
-from .model import MODES, MattingModel
-from .size import checked, fit_inside, network_size
+from .colour_names import parse_colour
+from .outputs import WRITE_OPTIONS, refuse_clashes, refuse_existing, write_options
+from .size import MODES, checked, fit_inside, network_size
+
+if TYPE_CHECKING:
+    from .model import MattingModel
 
 KINDS = ("cutout", "alpha", "composite")
 
@@ -79,7 +81,7 @@ def parse_background(text: str) -> str:
     if Path(text).is_file():
         return text
     try:
-        compose.parse_colour(text)
+        parse_colour(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no file and no colour such as '#rrggbb' or white") from error
     return text
@@ -101,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     an output that would replace an input, a model that does not load.
     """
     from ..progress import byte_bar
-    from ..weights.load import load_model
+    from ..weights.places import locate
 
     sources, unmatched = find(args.inputs, recursive=args.recursive)
     as_clip = args.format is not None and len(sources) == 1
@@ -110,19 +112,21 @@ def run(args: argparse.Namespace) -> int:
     if pictures and args.background and Path(args.background).is_file():
         raise ValueError(f"--background {args.background}: pictures go on a colour, only clips on a picture")
     jobs = plan(pictures, args.out, kinds(args), single=len(sources) == 1)
-    rank, world = place()
-    jobs = jobs[rank::world]
     clips = video.plan(found, args, single=len(sources) == 1, pictures=bool(pictures))
     for pattern in unmatched:
         print(f"{pattern}: no pictures or clips there", file=sys.stderr)
-    model = load_model(
-        args.model,
-        device=own_device(args.device),
-        dtype=args.dtype,
-        patch_order=args.patch_order,
-        models_dir=args.models_dir,
-        on_progress=byte_bar(str(args.model)),
-    )
+    if not any(source.exists() for source, _ in sources):
+        for source, _ in sources:
+            print(f"{source} does not exist", file=sys.stderr)
+        return 1
+    weights = locate(args.model, args.models_dir, byte_bar(str(args.model)))
+    # Imported only now: they bring torch, and what is wrong with the arguments was told without it.
+    from ..video.split import own_device, place
+    from ..weights.load import load_model
+
+    model = load_model(weights, device=own_device(args.device), dtype=args.dtype, patch_order=args.patch_order)
+    rank, world = place()
+    jobs = jobs[rank::world]
     failed = video.run(model, clips, args)
     if clips:
         print(f"{len(clips) - failed} of {len(clips)} clips matted into {args.out}")
@@ -193,9 +197,9 @@ def plan(sources: list[tuple[Path, Path]], out: str, kinds: list[str], *, single
     jobs = [Job(source, outputs(name, single, out, kinds)) for source, name in sources]
     for job in jobs:
         for kind, path in job.outputs.items():
-            images.write_options(path, kind)
+            write_options(path, kind)
     written = ((job.source, path) for job in jobs for path in job.outputs.values())
-    images.refuse_clashes((source for source, _ in sources), written)
+    refuse_clashes((source for source, _ in sources), written)
     return jobs
 
 
@@ -211,7 +215,7 @@ def outputs(name: Path, single: bool, out: str, kinds: list[str]) -> dict[str, P
     if len(kinds) == 1:
         return {kinds[0]: base}
     suffix = base.suffix.lower()
-    suffixes = {kind: suffix if suffix in images.WRITE_OPTIONS[kind] else ".png" for kind in kinds}
+    suffixes = {kind: suffix if suffix in WRITE_OPTIONS[kind] else ".png" for kind in kinds}
     return {kind: base.with_name(f"{base.stem}_{kind}{suffixes[kind]}") for kind in kinds}
 
 
@@ -252,8 +256,11 @@ def matte_file(
     clean_foreground: take the old background's colour out of the soft edges of cut-outs and composites. overwrite:
     replace existing outputs.
     """
+    from . import images
+    from .foreground import estimate_foreground
+
     for path in job.outputs.values():
-        images.refuse_existing(path, overwrite)
+        refuse_existing(path, overwrite)
     picture = images.read(job.source)
     height, width = picture.pixels.shape[:2]
     if keep_aspect:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,23 +15,10 @@ from torch import Tensor
 
 from ..picture_files import deep_levels, opened, upright
 from ..whole import whole_file
-from .compose import over, parse_colour
+from .colour_names import parse_colour
+from .compose import over
 from .model import unit
-
-# Suffix -> Pillow's options, for each kind of output.
-WRITE_OPTIONS = {
-    "alpha": {".png": {"format": "PNG"}},
-    "cutout": {
-        ".png": {"format": "PNG"},
-        ".webp": {"format": "WEBP", "lossless": True, "exact": True},  # exact keeps the colours where alpha is 0
-    },
-    "composite": {
-        ".png": {"format": "PNG"},
-        ".jpg": {"format": "JPEG", "quality": 95},
-        ".jpeg": {"format": "JPEG", "quality": 95},
-        ".webp": {"format": "WEBP", "quality": 95},
-    },
-}
+from .outputs import refuse_existing, write_options
 
 
 @dataclass(frozen=True)
@@ -147,7 +133,7 @@ def write_composite(
 ) -> None:
     """Write pixels [H, W, 3] over a colour through alpha [H, W], all 0..1, as PNG, JPEG or WebP by suffix.
 
-    colour: as of compose.parse_colour, in the picture's own colour space.
+    colour: as of colour_names.parse_colour, in the picture's own colour space.
     ValueError for an unknown colour, other errors as in write.
     """
     blended = over(pixels, alpha, parse_colour(colour))
@@ -168,7 +154,7 @@ def write(
     icc_profile: bytes | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a picture of a kind in WRITE_OPTIONS, whole or not at all.
+    """Write a picture of a kind in outputs.WRITE_OPTIONS, whole or not at all.
 
     Raises ValueError for a suffix the kind is not written as, FileExistsError unless overwrite, OSError from the disk.
     """
@@ -178,36 +164,3 @@ def write(
     with whole_file(path) as temporary:
         image.save(temporary, icc_profile=icc_profile, **options)
         refuse_existing(path, overwrite)  # somebody may have written it meanwhile
-
-
-def write_options(path: Path, kind: str) -> dict:
-    """Pillow's options for writing kind under this name; ValueError when its suffix will not do."""
-    known = WRITE_OPTIONS[kind]
-    if path.suffix.lower() not in known:
-        article = "an" if kind[0] in "aeiou" else "a"
-        raise ValueError(f"{path}: {article} {kind} is written as {' or '.join(known)}")
-    return known[path.suffix.lower()]
-
-
-def refuse_clashes(sources: Iterable[Path], outputs: Iterable[tuple[Path, Path]]) -> None:
-    """ValueError when one of `outputs`, (source, path it is written to), would replace an input or another output."""
-    taken = {_real(source): source for source in sources}
-    becoming: dict[str, Path] = {}
-    for source, path in outputs:
-        place = _real(path)
-        if place in taken:
-            raise ValueError(f"{path} would replace the input {taken[place]}: choose another -o")
-        if place in becoming:
-            raise ValueError(f"{becoming[place]} and {source} would both become {path}: matte them apart")
-        becoming[place] = source
-
-
-def _real(path: Path) -> str:
-    return os.path.normcase(os.path.realpath(path))
-
-
-def refuse_existing(path: Path, overwrite: bool) -> None:
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder, not a file name to write to")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists and is not overwritten (--overwrite allows it)")

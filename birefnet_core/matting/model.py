@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from . import edges
 from .locate import look_again
-from .size import network_size
+from .size import MODES, network_size
 
 if TYPE_CHECKING:
     from ..weights.catalog import ModelSpec
 
-MODES = ("whole", "locate")
 LARGEST_BATCH = 4  # more brings no speed, only memory (upstream thread 106: 1 picture .33 s, 3 pictures 1.09 s)
 # Bytes of activations a pixel of network input is taken to need in half precision: what upstream's README reports for
 # itself, 3.5 GB at 1024 x 1024. Ours was not measured on a GPU; too high a figure only makes batches smaller.

@@ -1,9 +1,10 @@
-"""The size at which the network sees a picture. Sizes are (width, height), sides are multiples of STRIDE."""
+"""How the network looks at a picture, and at what size. Sizes are (width, height), sides are multiples of STRIDE."""
 
 from __future__ import annotations
 
 from numbers import Integral
 
+MODES = ("whole", "locate")
 STRIDE = 32
 DYNAMIC_SIDES = (256, 2304)  # the range the published dynamic models were trained on
 

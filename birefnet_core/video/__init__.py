@@ -3,27 +3,25 @@
     from birefnet_core.video import Clip, matte_clip
     matte_clip(Clip("clip.mp4"), "cutout.mov", model.predict, format="prores")
 
-PyAV is imported on first use.
+Names are imported on first use, and so is PyAV.
 """
 
-from .batch import Batch, read_batch
-from .formats import FORMATS, Format
-from .matte import Look, Progress, Stopped, matte_clip
-from .read import Clip, Frame, Span
-from .source import ClipInfo, VideoError
+from ..lazy import importer
 
-__all__ = [
-    "FORMATS",
-    "Batch",
-    "Clip",
-    "ClipInfo",
-    "Format",
-    "Frame",
-    "Look",
-    "Progress",
-    "Span",
-    "Stopped",
-    "VideoError",
-    "matte_clip",
-    "read_batch",
-]
+_HOMES = {
+    "Batch": ".batch",
+    "Clip": ".read",
+    "ClipInfo": ".source",
+    "FORMATS": ".formats",
+    "Format": ".formats",
+    "Frame": ".read",
+    "Look": ".matte",
+    "Progress": ".matte",
+    "Span": ".read",
+    "Stopped": ".matte",
+    "VideoError": ".source",
+    "matte_clip": ".matte",
+    "read_batch": ".batch",
+}
+__all__ = sorted(_HOMES)
+__getattr__ = importer(__name__, _HOMES)

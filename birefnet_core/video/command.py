@@ -7,18 +7,21 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from ..matting.images import refuse_clashes
-from ..matting.model import MattingModel
+from ..matting.outputs import refuse_clashes
 from ..matting.size import fit_inside, network_size
 from .formats import FORMATS, Format
-from .matte import Look, Progress, matte_clip
 from .notes import told
 from .read import Clip, Span
 from .source import SUFFIXES
-from .split import matte_together, place
+from .strength import check_strength
+
+if TYPE_CHECKING:
+    from ..matting.model import MattingModel
+    from .matte import Progress
 
 DEFAULT = "prores"
 DEFAULT_ON_BACKGROUND = "h264"
@@ -56,8 +59,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_strength(text: str) -> float:
-    from .stabilise import check_strength
-
     try:
         check_strength(float(text))
     except ValueError as error:
@@ -118,6 +119,8 @@ def run(model: MattingModel, jobs: list[Job], args: argparse.Namespace) -> int:
     Under torchrun, when there are as many clips as processes, every process takes whole clips; else all of them share
     each clip, and a failure ends the run.
     """
+    from .split import place
+
     failed = 0
     rank, world = place()
     together = len(jobs) < world
@@ -135,6 +138,9 @@ def run(model: MattingModel, jobs: list[Job], args: argparse.Namespace) -> int:
 
 
 def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int = 0, world: int = 1) -> Path:
+    from .matte import Look, matte_clip
+    from .split import matte_together
+
     clip = Clip(job.source)
     span = Span(start=args.start, end=args.end, every=args.every, count=args.frames)
     size = seen_size(model, clip, args)

@@ -22,7 +22,8 @@ from .formats import Format, find_format
 from .interrupts import interrupts_held
 from .paint import Painter, painter
 from .read import Clip, Frame, Span, chained
-from .stabilise import check_strength, stabilised
+from .stabilise import stabilised
+from .strength import check_strength
 from .threads import Behind, ahead, until_error
 from .write import Writer
 

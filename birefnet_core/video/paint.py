@@ -67,14 +67,15 @@ def painter(
 
 def background_picture(background: str | Path | Tensor, size: tuple[int, int]) -> np.ndarray:
     """A colour or a picture as uint8 [H, W, 3] of size (width, height)."""
-    from ..matting import compose, images
+    from ..matting import images
+    from ..matting.colour_names import parse_colour
 
     if isinstance(background, Tensor):
         image = Image.fromarray(integers(background.float().clamp(0, 1).cpu(), 8))
     elif isinstance(background, Path):
         image = Image.fromarray(integers(images.read(background).pixels, 8))
     else:
-        image = Image.new("RGB", size, tuple(round(255 * value) for value in compose.parse_colour(background)))
+        image = Image.new("RGB", size, tuple(round(255 * value) for value in parse_colour(background)))
     return np.array(ImageOps.fit(image, size, Image.Resampling.LANCZOS))
 
 

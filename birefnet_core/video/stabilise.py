@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..matting.model import unit
 from .motion import Matcher, blur, follow, look_up, refined, spread
+from .strength import check_strength
 from .threads import until_error
 
 RADIUS = 6  # frames before and after; 3: a quarter less time, and .721 of the flicker on twelve clips for .699
@@ -41,12 +42,6 @@ class Item(Protocol):
 
 
 T = TypeVar("T", bound=Item)
-
-
-def check_strength(strength: float) -> None:
-    """ValueError unless 0 <= strength <= 1."""
-    if not 0 <= strength <= 1:
-        raise ValueError(f"stabilise must lie between 0 (off) and 1, not {strength!r}")
 
 
 def stabilised(items: Iterator[T], strength: float) -> Iterator[T]:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..matting.images import refuse_existing
+from ..matting.outputs import refuse_existing
 from .audio import Sound
 from .colour import LIMITED, Colours
 from .formats import Format

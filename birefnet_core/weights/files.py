@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from ..whole import whole_file
+
+if TYPE_CHECKING:
+    import torch
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 # What wraps the weights in a training checkpoint, and what wraps each key.
@@ -28,9 +30,7 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor],
     Raises:
         WeightsError: missing, truncated, not a weight file, or a pickle that holds more than tensors.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"{path}: there is no such file" if not path.exists() else f"{path}: this is a folder")
+    path = check_there(Path(path))
     with open(path, "rb") as file:
         start = file.read(9)
     if path.suffix.lower() == ".safetensors" or start[8:9] == b"{":
@@ -40,6 +40,13 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor],
     else:
         raise WeightsError(f"{path}: neither safetensors nor a PyTorch file, perhaps a saved web page: fetch it again")
     return strip_prefixes(state_dict), metadata
+
+
+def check_there(path: Path) -> Path:
+    """The path of a file; WeightsError where there is none."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: this is a folder" if path.exists() else f"{path}: there is no such file")
+    return path
 
 
 def write_weights(path: str | os.PathLike[str], state_dict: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
@@ -66,6 +73,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, st
 
 
 def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
+    import torch
+
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything

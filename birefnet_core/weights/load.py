@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from collections.abc import Callable
@@ -16,14 +15,13 @@ from ..matting.model import MattingModel
 from ..network import Architecture, BiRefNet, build_network
 from ..precision import for_matting
 from . import patch_order as patches
-from .catalog import IMAGENET_MEAN, IMAGENET_STD, LARGEST_EDGE_RADIUS, ModelSpec, by_file
-from .download import download
-from .files import SUFFIXES, WeightsError, read_weights, write_weights
+from .catalog import ModelSpec, by_file
+from .files import WeightsError, read_weights, write_weights
+from .metadata import own_spec
+from .places import locate
 from .published import export_published, load_published, misfits
 from .recognise import recognise
 
-BUNDLED = Path(__file__).with_name("bundled.safetensors")
-MODELS_DIR = Path(__file__).parents[2] / "models"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 TRY = "give the other if edges look torn"  # how a reason for a patch order ends that is worth a warning
 
@@ -191,22 +189,6 @@ def _narrowed(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return value if (cast.isinf() & value.isfinite()).any() else cast
 
 
-def locate(
-    name: str | os.PathLike[str],
-    models_dir: str | os.PathLike[str] | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> Path:
-    """The file of "bundled", a path, or a published name (downloaded if it is not in `models_dir`)."""
-    if name == "bundled":
-        if not BUNDLED.is_file():
-            raise WeightsError(f"{BUNDLED}: the bundled model is missing: fetch the repository again, whole")
-        return BUNDLED
-    path = Path(name)
-    if path.is_file() or path.suffix.lower() in SUFFIXES or isinstance(name, Path):
-        return path
-    return download(str(name), models_dir or MODELS_DIR, on_progress=on_progress)
-
-
 def pick_device(device: str | torch.device) -> torch.device:
     """The torch device for a name; "auto" takes the first accelerator there is. ValueError for one torch cannot use."""
     if device == "auto":
@@ -244,7 +226,7 @@ def _examine(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, s
     try:
         own = _own_architecture(metadata)
         architecture = own or recognise(weights)
-        spec = _own_spec(path, architecture, metadata) if own else _table_spec(path, architecture)
+        spec = own_spec(path, architecture.backbone, metadata) if own else _table_spec(path, architecture)
         with torch.device("meta"):
             problem = misfits(build_network(architecture), weights)
     except (ValueError, TypeError, RuntimeError) as error:  # the last: sizes in the metadata that torch cannot make
@@ -277,21 +259,6 @@ def _own_architecture(metadata: dict[str, str]) -> Architecture | None:
         return None
 
 
-def _own_spec(path: Path, architecture: Architecture, metadata: dict[str, str]) -> ModelSpec:
-    return ModelSpec(
-        name=metadata.get("name") or path.stem,
-        backbone=architecture.backbone,
-        size=_parse_size(metadata.get("size", "1024x1024")),
-        mean=_parse_numbers(metadata, "mean", IMAGENET_MEAN),
-        std=_parse_numbers(metadata, "std", IMAGENET_STD, above=0),
-        edge_radius=_parse_radius(metadata.get("edge_radius", "0")),
-        task=metadata.get("task", "general"),
-        licence=metadata.get("licence", ""),
-        source=metadata.get("source", ""),
-        note=metadata.get("note", ""),
-    )
-
-
 def _table_spec(path: Path, architecture: Architecture) -> ModelSpec:
     """The row of a published file's name, else what most published models have. Under a name that is not ours the
     patch order is left to the weights: "Portrait.safetensors" may be somebody's own."""
@@ -319,34 +286,3 @@ def _decide_patch_order(weights, metadata, spec: ModelSpec, asked: str) -> tuple
         patches.CANONICAL,
         f"undecided: the weights do not tell ({score:+.1f} standard errors); {TRY}",
     )
-
-
-def _parse_size(text: str) -> tuple[int, int] | None:
-    if text == "dynamic":
-        return None
-    sides = [int(side) for side in text.split("x") if side.isdecimal()]
-    if len(sides) != 2 or 0 in sides:
-        raise ValueError(f"its metadata says size '{text}', which is not WIDTHxHEIGHT")
-    return sides[0], sides[1]
-
-
-def _parse_radius(text: str) -> int:
-    if not text.isdecimal() or int(text) > LARGEST_EDGE_RADIUS:
-        raise ValueError(f"its metadata says edge_radius '{text}', which is no number from 0 to {LARGEST_EDGE_RADIUS}")
-    return int(text)
-
-
-def _parse_numbers(
-    metadata: dict[str, str], name: str, default: tuple[float, float, float], above: float | None = None
-) -> tuple[float, float, float]:
-    if name not in metadata:
-        return default
-    least = -math.inf if above is None else above
-    try:
-        red, green, blue = (float(number) for number in metadata[name].split(","))
-        if not all(least < number < math.inf for number in (red, green, blue)):  # NaN fails too
-            raise ValueError
-    except ValueError:
-        wanted = "three numbers" if above is None else f"three numbers above {above:g}"
-        raise ValueError(f"its metadata says {name} '{metadata[name]}', which is not {wanted}") from None
-    return red, green, blue

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from birefnet_core.matting.compose import cover, over, parse_colour
+from birefnet_core.matting.colour_names import parse_colour
+from birefnet_core.matting.compose import cover, over
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from birefnet_core.matting import MattingModel, command
 from birefnet_core.matting.foreground import estimate_foreground
 from birefnet_core.matting.images import read
 from birefnet_core.weights.load import load_model, save_model
+from birefnet_core.weights.places import BUNDLED
 
 
 @pytest.fixture
@@ -65,12 +66,7 @@ def test_one_file_to_one_file(matte, model, folder, tmp_path):
     assert torch.equal(cutout.pixels, source.pixels)
     torch.testing.assert_close(cutout.alpha, model.predict(source.pixels[None])[0], atol=0.51 / 255, rtol=0)
     assert files(tmp_path / "deep") == ["x.png"]
-    ((name, options),) = matte.loaded
-    assert callable(options.pop("on_progress"))
-    assert (name, options) == (
-        "bundled",
-        {"device": "auto", "dtype": "auto", "patch_order": "auto", "models_dir": None},
-    )
+    assert matte.loaded == [(BUNDLED, {"device": "auto", "dtype": "auto", "patch_order": "auto"})]
 
 
 def test_one_bad_file_is_reported_and_the_rest_go_on(matte, folder, tmp_path, capsys):

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 import birefnet_core as bc
 from birefnet_core.weights.files import write_weights
-from birefnet_core.weights.load import BUNDLED
+from birefnet_core.weights.places import BUNDLED
 from train import initialise
 from train.optimise import freeze_stages_, training_mode_
 from train.recipe import read_recipe

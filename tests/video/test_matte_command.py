@@ -18,7 +18,8 @@ from birefnet_core.matting import command
 from birefnet_core.video import Clip
 from birefnet_core.video.colour import to_rgb
 from birefnet_core.video.command import plan
-from birefnet_core.weights.load import BUNDLED, load_model
+from birefnet_core.weights.load import load_model
+from birefnet_core.weights.places import BUNDLED
 from tests.video.conftest import BAD
 from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of
 

@@ -14,7 +14,8 @@ import birefnet_core as bc
 from birefnet_core.weights import load
 from birefnet_core.weights.catalog import ModelSpec
 from birefnet_core.weights.files import WeightsError, read_weights
-from birefnet_core.weights.load import BUNDLED, locate, pick_device, pick_dtype
+from birefnet_core.weights.load import pick_device, pick_dtype
+from birefnet_core.weights.places import BUNDLED, locate
 from birefnet_core.weights.recognise import recognise
 
 SMALL = bc.Architecture("pvt_v2_b0", block_channels=16, branch_channels=16, inward_channels=8)

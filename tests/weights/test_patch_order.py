@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import save_file
 
 from birefnet_core.weights.files import read_weights
-from birefnet_core.weights.load import BUNDLED
 from birefnet_core.weights.patch_order import GRIDS, detect, reorder
+from birefnet_core.weights.places import BUNDLED
 
 
 def patch_weights(seed=0):
