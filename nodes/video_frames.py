@@ -78,6 +78,17 @@ class VideoFrames:
                         "tooltip": "Shrinks larger frames to this, in pixels. 0: as they are.",
                     },
                 ),
+                "sound_track": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 99,
+                        "advanced": True,
+                        "tooltip": "Which sound track audio is, of a clip with several. 0: the first; of an MXF file "
+                        "with a track for each channel, the first two as left and right.",
+                    },
+                ),
             },
         }
 
@@ -101,6 +112,7 @@ class VideoFrames:
         count: int = 0,
         every_nth: int = 1,
         longest_side: int = 0,
+        sound_track: int = 0,
     ):
         from ..birefnet_core.video import Clip, Span, read_batch
 
@@ -117,7 +129,7 @@ class VideoFrames:
             count=count or None,
         )
         with host.clip_notes(), host.progress(1, unit="frame") as bar:
-            batch = read_batch(clip, span, longest_side=longest_side, on_progress=bar.report)
+            batch = read_batch(clip, span, longest_side=longest_side, sound_track=sound_track, on_progress=bar.report)
         mask = batch.alpha
         if mask is None:
             mask = torch.ones(1, 1, 1).expand(batch.frames.shape[:3])  # one number, however many frames

@@ -30,9 +30,15 @@ class Batch:
 
 
 def read_batch(
-    clip: Clip, span: Span, *, longest_side: int = 0, on_progress: Callable[[int, int], None] | None = None
+    clip: Clip,
+    span: Span,
+    *,
+    longest_side: int = 0,
+    sound_track: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Batch:
-    """Decode a span of a clip into memory. longest_side: shrinks larger frames to it, 0 keeps their size.
+    """Decode a span of a clip into memory. longest_side: shrinks larger frames to it, 0 keeps their size. sound_track:
+    as of audio.read_samples.
 
     Raises MemoryError, with the figures, before anything is decoded when the frames would not fit, VideoError as
     Clip.frames does.
@@ -56,7 +62,7 @@ def read_batch(
         if on_progress is not None:
             on_progress(len(times), count)
     end = clip.seconds(span)[1]
-    sound = read_samples(clip.source, times[0], end) if clip.info.has_audio else None
+    sound = read_samples(clip.source, times[0], end, sound_track) if clip.info.has_audio else None
     return Batch(
         frames=frames[: len(times)],
         alpha=None if alphas is None else alphas[: len(times)],

@@ -32,6 +32,9 @@ class Format:
 _ANY_TAG = {"movflags": "use_metadata_tags"}  # without it MOV and MP4 take tags of known names only
 _X264 = {"crf": "16", "preset": "medium"}
 _MP4_AUDIO = ("aac", "mp3", "ac3", "eac3", "alac")
+_MOV_PCM = tuple(f"pcm_{kind}" for kind in ("u8", "s8", "alaw", "mulaw")) + tuple(
+    f"pcm_{kind}{order}" for kind in ("s16", "s24", "s32", "f32", "f64") for order in ("le", "be")
+)
 _MP4 = {
     "suffix": ".mp4",
     "muxer": "mp4",
@@ -57,7 +60,7 @@ FORMATS = {
             pixels="yuva444p10le",
             options={"profile": "4444", "alpha_bits": "16", "vendor": "apl0"},
             muxer_options=_ANY_TAG,
-            copies=(*_MP4_AUDIO, "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le"),
+            copies=(*_MP4_AUDIO, *_MOV_PCM),
             audio="aac",
         ),
         Format(

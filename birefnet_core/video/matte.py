@@ -20,6 +20,7 @@ from ..matting.model import resize
 from .colour import Colours, own_alpha, to_rgb, to_seen
 from .formats import Format, find_format
 from .interrupts import interrupts_held
+from .left_out import note_left_out
 from .paint import Painter, painter
 from .read import Clip, Frame, Span, chained
 from .stabilise import stabilised
@@ -129,6 +130,8 @@ def matte_clip(
         metadata=metadata,
         overwrite=overwrite,
     )
+    if keep:
+        note_left_out(clip.source, format, sound=sound)
     zero = first.pts if origin is None else origin
     depth = _depth(clip, size)
     encoder = Behind(lambda frame, alpha: _encode(writer, paint, frame, alpha, zero, look.invert), depth)

@@ -140,9 +140,9 @@ def video_stream(container: InputContainer, name: str) -> av.VideoStream:
     raise VideoError(f"{name} has no pictures in it")
 
 
-def audio_stream(container: InputContainer) -> av.AudioStream | None:
-    """The first stream of sound that can be decoded; None without one."""
-    return next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
+def audio_streams(container: InputContainer) -> list[av.AudioStream]:
+    """The streams of sound that can be decoded."""
+    return [stream for stream in container.streams.audio if stream.codec_context is not None]
 
 
 def decoder(stream: av.VideoStream) -> av.VideoCodecContext:
@@ -197,7 +197,7 @@ def probe(source: Source) -> ClipInfo:
             rotation=rotation,
             bits=max(component.bits for component in frame.format.components),
             has_alpha=any(component.is_alpha for component in frame.format.components),
-            has_audio=audio_stream(container) is not None,
+            has_audio=bool(audio_streams(container)),
             pixel_aspect=Fraction(aspect),
             primaries=stream.codec_context.color_primaries,
             transfer=stream.codec_context.color_trc,

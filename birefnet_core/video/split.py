@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from .formats import Format
+from .left_out import note_left_out
 from .matte import Matte, matte_clip
 from .read import Clip, Span
 from .stabilise import RADIUS
@@ -78,6 +79,8 @@ def matte_together(
         wait()
         return path
     refuse(path, format, overwrite)
+    if rank == 0:
+        note_left_out(clip.source, format, sound=sound)
     count, origin = clip.count(span), clip.first_pts(span)
     first, last = stretch(count, rank, world)
     before, after = min(RADIUS, first), min(RADIUS, count - last)

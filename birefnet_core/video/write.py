@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..matting.outputs import refuse_existing
-from .audio import Sound
+from .audio import Sound, audio_tracks
 from .colour import LIMITED, Colours
 from .formats import Format
 from .source import Source
@@ -126,34 +126,34 @@ class _File:
             self._file.close()
             raise
         self._container.metadata.update(metadata)
-        self._sound: Sound | None = None
+        self._sounds: list[Sound] = []
         self._shown = Fraction(0)  # seconds of pictures written
 
     def add_sound(self, source: Source, start: Fraction, end: Fraction | None) -> None:
-        self._sound = Sound(source, self._container, self._format, start=start, end=end)
+        for track in range(audio_tracks(source)):
+            self._sounds.append(Sound(source, self._container, self._format, start=start, end=end, track=track))
 
     def _mux(self, packets: list[av.Packet], begins: Fraction, ends: Fraction) -> None:
         """Mux what the encoder gave for a picture shown between two times, and the sound up to it."""
         self._container.mux(packets)
         self._shown = ends
-        if self._sound is not None:
-            self._sound.feed(begins)
+        for sound in self._sounds:
+            sound.feed(begins)
 
     def finish(self, *, everything: bool) -> None:
         """everything: with the sound to its end, else as far as there are pictures."""
-        if self._sound is not None:
-            self._sound.feed(None if everything else self._shown)
-            self._sound.close()
+        for sound in self._sounds:
+            sound.feed(None if everything else self._shown)
+            sound.close()
         self._container.close()
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
 
     def abandon(self) -> None:
-        for close in (self._sound and self._sound.close, self._container.close, self._file.close):
+        for close in (*(sound.close for sound in self._sounds), self._container.close, self._file.close):
             try:
-                if close:
-                    close()
+                close()
             except Exception:  # what is thrown away need not be sound, and the disk may be full
                 continue
 
