@@ -3,13 +3,19 @@ matting and scoring read files by the same rules."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
+import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from .memory import free_memory
 
 # Pillow's name of each format we read, and the suffixes by which a folder's pictures are found. A closed list: among
 # Pillow's other readers are some that start programs (EPS).
@@ -25,9 +31,19 @@ FORMATS = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "JPEG2000": (".jp2",),
     "TGA": (".tga",),
+    "HEIF": (".heic", ".heif", ".hif"),
 }
-READ_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+# Modules that read a format, any of them, where Pillow alone may not; and what to say where there is none.
+READERS = {"AVIF": ("PIL._avif", "pillow_avif"), "HEIF": ("pillow_heif",)}
+ADVICE = {
+    "AVIF": "an AVIF picture, which Pillow reads since 11.3: python -m pip install --upgrade pillow",
+    "HEIF": "a HEIC picture: to read it, python -m pip install pillow-heif",
+}
+MISSING = frozenset(name for name, modules in READERS.items() if not any(map(find_spec, modules)))
+READ_SUFFIXES = frozenset(suffix for name in FORMATS if name not in MISSING for suffix in FORMATS[name])
 
+BYTES_A_PIXEL = 60  # of memory, to matte a picture and write all kinds of output (measured: 57)
+PNG_BITS = 24  # where in a PNG file its bits a channel are said
 ORIENTATION_TAG = 0x0112
 TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_WHITE_IS_ZERO = 258, 262, 0
 UPRIGHT = {  # what brings a picture with this EXIF orientation upright
@@ -45,39 +61,134 @@ class ImageError(ValueError):
     """A file that is not a picture we can read; the text is one sentence that begins with the file's name."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def opened(path: str | os.PathLike) -> Iterator[Image.Image]:
-    """A file's picture with its pixels loaded, the first of an animation, as it lies in the file.
+    """A file's picture with its pixels loaded, the first of an animation, as it lies in the file; but a level or colour
+    of a PNG that stands for transparency has become an alpha channel (other than of 16-bit grey, in info still).
 
-    Raises ImageError for a missing, foreign, damaged or oversized (Pillow's decompression bomb limit) file, and for
-    what goes wrong inside the block.
+    Raises ImageError for a missing, foreign or damaged file, one that does not fit in memory, one of a format that
+    needs a package which is not installed, and for what goes wrong inside the block.
     """
     path = Path(path)
     if path.is_dir():
         raise ImageError(f"{path} is a folder, not a picture")
     if not path.exists():
         raise ImageError(f"{path} does not exist")
-    Image.init()
+    _register()
     try:
         # An open file, not a name: from a name Pillow maps the pixels, and those of a rotated TIFF come sheared.
-        with open(path, "rb") as file, Image.open(file, formats=[f for f in FORMATS if f in Image.OPEN]) as image:
+        with open(path, "rb") as file, _identified(file) as image:
+            _check_memory(image)
             image.load()
+            if image.format == "PNG" and image.mode in ("1", "L", "RGB") and "transparency" in image.info:
+                _key_to_alpha(image, path)
             yield image
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is not a picture we can read ({', '.join(FORMATS)})") from error
+        missing = _missing_format(path)
+        advice = ADVICE[missing] if missing else f"not a picture we can read ({', '.join(FORMATS)})"
+        raise ImageError(f"{path} is {advice}") from error
     except MemoryError:
         raise
     except Exception as error:  # on damaged files Pillow's decoders raise nearly anything
         raise ImageError(f"{path} cannot be read: {error or type(error).__name__}") from error
 
 
+@functools.cache
+def _register() -> None:
+    """Have Pillow know its own formats and those of packages that are installed beside it."""
+    Image.init()
+    with contextlib.suppress(ImportError):
+        if not find_spec("PIL._avif"):
+            import pillow_avif  # noqa: F401
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+
+
+def _identified(file: BinaryIO) -> Image.Image:
+    """As Image.open, of FORMATS only, and without its limit of pixels, above which it speaks of decompression bombs."""
+    start = file.read(16)
+    for name in FORMATS:
+        if name not in Image.OPEN:
+            continue
+        factory, accepts = Image.OPEN[name]
+        if accepts and accepts(start) is not True:  # a text says which library is missing
+            continue
+        file.seek(0)
+        with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # not of this format after all
+            return factory(file, "")
+    raise UnidentifiedImageError
+
+
+def _check_memory(image: Image.Image) -> None:
+    """ValueError for a picture beyond Pillow's limit that would not fit in memory."""
+    width, height = image.size
+    need, free = width * height * BYTES_A_PIXEL, free_memory()
+    if Image.MAX_IMAGE_PIXELS and width * height > 2 * Image.MAX_IMAGE_PIXELS and free is not None and need > free:
+        raise ValueError(
+            f"{width} x {height} pixels take about {need / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are "
+            "free: scale it down"
+        )
+
+
+def _missing_format(path: Path) -> str | None:
+    """Which of the formats that we could read, were a package installed, the file is of by its first bytes."""
+    with open(path, "rb") as file:
+        start = file.read(64)
+    if start[4:8] != b"ftyp":
+        return None
+    size = min(int.from_bytes(start[:4], "big"), 64)
+    brands = {start[place : place + 4] for place in (8, *range(16, size, 4))}
+    if brands & {b"avif", b"avis"}:
+        name = "AVIF"
+    elif brands & {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}:
+        name = "HEIF"
+    else:
+        return None
+    return name if name in MISSING else None
+
+
+def _key_to_alpha(image: Image.Image, path: Path) -> None:
+    """Give a PNG an alpha channel, 0 where it has the level or colour that its tRNS chunk names.
+
+    Pillow compares that number, which the file gives in its own bits, with pixels that it has brought to 8."""
+    with open(path, "rb") as file:
+        file.seek(PNG_BITS)
+        bits = file.read(1)[0]
+    key, pixels = np.array(image.info.pop("transparency")), np.asarray(image)
+    if image.mode == "1":
+        other = pixels != (key > 0)
+    elif image.mode == "L":
+        most = 2**bits - 1
+        other = pixels != (key & most) * (255 // most)
+    elif bits == 8:
+        other = (pixels != key & 255).any(2)
+    else:
+        other = (pixels.astype(np.uint16) << 8 | _low_bytes(path) != key).any(2)
+    image.putalpha(Image.fromarray(other.astype(np.uint8) * 255))
+
+
+def _low_bytes(path: Path) -> np.ndarray:
+    """The lower bytes [H, W, 3] of an RGB PNG of 16 bits, of which Pillow gives the upper ones."""
+    with open(path, "rb") as file, PngImagePlugin.PngImageFile(file) as image:
+        image.tile = [(*tile[:3], "RGB;16L") for tile in image.tile]
+        return np.array(image)
+
+
 def upright(image: Image.Image) -> Image.Image:
-    """The picture turned by its EXIF orientation; as it lies where that is damaged."""
-    try:
+    """The picture turned by its EXIF orientation; as it lies where that is damaged. Alpha is straight: of grey TIFFs
+    Pillow leaves it premultiplied."""
+    orientation = None
+    with contextlib.suppress(Exception):  # damaged EXIF in a sound picture
         orientation = image.getexif().get(ORIENTATION_TAG)
-    except Exception:  # damaged EXIF in a sound picture
-        return image
-    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+    image = image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+    return image.convert("LA") if image.mode == "La" else image
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether the picture's values are levels of grey, of any depth, with or without transparency."""
+    return image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
 
 
 def deep_levels(image: Image.Image) -> tuple[int, int]:

@@ -13,8 +13,9 @@ import torch
 from PIL import Image, ImageCms
 from torch import Tensor
 
-from ..picture_files import deep_levels, opened, upright
+from ..picture_files import deep_levels, is_grey, opened, upright
 from ..whole import whole_file
+from . import grey_profile
 from .colour_names import parse_colour
 from .compose import over
 from .model import unit
@@ -40,9 +41,9 @@ def read(path: str | os.PathLike) -> Picture:
     EXIF orientation.
 
     Grey pictures keep 16 bits; of 16-bit colour Pillow gives the upper 8. An RGB picture keeps its colours and its ICC
-    profile. CMYK becomes sRGB, through the embedded profile where there is one. The profile of a grey picture is
-    dropped (it would not fit RGB): its values are taken as sRGB.
-    Raises ImageError for a missing, foreign, damaged or oversized (Pillow's decompression bomb limit) file.
+    profile. CMYK and grey become sRGB, through the embedded profile where there is one; the values of grey without one,
+    or with a damaged one, are taken as sRGB.
+    Raises ImageError for a missing, foreign or damaged file, and for one that does not fit in memory.
     """
     with opened(path) as image:
         return _picture(image, Path(path).name)
@@ -52,9 +53,11 @@ def _picture(image: Image.Image, name: str) -> Picture:
     profile = image.info.get("icc_profile")
     black, white = deep_levels(image)
     image = upright(image)
+    grey = None
     if image.mode == "CMYK":
         image, profile = _srgb_from_cmyk(image, profile), None
     elif profile is not None and profile[16:20] != b"RGB ":  # the header's colour space field
+        grey = grey_profile.to_srgb(profile) if is_grey(image) else None
         profile = None
     if image.mode == "F" or image.mode.startswith("I"):
         pixels, alpha = _deep_grey(image, black, white)
@@ -63,7 +66,10 @@ def _picture(image: Image.Image, name: str) -> Picture:
         pixels, alpha = rgba[..., :3], rgba[..., 3]
     else:
         pixels, alpha = np.asarray(image.convert("RGB")), None
-    return Picture(_unit(pixels), None if alpha is None else _unit(alpha), profile, name)
+    pixels, alpha = _unit(pixels), None if alpha is None else _unit(alpha)
+    if grey is not None:
+        pixels = torch.from_numpy(grey(pixels[..., 0].numpy()))[..., None].repeat(1, 1, 3)
+    return Picture(pixels, alpha, profile, name)
 
 
 def _srgb_from_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..memory import free_memory
 from .audio import read_samples
 from .colour import own_alpha, to_deep_rgb, to_rgb
 from .read import Clip, Span
@@ -108,27 +108,3 @@ def check_memory(need: int, what: str) -> None:
             f"{what} take {need / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free: ask for fewer "
             "frames or a smaller longest side, or matte the clip as a stream with Matte Video"
         )
-
-
-def free_memory() -> int | None:
-    """Bytes of main memory that can be had; None where the system does not tell. The least of what the machine and
-    this process's control group (a container) leave."""
-    found = []
-    try:
-        import psutil  # not ours to require, but there beside ComfyUI
-
-        found.append(psutil.virtual_memory().available)
-    except ImportError:
-        lines = _text("/proc/meminfo").splitlines()
-        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-    limit, used = _text("/sys/fs/cgroup/memory.max").strip(), _text("/sys/fs/cgroup/memory.current").strip()
-    if limit.isdigit() and used.isdigit():
-        found.append(int(limit) - int(used))
-    return min(found, default=None)
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except OSError:
-        return ""

@@ -1,10 +1,14 @@
+import io
 import struct
+import zlib
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin
 
+from birefnet_core import picture_files
 from birefnet_core.matting import images
 from birefnet_core.matting.images import read
 from birefnet_core.picture_files import ORIENTATION_TAG, ImageError
@@ -126,6 +130,92 @@ def test_a_transparent_colour(tmp_path):
     assert np.array_equal(levels(picture.alpha), [[255, 0]])
 
 
+def png(rows: list, bits: int, colour_type: int, *, key: list[int], palette: bytes = b"", adam7: bool = False) -> bytes:
+    """A PNG as its specification has it; rows: of samples, key: its tRNS chunk's numbers."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    def packed(row) -> bytes:
+        text = "".join(f"{sample:0{bits}b}" for sample in row)
+        text = text.ljust(-(-len(text) // 8) * 8, "0")
+        return b"\0" + int(text, 2).to_bytes(len(text) // 8, "big")
+
+    width, height = len(rows[0]) // (3 if colour_type == 2 else 1), len(rows)
+    data = b"".join(map(packed, rows))
+    if adam7:
+        assert (width, height) == (1, 1)  # its first pass is all of it
+    transparent = bytes(key) if colour_type == 3 else struct.pack(f">{len(key)}H", *key)
+    return b"".join(
+        [
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, adam7)),
+            chunk(b"PLTE", palette) if palette else b"",
+            chunk(b"tRNS", transparent),
+            chunk(b"IDAT", zlib.compress(data)),
+            chunk(b"IEND", b""),
+        ]
+    )
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("key", [0, 1])
+def test_a_transparent_level_of_grey_of_every_depth(tmp_path, bits, key):
+    most = 2**bits - 1
+    row = sorted({0, 1, most - 1, most})
+    (tmp_path / "a.png").write_bytes(png([row], bits, 0, key=[key]))
+    picture = read(tmp_path / "a.png")
+    torch.testing.assert_close(picture.pixels[0, :, 1], torch.tensor(row) / most)
+    assert picture.alpha[0].tolist() == [float(level != key) for level in row]
+
+
+@pytest.mark.parametrize("key", [[4, 5, 6], [0, 0, 0]])
+def test_a_transparent_colour_of_8_bits(tmp_path, key):
+    (tmp_path / "a.png").write_bytes(png([[4, 5, 6, 4, 5, 7, 0, 0, 0]], 8, 2, key=key))
+    picture = read(tmp_path / "a.png")
+    assert picture.alpha[0].tolist() == [float(colour != key) for colour in ([4, 5, 6], [4, 5, 7], [0, 0, 0])]
+    assert levels(picture.pixels)[0].tolist() == [[4, 5, 6], [4, 5, 7], [0, 0, 0]]
+
+
+def test_a_transparent_colour_of_16_bits(tmp_path):
+    """Exactly that colour, not what shares its upper bytes, which are all that Pillow gives."""
+    row = [0x1234, 0xABCD, 0x00FF, 0x1234, 0xABCD, 0x00FE, 0x1200, 0xAB00, 0x0000]
+    (tmp_path / "a.png").write_bytes(png([row, row], 16, 2, key=row[:3]))
+    picture = read(tmp_path / "a.png")
+    assert picture.alpha.tolist() == [[0, 1, 1]] * 2
+    assert levels(picture.pixels)[1, 0].tolist() == [0x12, 0xAB, 0x00]
+    (tmp_path / "b.png").write_bytes(png([row[:3]], 16, 2, key=row[:3], adam7=True))
+    assert read(tmp_path / "b.png").alpha.tolist() == [[0]]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_transparency_of_palettes_of_every_depth(tmp_path, bits):
+    colours = bytes([255, 0, 0, 0, 128, 0])
+    (tmp_path / "a.png").write_bytes(png([[0, 1, 1]], bits, 3, key=[40], palette=colours))
+    picture = read(tmp_path / "a.png")
+    assert (picture.alpha * 255).round().tolist() == [[40, 255, 255]]
+    assert levels(picture.pixels)[0].tolist() == [[255, 0, 0], [0, 128, 0], [0, 128, 0]]
+
+
+def test_premultiplied_grey_is_made_straight(tmp_path):
+    """TIFF's associated alpha; of RGB Pillow does so itself."""
+    (tmp_path / "a.tif").write_bytes(tiff_of_pairs([(100, 128), (50, 255), (0, 0)]))
+    picture = read(tmp_path / "a.tif")
+    assert (picture.alpha * 255).round().tolist() == [[128, 255, 0]]
+    assert (picture.pixels[0, :2, 0] * 255).round().tolist() == [199, 50]
+
+
+def tiff_of_pairs(row: list[tuple[int, int]]) -> bytes:
+    """A TIFF of one row of grey with premultiplied alpha, 8 bits."""
+    tags = [(256, 4, 1, len(row)), (257, 4, 1, 1), (258, 3, 2, 8 | 8 << 16), (259, 4, 1, 1), (262, 4, 1, 1)]
+    tags += [(273, 4, 1, 0), (277, 4, 1, 2), (278, 4, 1, 1), (279, 4, 1, 2 * len(row)), (338, 3, 1, 1)]
+    begin = 8 + 2 + 12 * len(tags) + 4
+    body = b"".join(
+        struct.pack("<HHII", tag, kind, count, begin if tag == 273 else value) for tag, kind, count, value in tags
+    )
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + body + bytes(4) + bytes(sum(row, ()))
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path, name):
     picture = read(saved(Image.fromarray(DEEP), tmp_path / name))
@@ -198,6 +288,89 @@ def test_rgb_profile_is_kept(tmp_path, name, srgb_profile):
 def test_a_profile_that_does_not_fit_rgb_is_dropped(tmp_path, srgb_profile):
     grey_profile = srgb_profile[:16] + b"GRAY" + srgb_profile[20:]
     assert read(saved(Image.fromarray(GREY), tmp_path / "a.png", icc_profile=grey_profile)).icc_profile is None
+
+
+def grey_profile(curve: bytes, space: bytes = b"XYZ ") -> bytes:
+    """An ICC profile of grey with this curve, in the connection space."""
+    description = b"desc" + bytes(4) + struct.pack(">I", 5) + b"grey\0" + bytes(79)
+    white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)
+    tags = [(b"desc", description), (b"wtpt", white), (b"kTRC", curve)]
+    offset, directory, body = 128 + 4 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for name, data in tags:
+        directory += name + struct.pack(">II", offset + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    header = struct.pack(">I4sI4s4s4s", offset + len(body), b"lcms", 0x02400000, b"mntr", b"GRAY", space)
+    header += struct.pack(">6H", 2024, 1, 1, 0, 0, 0) + b"acsp" + bytes(28)
+    header += struct.pack(">3i", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + directory + body
+
+
+def gamma_curve(gamma: float) -> bytes:
+    return b"curv" + bytes(4) + struct.pack(">IH", 1, int(gamma * 256))
+
+
+def parameters(kind: int, *numbers: float) -> bytes:
+    return (
+        b"para" + bytes(4) + struct.pack(f">HH{len(numbers)}i", kind, 0, *(round(65536 * number) for number in numbers))
+    )
+
+
+GREY_CURVES = [
+    gamma_curve(1.8),
+    gamma_curve(2.2),
+    b"curv" + bytes(4) + struct.pack(">I", 0),
+    b"curv" + bytes(4) + struct.pack(">I5H", 5, 0, 3000, 14000, 34000, 65535),
+    parameters(0, 2.4),
+    parameters(1, 2.0, 1.1, -0.1),
+    parameters(2, 2.0, 0.9, 0.05, 0.04),
+    parameters(3, 2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045),
+    parameters(4, 2.2, 0.9, 0.1, 0.1, 0.05, 0.0, 0.0),
+]
+
+
+@pytest.mark.parametrize("space", [b"XYZ ", b"Lab "])
+@pytest.mark.parametrize("curve", range(len(GREY_CURVES)))
+def test_grey_goes_through_its_profile(tmp_path, curve, space):
+    profile = grey_profile(GREY_CURVES[curve], space)
+    ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    picture = read(saved(ramp, tmp_path / "a.png", icc_profile=profile))
+    expected = ImageCms.profileToProfile(
+        ramp,
+        ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+        ImageCms.createProfile("sRGB"),
+        outputMode="RGB",
+        flags=ImageCms.Flags.NOOPTIMIZE,  # else it is 10 levels off in the dark
+    )
+    assert np.abs(picture.pixels.numpy() * 255 - np.asarray(expected)).max() < 0.51
+    assert picture.icc_profile is None
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg"])
+def test_grey_of_gamma_1_8(tmp_path, name):
+    profile = grey_profile(gamma_curve(1.8))
+    picture = read(saved(Image.new("L", (16, 16), 128), tmp_path / name, icc_profile=profile))
+    assert (picture.pixels * 255).round().unique().tolist() == [147]
+
+
+def test_grey_with_alpha_and_of_16_bits_goes_through_its_profile_too(tmp_path):
+    profile = grey_profile(gamma_curve(1.8))
+    both = read(saved(Image.new("LA", (4, 4), (128, 70)), tmp_path / "la.png", icc_profile=profile))
+    assert (both.pixels[0, 0] * 255).round().tolist() == [147] * 3
+    assert (both.alpha * 255).round().unique().tolist() == [70]
+    for name in ("a.png", "a.tif"):
+        deep = read(saved(Image.fromarray(DEEP), tmp_path / name, icc_profile=profile)).pixels[..., 1]
+        light = (DEEP / 65535) ** (int(1.8 * 256) / 256)
+        expected = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+        assert np.abs(deep.numpy() - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "damage", [b"curv", b"para\0\0\0\0\0\7", b"curv\0\0\0\0\xff\xff\xff\xff", b"nothing at all", b""]
+)
+def test_a_damaged_grey_profile_is_as_none(tmp_path, damage):
+    picture = read(saved(Image.fromarray(GREY), tmp_path / "a.png", icc_profile=grey_profile(damage)))
+    assert np.array_equal(levels(picture.pixels)[..., 0], GREY)
+    assert picture.icc_profile is None
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
@@ -297,6 +470,31 @@ def test_files_that_are_no_pictures(tmp_path):
         assert "\n" not in str(raised.value)
 
 
+@pytest.mark.skipif(find_spec("pillow_heif") is not None, reason="pillow-heif is installed")
+@pytest.mark.parametrize("brand", [b"heic", b"mif1"])
+def test_what_to_install_for_heic_is_said(tmp_path, brand):
+    path = tmp_path / "a.heic"
+    path.write_bytes(struct.pack(">I", 24) + b"ftyp" + brand + bytes(4) + b"mif1heic" + bytes(99))
+    with pytest.raises(ImageError, match=r"a\.heic is a HEIC picture: .*install pillow-heif"):
+        read(path)
+    assert ".heic" not in picture_files.READ_SUFFIXES
+
+
+def test_heic(tmp_path):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    picture = read(saved(Image.new("RGB", (64, 48), (200, 100, 50)), tmp_path / "a.heic"))
+    assert picture.pixels.shape == (48, 64, 3)
+    torch.testing.assert_close(picture.pixels[24, 32] * 255, torch.tensor([200.0, 100, 50]), atol=4, rtol=0)
+    assert ".heic" in picture_files.READ_SUFFIXES
+
+
+@pytest.mark.skipif("AVIF" in picture_files.MISSING, reason="no reader of AVIF is installed")
+def test_avif(tmp_path):
+    picture = read(saved(Image.new("RGBA", (64, 48), (200, 100, 50, 128)), tmp_path / "a.avif", quality=100))
+    torch.testing.assert_close(picture.pixels[24, 32] * 255, torch.tensor([200.0, 100, 50]), atol=4, rtol=0)
+    torch.testing.assert_close(picture.alpha[24, 32] * 255, torch.tensor(128.0), atol=2, rtol=0)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".bmp", ".gif"])
 def test_truncated_files(tmp_path, suffix):
     noise = Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8))
@@ -307,11 +505,26 @@ def test_truncated_files(tmp_path, suffix):
         read(cut)
 
 
-def test_a_decompression_bomb(tmp_path, monkeypatch):
-    path = saved(Image.fromarray(RGB), tmp_path / "bomb.png")
+def test_pictures_beyond_pillows_limit_are_read_as_far_as_memory_holds_them(tmp_path, monkeypatch):
+    path = saved(Image.fromarray(RGB), tmp_path / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(ImageError, match=r"bomb\.png cannot be read: .*decompression bomb"):
+    monkeypatch.setattr(picture_files, "free_memory", lambda: None)
+    assert np.array_equal(levels(read(path).pixels), RGB)
+    monkeypatch.setattr(picture_files, "free_memory", lambda: 35 * 60)
+    assert np.array_equal(levels(read(path).pixels), RGB)
+    monkeypatch.setattr(picture_files, "free_memory", lambda: 35 * 60 - 1)
+    with pytest.raises(ImageError, match=r"large\.png cannot be read: 7 x 5 pixels take about .* GiB are free"):
         read(path)
+    monkeypatch.undo()
+    monkeypatch.setattr(picture_files, "free_memory", lambda: 0)  # within Pillow's limit nobody asks
+    assert np.array_equal(levels(read(path).pixels), RGB)
+
+
+@pytest.mark.filterwarnings("error")
+def test_two_hundred_megapixels(tmp_path):
+    path = saved(Image.new("1", (20000, 10000), 1), tmp_path / "large.png")
+    with picture_files.opened(path) as image:
+        assert image.size == (20000, 10000)
 
 
 def test_broken_text_chunks_are_an_image_error(tmp_path):
