@@ -337,7 +337,8 @@ def _describe(target: av.AudioStream, stream: av.AudioStream, format: Format) ->
         if format.muxer in ("mov", "mp4"):
             target.metadata["handler_name"] = title
     flagged = any(other.disposition & Disposition.default for other in stream.container.streams.audio)
-    target.disposition = stream.disposition if flagged else stream.disposition | Disposition.default
+    flags = stream.disposition if flagged else stream.disposition | Disposition.default
+    target.disposition = Disposition(flags).value  # PyAV 16 takes numbers only
 
 
 def read_samples(

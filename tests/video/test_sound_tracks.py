@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.stream import Disposition
 
 from birefnet_core.video import FORMATS, Clip, Span, matte_clip, read_batch
 from birefnet_core.video.audio import language_of, title_of
@@ -86,7 +87,7 @@ def tracks_of(path):
                     stream.codec_context.layout.name,
                     language_of(stream),
                     title_of(stream),
-                    bool(stream.disposition & 1),
+                    bool(stream.disposition & Disposition.default),
                     heard(path, index),
                 )
             )
