@@ -51,9 +51,8 @@ def estimate_foreground(images: Tensor, alpha: Tensor, own_alpha: Tensor | None 
     alpha = _checked_alpha(alpha, images).to(images.device)
     if own_alpha is not None:
         own = unit(_checked_alpha(own_alpha, images, "own_alpha").to(images.device))
-        own = torch.where(
-            own.amax((1, 2), keepdim=True) > CLEAR, own, 1
-        )  # a picture that is hidden whole: as if opaque
+        hidden_whole = own.amax((1, 2), keepdim=True) <= CLEAR
+        own = torch.where(hidden_whole, 1, own)  # as if opaque
         images, alpha = _filled(images, own), _share(alpha, own)
     return _of_opaque(images, alpha)
 

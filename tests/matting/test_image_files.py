@@ -338,6 +338,7 @@ def test_grey_goes_through_its_profile(tmp_path, curve, space):
         ramp,
         ImageCms.ImageCmsProfile(io.BytesIO(profile)),
         ImageCms.createProfile("sRGB"),
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
         outputMode="RGB",
         flags=ImageCms.Flags.NOOPTIMIZE,  # else it is 10 levels off in the dark
     )
