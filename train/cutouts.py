@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import re
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from birefnet_core.matting.images import read
 from birefnet_core.picture_files import READ_SUFFIXES
 
 from .holdout import held_out
+from .mattes import GREY, Value, faintness
 
 VIEW = re.compile(r"(.+)_[0-9]{1,2}")
 
@@ -72,17 +74,22 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in paths if path.suffix.lower() in READ_SUFFIXES)
 
 
-def _usable(path: Path, channels: str) -> Tensor | str:
-    """The picture, or what is wrong with it, in one sentence."""
+def _usable(path: Path, channels: str, values: Sequence[Value]) -> Tensor | str:
+    """The picture, or what is wrong with it, in one sentence. `values`: what of alpha is the subject, if not all."""
     try:
         pixels = read_picture(path, channels)
     except ValueError as error:
         return str(error)
-    if channels == "RGBA" and not pixels[-1].any():
+    if channels != "RGBA":
+        return pixels
+    alpha = pixels[-1]
+    if values and GREY not in values:
+        alpha.copy_(255 * torch.isin(alpha, torch.tensor([v for v in values if isinstance(v, int)], dtype=torch.int32)))
+    if not alpha.any():
         return f"{path} is transparent everywhere"
-    if channels == "RGBA" and (pixels[-1] == 255).all():
+    if (alpha == 255).all():
         return f"{path} has no transparency: a whole rectangle is no cut-out"
-    return pixels
+    return pixels if values else faintness(path, alpha.numpy()) or pixels
 
 
 def _refuse_lopsided(folder: Path, pictures: list[Picture], held: set[str]) -> None:
@@ -96,12 +103,18 @@ def _refuse_lopsided(folder: Path, pictures: list[Picture], held: set[str]) -> N
 
 
 def read_pack(
-    root: str | Path, *, threads: int = 4, hold_out: int = 6, problems: list[str] | None = None
+    root: str | Path,
+    *,
+    threads: int = 4,
+    hold_out: int = 6,
+    problems: list[str] | None = None,
+    values: Sequence[Value] = (),
 ) -> tuple[Pack, Pack]:
     """Read `root/foregrounds/<source>/*` and `root/backgrounds/<source>/*` -> (training pack, validation pack).
 
     Every file is decoded once; the pack of about 3,400 cut-outs takes about 1 GB. Of 100 names `hold_out` are kept for
-    validation; 0 leaves that pack empty. Files that cannot be used are left out; `problems` gets a sentence on each.
+    validation; 0 leaves that pack empty. `values`: what of the alpha channel is the subject, where it is not the opaque
+    (`mattes.parse_value`). Files that cannot be used are left out; `problems` gets a sentence on each.
 
     Raises:
         ValueError: a folder is missing or empty, its usable pictures are too few, or most have one name, which is held
@@ -117,7 +130,7 @@ def read_pack(
                 f"No pictures under {root / kind}; --data needs foregrounds/<source>/*.webp and backgrounds/<source>/*."
             )
         with ThreadPoolExecutor(threads) as pool:
-            decoded = list(pool.map(partial(_usable, channels=channels), paths))
+            decoded = list(pool.map(partial(_usable, channels=channels, values=values), paths))
         problems += [problem for problem in decoded if isinstance(problem, str)]
         pictures = [
             Picture(path.parent.name, model_name(path) if kind == "foregrounds" else path.stem, pixels)

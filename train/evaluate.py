@@ -27,7 +27,7 @@ import math
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -40,8 +40,9 @@ if not __package__:  # run as a script: the repository on the path in place of t
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from train.files import write_whole
+from train.mattes import Value, for_predictions, is_coded, parse_value, read_mask
 from train.metrics import LOWER_IS_BETTER, METRICS, Scores, summarise
-from train.pictures import are_cutouts, by_stem, contact_sheet, read_image, read_matte, save_picture, to_grey
+from train.pictures import PROBED, are_cutouts, by_stem, contact_sheet, read_image, read_matte, save_picture, to_grey
 from train.processes import processes_for
 from train.scoring import Journal, Sample, score_all
 
@@ -83,13 +84,27 @@ def pair(truths: Path, others: Path, what: str, *, partial: bool = False) -> dic
     return {stem: (path, of_other[stem]) for stem, path in of_truth.items() if stem in of_other}
 
 
-def samples_of(*, gt: Path, images: Path | None, pred: Path | None, partial: bool = False) -> list[Sample]:
-    """The samples of one data set, paired by stem. At least one of `images` and `pred` must be given."""
+def samples_of(
+    *,
+    gt: Path,
+    images: Path | None,
+    pred: Path | None,
+    partial: bool = False,
+    values: Sequence[Value] = (),
+    pred_values: Sequence[Value] = (),
+) -> list[Sample]:
+    """The samples of one data set, paired by stem. At least one of `images` and `pred` must be given; `values` and
+    `pred_values` as of `Sample`. ValueError where all of the first predictions are black and a level that is not white."""
     photographs = pair(gt, images, "image", partial=partial) if images else None
     predictions = pair(gt, pred, "prediction", partial=partial) if pred else None
     mates = [pairs for pairs in (photographs, predictions) if pairs is not None]
     stems = [stem for stem in mates[0] if all(stem in pairs for pairs in mates)]
     cutouts = bool(pred) and are_cutouts(predictions[stem][1] for stem in stems)
+    if pred:
+        probed = (predictions[stem][1] for stem in stems[:PROBED])
+        mattes = [read_mask(path, cutout=cutouts, values=pred_values) for path in probed]
+        if all(map(is_coded, mattes)):
+            raise ValueError(for_predictions(mattes[0].problem))
     return [
         Sample(
             stem,
@@ -97,6 +112,8 @@ def samples_of(*, gt: Path, images: Path | None, pred: Path | None, partial: boo
             image=photographs[stem][1] if photographs else None,
             prediction=predictions[stem][1] if predictions else None,
             cutout=cutouts,
+            values=tuple(values),
+            pred_values=tuple(pred_values),
         )
         for stem in stems
     ]
@@ -151,7 +168,8 @@ def worst_sheet(result: Result, samples: list[Sample], count: int) -> Image.Imag
     for stem in result.worst(count):
         sample, figures = of_stem[stem], result.images[stem].figures
         pictures = [read_image(sample.image)] if sample.image else []
-        mattes = read_matte(sample.truth), read_matte(sample.prediction, cutout=sample.cutout)
+        truth = read_matte(sample.truth, values=sample.values)
+        mattes = truth, read_matte(sample.prediction, cutout=sample.cutout, values=sample.pred_values)
         pictures += map(to_grey, mattes)
         label = "  ".join(f"{metric} {figures[metric]:.3f}" for metric in (WORST_BY, "IoU", "S-measure"))
         rows.append((f"{stem}  {label}", pictures))
@@ -204,7 +222,8 @@ def _run(options: argparse.Namespace) -> list[Result]:
     results, scored, journals = [], [], []
     with tempfile.TemporaryDirectory() as elsewhere:
         for name, gt, images in _data_sets(options):
-            samples = samples_of(gt=gt, images=images, pred=options.pred, partial=options.partial)
+            values = dict(values=options.mask_value, pred_values=options.pred_value)
+            samples = samples_of(gt=gt, images=images, pred=options.pred, partial=options.partial, **values)
             if model:
                 mattes = (options.out or Path(elsewhere)) / "pred" / name
                 samples = [replace(sample, prediction=mattes / f"{sample.stem}.png") for sample in samples]
@@ -243,6 +262,16 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--data", type=Path, action="append", default=[], metavar="SET", help="has im/, gt/; repeatable"
     )
+    for name, whose in (("mask", "the true masks"), ("pred", "the mattes to score")):
+        parser.add_argument(
+            f"--{name}-value",
+            action="append",
+            type=parse_value,
+            default=[],
+            metavar="VALUE",
+            help=f"what is the subject in {whose} where it is not the white: a level or palette index, a colour "
+            "(#c08080), several of them; or grey: take grey values as alpha",
+        )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the figures and sheets here")
     parser.add_argument("--worst", type=int, default=16, metavar="N", help="images on the sheet of worst cases (16)")
     parser.add_argument("--partial", action="store_true", help="score what has a mate instead of stopping")

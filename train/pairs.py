@@ -31,23 +31,26 @@ from birefnet_core.picture_files import READ_SUFFIXES
 
 from .augment import Augmentation, augment
 from .holdout import held_out
+from .mattes import Value, read_mask
 from .pictures import name_of, read_matte
 
 IMAGE_WORDS = "im|imgs?|images?|original|original_image|blurred_image|rgb|input"
 MATTE_WORDS = "gt|gts|gt_object|masks?|mattes?|alphas?|labels?"
 IMAGES = re.compile(rf"(.*?)[-_ ]?(?:{IMAGE_WORDS})", re.IGNORECASE)
 MATTES = re.compile(rf"(.*?)[-_ ]?(?:{MATTE_WORDS})", re.IGNORECASE)
+RULE = "mattes 2"  # by which files are checked: what an older one found sound is looked at again
 DEPTH = 4  # folders below a root that are looked into
-FAINT = 0.16  # the most that a mask drawn in class numbers (0, 1, ...), or in the usual dark red for class 1, comes to
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture and its matte. name: their stem. root: the data set's folder, for the report."""
+    """A picture and its matte. name: their stem. root: the data set's folder, for the report. values: what of the
+    matte is the subject, where it is not the white (`mattes.parse_value`)."""
 
     image: Path
     matte: Path
     root: Path
+    values: tuple[Value, ...] = ()
 
     @property
     def name(self) -> str:
@@ -56,7 +59,7 @@ class Pair:
     def read(self) -> tuple[Tensor, Tensor]:
         """(image [3,H,W], alpha [1,H,W]), float32 0..1, both upright. ValueError (one sentence) for bad files."""
         image = read(self.image).pixels.permute(2, 0, 1)
-        alpha = torch.from_numpy(read_matte(self.matte)).float()[None]
+        alpha = torch.from_numpy(read_matte(self.matte, values=self.values)).float()[None]
         if image.shape[1:] != alpha.shape[1:]:
             sizes = [f"{picture.shape[2]} x {picture.shape[1]}" for picture in (image, alpha)]
             raise ValueError(f"{self.image} is {sizes[0]}, its matte {self.matte.name} is {sizes[1]}")
@@ -68,13 +71,9 @@ class Pair:
             _, alpha = self.read()
         except (ValueError, OSError) as error:
             return str(error)
-        brightest = alpha.max().item()
-        if not brightest:
+        if not alpha.any():
             return f"{self.matte} is empty: no pixel is foreground"
-        if brightest < FAINT:
-            level = round(255 * brightest)
-            return f"{self.matte} is {level} of 255 at its brightest: a matte is white where the subject is"
-        return ""
+        return read_mask(self.matte, values=self.values).problem
 
 
 @dataclass(frozen=True)
@@ -85,15 +84,15 @@ class Found:
     lonely: list[str] = field(default_factory=list)
 
 
-def find_pairs(root: str | Path) -> Found:
-    """All pairs under `root`, sorted. ValueError when there is none, or no such folder."""
+def find_pairs(root: str | Path, values: Sequence[Value] = ()) -> Found:
+    """All pairs under `root`, sorted; `values` as of `Pair`. ValueError when there is none, or no such folder."""
     root = Path(root)
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder.")
     found = Found()
     for folder in [root, *_subfolders(root, DEPTH)]:
         for images, mattes in _image_and_matte_folders(folder):
-            _match(images, mattes, found)
+            _match(images, mattes, found, tuple(values))
     if not found.pairs:
         raise ValueError(
             f"{root} has no pictures with mattes: put them into {root}/im and {root}/gt under the same names "
@@ -133,7 +132,7 @@ def _pictures(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _match(images: Path, mattes: Path, found: Found) -> None:
+def _match(images: Path, mattes: Path, found: Found, values: tuple[Value, ...]) -> None:
     ours, theirs = _pictures(images), _pictures(mattes)
     for folder in (*_subfolders(images, 1), *_subfolders(mattes, 1)):
         if _pictures(folder):
@@ -147,7 +146,7 @@ def _match(images: Path, mattes: Path, found: Found) -> None:
             names = ", ".join(path.name for path in [*ours[stem], *theirs[stem]])
             found.lonely.append(f"{images.parent} has more than one picture or matte called {stem}: {names}")
         else:
-            found.pairs.append(Pair(ours[stem][0], theirs[stem][0], images.parent))
+            found.pairs.append(Pair(ours[stem][0], theirs[stem][0], images.parent, values))
 
 
 def check_pairs(
@@ -169,13 +168,14 @@ def check_pairs(
 
 
 def _key(pair: Pair) -> str:
-    """Both files with size and time of change, so that a file that changed is checked again. Empty when one is missing
-    (a link that leads nowhere)."""
+    """Both files with size and time of change, so that a file that changed is checked again, and RULE. Empty when
+    one is missing (a link that leads nowhere)."""
     try:
         stats = [path.stat() for path in (pair.image, pair.matte)]
     except OSError:
         return ""
-    return " | ".join(f"{path} {s.st_size} {s.st_mtime_ns}" for path, s in zip((pair.image, pair.matte), stats))
+    files = [f"{path} {s.st_size} {s.st_mtime_ns}" for path, s in zip((pair.image, pair.matte), stats)]
+    return " | ".join([*files, RULE, *map(str, pair.values)])
 
 
 def split(pairs: Sequence[Pair], percent: int) -> tuple[list[Pair], list[Pair]]:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from birefnet_core.picture_files import READ_SUFFIXES, deep_levels, opened, upright
+from birefnet_core.picture_files import READ_SUFFIXES, opened
 from train.files import write_whole
+from train.mattes import OPAQUE, Value, read_mask, transparency
 
-OPAQUE = (255, 255)  # least and most alpha
 PROBED = 20  # pictures of a folder that are looked at
 
 
@@ -57,55 +57,21 @@ def are_cutouts(paths: Iterable[Path]) -> bool:
 
 def _has_transparent_pixels(path: Path) -> bool:
     with opened(path) as picture:
-        alpha = _alpha(picture)
+        alpha = transparency(picture)
         return alpha is not None and alpha.getextrema() != OPAQUE
 
 
-def read_matte(path: str | Path, *, cutout: bool = False) -> np.ndarray:
-    """A matte as float64 [H, W] in 0..1; `read_levels` says how it is read.
+def read_matte(path: str | Path, *, cutout: bool = False, values: Sequence[Value] = ()) -> np.ndarray:
+    """A matte as float64 [H, W] in 0..1; `mattes.read_mask` says how it is read.
 
     Not the suite's reader: that gives float32, in which k / 255 * 255 is not k, and the metrics count levels."""
-    levels = read_levels(path, cutout=cutout)
+    levels = read_levels(path, cutout=cutout, values=values)
     return levels / np.iinfo(levels.dtype).max
 
 
-def read_levels(path: str | Path, *, cutout: bool = False) -> np.ndarray:
-    """A matte as the file holds it: uint8 or uint16 [H, W]. Of a picture with transparency (a cut-out) its alpha
-    channel is the matte, otherwise the grey value; deeper integers and floats 0..1 (TIFF) become uint16. EXIF
-    orientation is applied. ValueError naming the file when it cannot be read or has values beyond its range.
-
-    cutout: the alpha channel, if there is one, is the matte even where it is opaque everywhere: the file lies among
-    cut-outs. A painting program writes grey mattes so, too, hence not by default.
-    """
-    with opened(path) as picture:
-        black, white = deep_levels(picture)
-        picture = upright(picture)
-        if picture.mode == "F":
-            return _sixteen_bits(np.asarray(picture))
-        if picture.mode.startswith("I"):  # 16 bits arrive as I;16 or as I
-            return _sixteen_bits((np.asarray(picture).astype(np.float64) - black) / (white - black))
-        return _eight_bits(picture, cutout)
-
-
-def _sixteen_bits(values: np.ndarray) -> np.ndarray:
-    least, most = values.min(), values.max()
-    if not (least >= -0.01 and most <= 1.01):  # NaN is no less a failure
-        raise ValueError(f"its values go from {least:g} to {most:g} where black is 0 and white is 1")
-    return np.rint(values.clip(0, 1) * 65535).astype(np.uint16)
-
-
-def _eight_bits(picture: Image.Image, cutout: bool) -> np.ndarray:
-    alpha = _alpha(picture)
-    if alpha is not None and (cutout or alpha.getextrema() != OPAQUE):
-        return np.asarray(alpha)
-    return np.asarray(picture.convert("L"))
-
-
-def _alpha(picture: Image.Image) -> Image.Image | None:
-    """Of 8 bits or fewer; None where there is no transparency."""
-    if picture.mode.startswith("I") or not picture.has_transparency_data:
-        return None
-    return picture.convert("RGBA").getchannel("A")
+def read_levels(path: str | Path, *, cutout: bool = False, values: Sequence[Value] = ()) -> np.ndarray:
+    """A matte as the file holds it: uint8 or uint16 [H, W], read as by `mattes.read_mask`, whether it is one or not."""
+    return read_mask(path, cutout=cutout, values=values).levels
 
 
 def to_grey(matte: np.ndarray) -> Image.Image:

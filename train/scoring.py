@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from train.files import write_whole
+from train.mattes import Value, for_predictions, read_mask
 from train.metrics import Scores, measure
-from train.pictures import read_levels
 
 AHEAD = 4  # images in flight per process
 
@@ -28,19 +28,28 @@ AHEAD = 4  # images in flight per process
 class Sample:
     """One picture of a data set: where its truth, its photograph and (unless a model makes it) its matte are.
 
-    cutout: the prediction is one of a folder of cut-outs, so that its alpha channel is its matte."""
+    cutout: the prediction is one of a folder of cut-outs, so that its alpha channel is its matte. values, pred_values:
+    what of the truth, and of the prediction, is the subject where it is not the white (`mattes.parse_value`)."""
 
     stem: str
     truth: Path
     image: Path | None = None
     prediction: Path | None = None
     cutout: bool = False
+    values: tuple[Value, ...] = ()
+    pred_values: tuple[Value, ...] = ()
 
 
 def score_sample(sample: Sample) -> Scores:
-    """Read a sample's matte and truth and measure them. ValueError names the file when one cannot be read, or when
-    their sizes differ."""
-    alpha, truth = read_levels(sample.prediction, cutout=sample.cutout), read_levels(sample.truth)
+    """Read a sample's matte and truth and measure them. ValueError names the file when one cannot be read or is no
+    matte (a prediction may be faint, or empty), or when their sizes differ."""
+    prediction = read_mask(sample.prediction, cutout=sample.cutout, values=sample.pred_values)
+    mask = read_mask(sample.truth, values=sample.values)
+    if mask.problem:
+        raise ValueError(mask.problem)
+    if prediction.coloured:
+        raise ValueError(for_predictions(prediction.problem))
+    alpha, truth = prediction.levels, mask.levels
     if alpha.shape != truth.shape:
         sizes = [f"{matte.shape[1]}x{matte.shape[0]}" for matte in (alpha, truth)]
         what = f"{sample.prediction} is {sizes[0]}, its truth {sample.truth} is {sizes[1]}"
@@ -149,7 +158,7 @@ def _marks(sample: Sample) -> list[list]:
     files = [path for path in (sample.truth, sample.image, sample.prediction) if path]
     states = [path.stat() if path.exists() else None for path in files]
     marks = [[str(path), state and state.st_size, state and state.st_mtime_ns] for path, state in zip(files, states)]
-    return [*marks, [sample.cutout]]
+    return [*marks, [sample.cutout, *map(str, sample.values), "|", *map(str, sample.pred_values)]]
 
 
 def score_all(

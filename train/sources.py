@@ -19,6 +19,7 @@ import torch
 
 from .cutouts import Pack, read_pack
 from .files import write_whole
+from .mattes import GREY, Value
 from .pairs import Batch, Pair, Pairs, check_pairs, class_name, find_pairs, split
 from .recipe import Recipe
 from .scenes import Scenes
@@ -168,16 +169,18 @@ def read_data(
     workers: int = 4,
     device: torch.device | str = "cpu",
     main: bool = True,
+    values: Sequence[Value] = (),
 ) -> Data:
     """Find, check and mix all roots. Files that cannot be used are listed in `out/data-report.txt` and left out.
 
     `validation` roots, of pairs, take the place of what the recipe holds out by name; what they hold is not trained on,
-    even if it lies under one of `roots`. `main`: this process writes the report (of several, only one does).
+    even if it lies under one of `roots`. `values`: what of the masks is the subject
+    (`mattes.parse_value`). `main`: this process writes the report (of several, only one does).
 
     Raises:
         ValueError: a root holds nothing usable.
     """
-    checker = _Checker(out, workers, main)
+    checker = _Checker(out, workers, main, tuple(values))
     validating = {pair.image.resolve() for path in validation for pair in find_pairs(path).pairs}
     contents = []
     for root in roots:
@@ -187,6 +190,8 @@ def read_data(
             pairs = split(checker.usable(root.path, but=validating), 0 if validation else recipe.hold_out)
             contents.append(_Contents(root, pairs=pairs))
     held, names_held, marks = [], [], [each.fingerprint() for each in contents]
+    if values and GREY not in values:
+        marks.append(f"of their masks {', '.join(map(str, values))}")
     for path in validation:
         pairs = _spread(checker.usable(path), recipe.validation_pictures)
         held.append((Pairs(pairs, workers=workers), len(pairs)))
@@ -257,8 +262,8 @@ def _classes(pairs: list[Pair], cutouts: list[Path], recipe: Recipe) -> list[str
 class _Checker:
     """Checks the pairs of all roots and remembers in the run's folder which are sound."""
 
-    def __init__(self, out: Path, workers: int, main: bool) -> None:
-        self.out, self.workers, self.main = out, workers, main
+    def __init__(self, out: Path, workers: int, main: bool, values: tuple[Value, ...] = ()) -> None:
+        self.out, self.workers, self.main, self.values = out, workers, main, values
         self.lines: list[str] = []
         self.known: set[str] = set()
         if (out / CHECKED).is_file():
@@ -267,7 +272,7 @@ class _Checker:
 
     def usable(self, root: Path, *, but: Collection[Path] = ()) -> list[Pair]:
         """The pairs under `root` that can be used, without the pictures in `but`."""
-        found = find_pairs(root)
+        found = find_pairs(root, self.values)
         pairs = [pair for pair in found.pairs if pair.image.resolve() not in but]
         if not pairs:
             raise ValueError(
@@ -286,7 +291,7 @@ class _Checker:
     def pack(self, root: Path, hold_out: int) -> tuple[Pack, Pack]:
         """A pack of cut-outs, (for training, held out)."""
         problems: list[str] = []
-        packs = read_pack(root, threads=self.workers, hold_out=hold_out, problems=problems)
+        packs = read_pack(root, threads=self.workers, hold_out=hold_out, problems=problems, values=self.values)
         cutouts, backgrounds = (sum(len(getattr(p, kind)) for p in packs) for kind in ("foregrounds", "backgrounds"))
         self._note(root, f"{cutouts} cut-outs, {backgrounds} backgrounds", problems)
         return packs

@@ -16,6 +16,7 @@ from birefnet_core.weights.download import DownloadError  # noqa: E402
 from train.distributed import Processes, processes  # noqa: E402
 from train.initialise import take_architecture  # noqa: E402
 from train.loop import Options, Training, TrainingError  # noqa: E402
+from train.mattes import parse_value as mask_value  # noqa: E402
 from train.recipe import PRECISIONS, parse_value, read_recipe  # noqa: E402
 from train.sources import Root, read_data  # noqa: E402
 
@@ -54,6 +55,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         default=[],
         metavar="DIR",
         help="pictures and mattes to validate on (default: a few names of each --data are held out)",
+    )
+    parser.add_argument(
+        "--mask-value",
+        action="append",
+        type=mask_value,
+        default=[],
+        metavar="VALUE",
+        help="what is the subject in masks that are no mattes: a level or palette index (1, 128), a colour (#c08080), "
+        "several of them; or grey: take grey values as alpha (default: mattes, white where the subject is)",
     )
     what = parser.add_argument_group("what to train, instead of what the recipe says")
     what.add_argument("--steps", type=int, metavar="N", help="length in steps")
@@ -151,6 +161,7 @@ def train(given: argparse.Namespace, among: Processes) -> bool:
         recipe = take_architecture(recipe, {name: value for name, value in changes.items() if value is not None})
     roots = [Root.parse(text) for text in given.data]
     reading = dict(out=given.out, workers=given.workers, device=among.device, main=among.main)
+    reading["values"] = given.mask_value
     if among.main:
         data = read_data(roots, given.validation, recipe, **reading)
     among.wait()  # the first process has checked all files; the others take its word
