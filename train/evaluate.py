@@ -94,7 +94,7 @@ def samples_of(
     pred_values: Sequence[Value] = (),
 ) -> list[Sample]:
     """The samples of one data set, paired by stem. At least one of `images` and `pred` must be given; `values` and
-    `pred_values` as of `Sample`. ValueError where all of the first predictions are black and a level that is not white."""
+    `pred_values` as of `Sample`. ValueError where all of the first predictions are black and a level not white."""
     photographs = pair(gt, images, "image", partial=partial) if images else None
     predictions = pair(gt, pred, "prediction", partial=partial) if pred else None
     mates = [pairs for pairs in (photographs, predictions) if pairs is not None]
