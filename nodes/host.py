@@ -275,6 +275,24 @@ def video_of(path: Path) -> Any:
     return InputImpl.VideoFromFile(str(path))
 
 
+def video_base() -> type | None:
+    """The class of all VIDEOs, whose methods are fallbacks; None without ComfyUI."""
+    if management is None:
+        return None
+    from comfy_api.latest import Input
+
+    return Input.Video
+
+
+def lies_in_memory(video: Any) -> bool:
+    """Whether a VIDEO is made of frames that are all in memory already, as Create Video's."""
+    if management is None:
+        return False
+    from comfy_api.latest import InputImpl
+
+    return isinstance(video, InputImpl.VideoFromComponents)
+
+
 def blocked(message: str) -> Any:
     """An output that lets no node behind it run and tells why; None without ComfyUI."""
     if management is None:

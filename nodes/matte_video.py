@@ -16,7 +16,7 @@ from torch import Tensor
 
 from . import host
 from .apply_mask import check_background
-from .video_frames import open_video
+from .video_input import open_video
 
 PREVIEW_SIDE = 384  # pixels, of the clip shown in the browser
 PLAYABLE = (".mp4", ".webm")  # by browsers
@@ -132,6 +132,7 @@ class MatteVideo:
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
 
+    @host.clip_notes()
     def matte(
         self,
         video: Any,
@@ -173,7 +174,6 @@ class MatteVideo:
         playable = chosen.suffix in PLAYABLE
         with (
             interruptible(),
-            host.clip_notes(),
             host.progress(1, unit="frame") as bar,
             preview(clip, wanted=not playable) as small,
         ):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from . import host
+from .video_input import open_video
 
 CONNECTED = "(the video input)"  # stands in the list for no file
 MOST = 2**31 - 1
@@ -103,6 +103,7 @@ class VideoFrames:
         path = video_files().get(file)
         return str(path.stat().st_mtime_ns) if path is not None else ""
 
+    @host.clip_notes()
     def read(
         self,
         file: str,
@@ -128,7 +129,7 @@ class VideoFrames:
             every=every_nth,
             count=count or None,
         )
-        with host.clip_notes(), host.progress(1, unit="frame") as bar:
+        with host.progress(1, unit="frame") as bar:
             batch = read_batch(clip, span, longest_side=longest_side, sound_track=sound_track, on_progress=bar.report)
         mask = batch.alpha
         if mask is None:
@@ -161,28 +162,3 @@ def video_path(name: str) -> Path:
     if path is None:
         raise ValueError(f"there is no clip {name!r} in {host.input_folder()}")
     return path
-
-
-def _source(video: Any) -> Any:
-    """The path or the bytes of a VIDEO."""
-    if not hasattr(video, "get_stream_source"):
-        return video
-    try:
-        return video.get_stream_source()
-    except ValueError:  # ComfyUI 0.3.64 cannot put Create Video's into bytes, for it names no container
-        path = host.temp_folder() / f"{uuid.uuid4().hex}.mp4"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        video.save_to(str(path))
-        return path
-
-
-def open_video(video: Any) -> tuple[Any, float, float | None]:
-    """What a VIDEO wire brings -> the clip, and the seconds between which it is trimmed (None: to its end)."""
-    from ..birefnet_core.video import Clip
-
-    source = _source(video)
-    name = Path(source).name if isinstance(source, (str, Path)) else "the video"
-    start, length = 0.0, 0.0
-    if hasattr(video, "get_active_trim_window"):  # since ComfyUI 0.23
-        start, length = (float(value or 0) for value in video.get_active_trim_window())
-    return Clip(source, name=name), start, start + length if length else None

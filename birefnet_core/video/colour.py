@@ -83,7 +83,8 @@ def to_deep_rgb(picture: av.VideoFrame, size: tuple[int, int] | None = None) -> 
     """The frame's colours with all their bits, float32 [H, W, 3] 0..1."""
     deep = picture.format.is_rgb and picture.format.components[0].bits > 8
     # As planes: from 4:2:0 to packed rgb48 the scaler of FFmpeg 8 gives other colours where U or V is below its middle.
-    planes = _scaled(picture, "gbrp16le", size)
+    # With alpha where it has that: the scaler of FFmpeg 8 leaves noise of gbrap16 where it is to drop the alpha.
+    planes = _scaled(picture, "gbrap16le" if picture.format.name == "gbrap16le" else "gbrp16le", size)
     values = np.stack([plane(planes, index) for index in (2, 0, 1)], axis=-1).astype(np.float32)
     return np.minimum(values / (65535 if deep else DEEP_WHITE), 1, out=values)
 

@@ -122,6 +122,16 @@ def test_ten_bits_stay_ten_bits(tmp_path):
     assert np.abs(deep - ((ramp - 64) / 876)[:, None]).max() < 0.1 / 876
 
 
+@pytest.mark.parametrize("pixels", ["gbrp16le", "gbrap16le", "rgba64le", "rgb48le"])
+@pytest.mark.parametrize("size", [None, (24, 12)])
+def test_rgb_of_16_bits_keeps_all_of_them(pixels, size):
+    steps = np.arange(48, dtype=np.uint16) // 2 * 2700  # two columns alike, so that halving changes nothing
+    rgba = np.stack([np.tile(channel, (24, 1)) for channel in (steps, steps[::-1], steps * 0 + 999, steps)], axis=-1)
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgba), format="rgba64le").reformat(format=pixels)
+    expected = rgba[:: 2 if size else 1, :: 2 if size else 1, :3]
+    assert np.abs(to_deep_rgb(picture, size) * 65535 - expected).max() < 2
+
+
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv420p10le", "yuv422p", "yuv444p10le"])
 @pytest.mark.parametrize("colour", [(60, 140, 90), (200, 40, 30), (30, 60, 210)])
 def test_deep_colours_are_those_of_8_bits(make_clip, pixels, colour):
