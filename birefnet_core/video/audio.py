@@ -18,7 +18,7 @@ from .source import Source, audio_streams, video_stream
 
 if TYPE_CHECKING:
     import av
-    from av.container import OutputContainer
+    from av.container import InputContainer, OutputContainer
 
 BIT_RATES = {"aac": 192_000, "libopus": 160_000}  # up to stereo; more channels have half of it each
 # The same loudspeakers by the names that encoders know; and the layouts an encoder takes, from the largest. FFmpeg's
@@ -65,16 +65,16 @@ class Sound:
         end: Fraction | None,
         track: int = 0,
     ) -> None:
-        self._name, self._opened = source.name, source.open()
+        self._name, self._source, self._opened = source.name, source, source.open()
         self._input = self._opened.__enter__()
         self._container = container
         streams = audio_streams(self._input)
         self._stream = streams[track]
         self._called = "its sound" if len(streams) == 1 else f"its sound track {track + 1}"
-        pictures = video_stream(self._input, source.name)
+        pictures = video_stream(self._input, source)
         zero = Fraction((pictures.start_time or 0) * pictures.time_base)
         self._start, self._end = zero + start, None if end is None else zero + end
-        if start > 0:
+        if start > 0 and source.can_seek:
             # To a moment before: seeking by another stream's key frames may land late.
             self._input.seek(max(0, int((self._start - 1) / self._stream.time_base)), stream=self._stream)
         if _goes_as_it_is(self._stream, format):
@@ -118,7 +118,7 @@ class Sound:
     def _copied(self, target: av.AudioStream) -> Iterator[tuple[Fraction, av.Packet]]:
         tick, last = self._stream.time_base, None
         shift = round(self._start / tick)
-        for packet in self._input.demux(self._stream):
+        for packet in self._source.timeline.packets(self._input, self._stream):
             if packet.dts is None or packet.pts is None:
                 continue
             if last is not None and packet.dts <= last:
@@ -186,7 +186,7 @@ class Sound:
     def _samples(self, resampler: Resampler) -> Iterator[tuple[av.AudioFrame, int]]:
         """Resampled frames inside the span, cut to the sample, each with the sample it begins at."""
         end = None if self._end is None else round((self._end - self._start) * resampler.rate)
-        for frame, begins in _placed(_decoded(self._input, self._stream), resampler, self._start):
+        for frame, begins in _placed(_decoded(self._source, self._input, self._stream), resampler, self._start):
             if begins + frame.samples <= 0:
                 continue
             if end is not None and begins >= end:
@@ -263,18 +263,27 @@ def _samples_in(frame: av.AudioFrame) -> list[np.ndarray]:
     return [np.frombuffer(plane, kind)[: frame.samples * length] for plane in frame.planes[:count]]
 
 
-def _decoded(container, stream: av.AudioStream) -> Iterator:
+def _decoded(source: Source, container: InputContainer, stream: av.AudioStream) -> Iterator:
     """Every frame, and None at the end, which empties a resampler. Damaged packets, of which each decoder says so in
-    its own way, are passed over, as players do."""
+    its own way, are passed over, as players do; and so is what overlaps where parts of a file meet."""
     import av
 
-    for packet in container.demux(stream):
+    end = None
+    for packet in source.timeline.packets(container, stream):
         if not packet.size and packet.dts is not None:
             continue  # a packet with nothing in it; without a time it is the end, where the decoder gives what it holds
         try:
-            yield from stream.codec_context.decode(packet if packet.size else None)
+            frames = stream.codec_context.decode(packet if packet.size else None)
         except av.error.FFmpegError:
             continue
+        for frame in frames:
+            if source.timeline.joined and frame.pts is not None:
+                length = Fraction(frame.samples, frame.sample_rate)
+                begins = frame.pts * frame.time_base
+                if end is not None and begins + length / 2 < end:
+                    continue
+                end = begins + length
+            yield frame
     yield None
 
 
@@ -380,13 +389,13 @@ def _listed(streams: list[av.AudioStream]) -> str:
 def _read_track(source: Source, track: int, start: Fraction, end: Fraction | None) -> tuple[np.ndarray, int]:
     with source.open() as container:
         stream = audio_streams(container)[track - 1]
-        pictures = video_stream(container, source.name)
+        pictures = video_stream(container, source)
         zero = Fraction((pictures.start_time or 0) * pictures.time_base)
         context = stream.codec_context
         rate = context.sample_rate or COMMON_RATE
         resampler = Resampler("fltp", context.layout.name if context.channels else "stereo", rate)
         pieces = []
-        for frame, begins in _placed(_decoded(container, stream), resampler, zero + start):
+        for frame, begins in _placed(_decoded(source, container, stream), resampler, zero + start):
             if begins + frame.samples <= 0:
                 continue
             samples = np.stack(_samples_in(frame))

@@ -55,6 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--end", type=float, metavar="SECONDS", help="end before there")
     group.add_argument("--frames", type=int, metavar="N", help="at most so many")
     group.add_argument("--every", type=int, default=1, metavar="N", help="one frame of N, without sound")
+    group.add_argument(
+        "--strict",
+        action="store_true",
+        help="stop at a frame that cannot be decoded (default: the one before it stays)",
+    )
     group.add_argument("--no-sound", action="store_true", help="leave the sound away")
 
 
@@ -141,7 +146,7 @@ def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int
     from .matte import Look, matte_clip
     from .split import matte_together
 
-    clip = Clip(job.source)
+    clip = Clip(job.source, strict=args.strict)
     span = Span(start=args.start, end=args.end, every=args.every, count=args.frames)
     size = seen_size(model, clip, args)
 

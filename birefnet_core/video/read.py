@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from .decode import Damage, Decoding, Picture
 from .matroska import is_cut_off
-from .source import ClipInfo, Source, VideoError, decode, decoder, probe, video_stream
+from .source import ClipInfo, Source, VideoError, probe, video_stream
+from .timeline import even_rate, needs_reading, read_timeline
 
 if TYPE_CHECKING:
     import av
@@ -22,6 +24,7 @@ TURNS = {
     180: [("hflip",), ("vflip",)],
     270: [("transpose", "clock")],
 }
+FINE = 10_000  # ticks a second at least, of clips whose frames are put back on their even rate
 SPARE = 3  # frames that may be missing where only what lies behind the pictures was cut off
 
 
@@ -66,22 +69,29 @@ class Span:
 class Clip:
     """A clip and what is in it. Every iteration opens the file anew: iterations do not disturb each other.
 
-    source: a path or an io.BytesIO. Raises VideoError, one sentence, unless a first frame can be decoded.
+    source: a path or an io.BytesIO. Frames that cannot be decoded are held by the one before, and a DamageNote says
+    which; strict: they are an error. Times that begin again on the way go on, and those of an even rate that the file
+    rounded are exact again. Raises VideoError, one sentence, unless a first frame can be decoded.
     """
 
-    def __init__(self, source: str | os.PathLike | io.BytesIO | Source, name: str | None = None) -> None:
+    def __init__(
+        self, source: str | os.PathLike | io.BytesIO | Source, name: str | None = None, *, strict: bool = False
+    ) -> None:
         self.source = source if isinstance(source, Source) else Source(source, name)
-        self.info: ClipInfo = probe(self.source)
+        self._strict = strict
+        self.info: ClipInfo = probe(self.source, strict)
+        self._stream_tick, self._step = self.info.time_base, None  # step: ticks a frame, of an even rate
         self._times: list[int] | None = None
+        if needs_reading(self.info.container, self.info.frame_rate, self.info.time_base):
+            self._read_through()
 
     def frames(self, span: Span = Span()) -> Iterator[Frame]:
         """The frames of the span, one after another.
 
-        Raises VideoError when the clip turns out damaged or ends before its header says, after the frames there are;
-        and when the span begins after its end.
+        Raises VideoError when the clip ends before its header says, after the frames there are; when the span begins
+        after its end; and if strict, for what cannot be decoded.
         """
-        # FFmpeg seeks in MPEG program streams by bytes, to a place whose times are not yet sure: frames would be wrong.
-        seek = self._seek_target(span) if (span.start or span.skip) and self.info.container != "mpeg" else None
+        seek = self._seek_target(span) if (span.start or span.skip) and self.source.can_seek else None
         given = 0
         for index, frame in enumerate(self._from(span, seek)):
             if index % span.every:
@@ -138,22 +148,46 @@ class Clip:
         """Every frame's time in ticks since the first, in order; empty when the file does not carry them. Reads through
         the file once, without decoding. Frames before the first that can be decoded do not count."""
         if self._times is None:
-            self._times = self._read_times()
+            self._read_through()
         return self._times
 
-    def _read_times(self) -> list[int]:
+    def _read_through(self) -> None:
+        """Read the packets' times, and set right by them what the header says of rate and length."""
         with self.source.open() as container:
-            stream = video_stream(container, self.info.name)
-            if _without_times(stream):
-                return []
-            packets = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
-            times = [packet.pts for packet in packets]
-            origin = stream.start_time
-        if None in times:
-            return []
-        times.sort()
-        origin = times[0] if origin is None and times else origin
-        return [pts - origin for pts in times if pts - origin >= self.info.first_pts]
+            stream = video_stream(container, self.source)
+            timeline = self.source.timeline = read_timeline(container, stream)
+            self._times = []
+            if _without_times(stream) or not timeline.pts:
+                return
+            origin = timeline.pts[0] if stream.start_time is None else stream.start_time
+            hints = [self.info.frame_rate, stream.guessed_rate, stream.base_rate]
+        pts = tuple(time - origin for time in timeline.pts)
+        rate = even_rate(pts, self._stream_tick, hints)
+        if rate is not None:
+            self._set_rate(rate)
+        if timeline.joined:
+            end = self._tick(pts[-1]) * self.info.time_base + 1 / self.info.frame_rate
+            average = self.info.frame_rate if rate else len(pts) / end
+            self.info = replace(self.info, frame_rate=average, frames=len(pts), duration=float(end))
+        self._times = [tick for tick in map(self._tick, pts) if tick >= self.info.first_pts]
+
+    def _set_rate(self, rate: Fraction) -> None:
+        """Count time in ticks of which a frame takes a whole number, where the file's are too coarse for that."""
+        first = self.info.first_pts
+        if (1 / (rate * self._stream_tick)).denominator != 1:
+            self._step = rate.denominator * -(-FINE // rate.numerator)
+            self.info = replace(self.info, time_base=1 / (rate * self._step))
+        self.info = replace(self.info, frame_rate=rate, first_pts=self._tick(first))
+
+    def _tick(self, pts: int) -> int:
+        """Of a stream's tick since its start."""
+        if self._step is None:
+            return pts
+        return round(pts * self._stream_tick * self.info.frame_rate) * self._step
+
+    def _stream_ticks(self, tick: int) -> int:
+        """The other way, rounded up: a frame's own tick at least, and not yet the next one's."""
+        return tick if self._step is None else -(-tick * self.info.time_base // self._stream_tick)
 
     def _ticks(self, span: Span) -> tuple[int, float]:
         """From which tick on, and before which, a frame lies in the span's seconds. Times are rounded to ticks in the
@@ -193,33 +227,39 @@ class Clip:
 
     def _decoded(self, seek: int | None = None) -> Iterator[Frame]:
         """Every frame from the key frame at or before the tick `seek` on; pts strictly rise."""
-        import av
-
         info = self.info
-        tick_a_frame = max(1, round(1 / (info.frame_rate * info.time_base)))
+        damage = Damage(info.name, self._strict)
         with self.source.open() as container:
-            stream = video_stream(container, info.name)
-            context = decoder(stream)
-            upright, timeless = _Upright(info), _without_times(stream)
-            origin, last, decoded, packets = stream.start_time, None, 0, 0
-            if seek:
-                container.seek(seek + (origin or 0), stream=stream)
+            stream = video_stream(container, self.source)
+            decoding = Decoding(self.source, damage, timeless=_without_times(stream))
             try:
-                for packet in container.demux(stream):
-                    packets += 1 if packet.size else 0
-                    for picture in decode(context, packet):
-                        if origin is None:
-                            origin = picture.pts or 0
-                        pts = None if timeless or picture.pts is None else picture.pts - origin
-                        if pts is None or (last is not None and pts <= last):
-                            pts = 0 if last is None else last + (tick_a_frame if pts is None else 1)
-                        decoded, last = decoded + 1, pts
-                        yield Frame(upright(picture), pts, picture.duration or tick_a_frame)
-            except av.error.FFmpegError as error:
-                where = f"after {decoded} frames" if last is None else f"at {float(last * info.time_base):.2f} s"
-                raise VideoError(f"{info.name} is cut off or damaged {where}: {error.strerror}") from error
-            if not seek:
-                self._check_length(stream, packets, (origin or 0) + (last or 0))
+                yield from self._timed(self._pictures(decoding, stream, seek), stream.start_time)
+            finally:
+                damage.tell(float(1 / info.frame_rate))
+
+    def _pictures(self, decoding: Decoding, stream: av.VideoStream, seek: int | None) -> Iterator[Picture]:
+        if seek:
+            yield from decoding.pictures((stream.start_time or 0) + self._stream_ticks(seek))
+        else:
+            yield from decoding.pictures()
+            self._check_length(stream, decoding.packets, decoding.last or 0)
+        yield from decoding.rest()
+
+    def _timed(self, pictures: Iterator[Picture], origin: int | None) -> Iterator[Frame]:
+        info = self.info
+        tick_a_frame = self._step or max(1, round(1 / (info.frame_rate * info.time_base)))
+        upright = _Upright(info)
+        picture = shown = last = None
+        for new, pts in pictures:
+            if origin is None:
+                origin = pts or 0
+            tick = None if pts is None else self._tick(pts - origin)
+            if tick is None or (last is not None and tick <= last):
+                tick = 0 if last is None else last + (tick_a_frame if tick is None else 1)
+            if new is not picture:
+                picture, shown = new, upright(new)
+            last = tick
+            yield Frame(shown, tick, max(self._tick(new.duration or 0), 0) or tick_a_frame)
 
     def _check_length(self, stream: av.VideoStream, packets: int, last: int) -> None:
         """VideoError when the file ended before its header says. last: the last frame's time as the stream counts.
@@ -235,7 +275,7 @@ class Clip:
         if self.info.container == "matroska,webm":
             with self.source.raw() as file:
                 cut_off = is_cut_off(file)
-            length, shown = _tagged_length(stream.metadata), float(last * self.info.time_base)
+            length, shown = _tagged_length(stream.metadata), float(last * self._stream_tick)
             if cut_off and not 0 < length <= shown + SPARE / self.info.frame_rate:
                 of = f" of {length:.2f}" if length else ""
                 raise VideoError(f"{self.info.name} is cut off: it ends after {shown:.2f}{of} s")

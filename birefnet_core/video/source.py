@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from .timeline import Timeline
+
 if TYPE_CHECKING:
     import av
     from av.container import InputContainer
@@ -38,6 +40,8 @@ SUFFIXES = frozenset(suffix for suffixes in CONTAINERS.values() for suffix in su
 HIGHEST_RATE = 1000  # frames a second; beyond it the header is damaged, or the clip is no clip
 LONGEST_SIDE = 16384  # pixels; of a damaged header too, and more than any encoder here takes
 
+ENOUGH = 100  # pictures of one stream; another that has none by then, or but one, is a still
+
 # Decoders that keep the transparency FFmpeg's own drop, for streams whose metadata say they have it.
 ALPHA_DECODERS = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
 
@@ -56,7 +60,8 @@ class ClipInfo:
     the stream's start to the first frame that can be decoded, 0 but for what was cut out of a broadcast. mirrored,
     rotation: to stand upright a stored frame is flipped top to bottom if mirrored, then turned counter-clockwise by so
     many degrees. bits: a colour channel. has_alpha, has_audio. pixel_aspect: width / height of a pixel as shown.
-    primaries, transfer: numbers of H.273 (colour.py).
+    primaries, transfer: numbers of H.273 (colour.py). field_order: which field of interlaced frames comes first, "top"
+    or "bottom"; "" for whole frames.
     """
 
     name: str
@@ -76,12 +81,17 @@ class ClipInfo:
     pixel_aspect: Fraction
     primaries: int
     transfer: int
+    field_order: str = ""
 
 
 class Source:
-    """A clip to open as often as needed: a path, or the bytes of a clip (io.BytesIO, as ComfyUI hands out)."""
+    """A clip to open as often as needed: a path, or the bytes of a clip (io.BytesIO, as ComfyUI hands out). timeline:
+    when its packets are shown, once a Clip has read it."""
 
     def __init__(self, source: str | os.PathLike | io.BytesIO, name: str | None = None) -> None:
+        self.timeline = Timeline()
+        self.pictures: int | None = None  # which stream, once it has been looked for
+        self.container = ""  # as of CONTAINERS, once it has been opened
         if isinstance(source, io.BytesIO):
             self._data: bytes | None = source.getvalue()
             self.path = None
@@ -93,6 +103,12 @@ class Source:
             raise VideoError(f"{self.name} is a folder, not a clip")
         if not self.path.is_file():
             raise VideoError(f"{self.name} does not exist")
+
+    @property
+    def can_seek(self) -> bool:
+        """Not where times are joined, nor in MPEG program streams: there FFmpeg seeks by bytes, to a place whose times
+        are not yet sure, so that frames would be wrong."""
+        return not self.timeline.joined and self.container != "mpeg"
 
     @contextmanager
     def open(self) -> Iterator[InputContainer]:
@@ -106,6 +122,7 @@ class Source:
             container = av.open(place, container_options=options, metadata_errors="replace")
         except (av.error.FFmpegError, OSError) as error:
             raise VideoError(f"{self.name} {self._what_it_is(error)}") from error
+        self.container = container.format.name
         with container:
             yield container
 
@@ -124,20 +141,42 @@ class Source:
             return f"is not a clip we can read, or it is cut off or damaged ({reason})"
 
 
-def video_stream(container: InputContainer, name: str) -> av.VideoStream:
-    """The first stream of moving pictures that can be decoded; cover art is none. VideoError without one."""
-    from av.stream import Disposition
-
-    moving = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    for stream in moving:
-        if stream.codec_context is not None:  # FFmpeg has a decoder
-            stream.thread_type = "AUTO"
-            return stream
-    if moving:
+def video_stream(container: InputContainer, source: Source) -> av.VideoStream:
+    """The first stream of moving pictures that can be decoded; cover art and other stills are none. VideoError without
+    one."""
+    name = source.name
+    if source.pictures is None:
+        source.pictures = _find_pictures(source)
+    if source.pictures >= 0:
+        stream = container.streams[source.pictures]
+        stream.thread_type = "AUTO"
+        return stream
+    if _moving(container):
         raise VideoError(f"{name} has pictures of a codec that FFmpeg cannot decode")
     if container.streams.audio:
         raise VideoError(f"{name} has sound only, no pictures")
     raise VideoError(f"{name} has no pictures in it")
+
+
+def _moving(container: InputContainer) -> list[av.VideoStream]:
+    from av.stream import Disposition
+
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+
+
+def _find_pictures(source: Source) -> int:
+    """The index of the clip's stream, -1 without one. Of several the first that has a second picture: one alone is a
+    cover that is not marked as such."""
+    with source.open() as container:
+        streams = [stream for stream in _moving(container) if stream.codec_context is not None]  # FFmpeg has a decoder
+        if len(streams) < 2:
+            return streams[0].index if streams else -1
+        counts = dict.fromkeys((stream.index for stream in streams), 0)
+        for packet in container.demux(streams):
+            counts[packet.stream_index] += bool(packet.size)
+            if counts[packet.stream_index] == ENOUGH:
+                break
+        return next((index for index, count in counts.items() if count > 1), streams[0].index)
 
 
 def audio_streams(container: InputContainer) -> list[av.AudioStream]:
@@ -159,17 +198,17 @@ def decoder(stream: av.VideoStream) -> av.VideoCodecContext:
     return context
 
 
-def probe(source: Source) -> ClipInfo:
-    """Open a clip, decode its first frame and say what is in it. VideoError when nothing can be decoded."""
-    import av
+def probe(source: Source, strict: bool = False) -> ClipInfo:
+    """Open a clip, decode its first frame and say what is in it. VideoError when nothing can be decoded; if strict,
+    when what comes first cannot."""
 
     with source.open() as container:
-        stream = video_stream(container, source.name)
+        stream = video_stream(container, source)
         name = source.name
-        try:
-            frame = first_frame(container, stream)
-        except av.error.FFmpegError as error:
-            raise VideoError(f"{name} cannot be decoded: {error.strerror}") from error
+        errors: list[av.error.FFmpegError] = []
+        frame = first_frame(container, stream, errors)
+        if errors and (strict or frame is None):
+            raise VideoError(f"{name} cannot be decoded: {errors[0].strerror}") from errors[0]
         if frame is None:
             raise VideoError(f"{name} has no frames: its pictures are missing or cut off")
         rate = stream.average_rate or stream.guessed_rate or stream.base_rate
@@ -201,7 +240,16 @@ def probe(source: Source) -> ClipInfo:
             pixel_aspect=Fraction(aspect),
             primaries=stream.codec_context.color_primaries,
             transfer=stream.codec_context.color_trc,
+            field_order=_field_order(frame, stream),
         )
+
+
+def _field_order(frame: av.VideoFrame, stream: av.VideoStream) -> str:
+    """FFmpeg tells the order of fields (2, 4: as stored and as shown first top; 3, 5: bottom) by the stream only."""
+    if not frame.interlaced_frame:
+        return ""
+    order = getattr(stream.codec_context, "field_order", 0)  # since PyAV 17; bottom first is what DV has
+    return "bottom" if order in (3, 5) else "top"
 
 
 def _is_mirrored(frame: av.VideoFrame) -> bool:
@@ -213,11 +261,21 @@ def _is_mirrored(frame: av.VideoFrame) -> bool:
     return a * d < b * c
 
 
-def first_frame(container: InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:
+def first_frame(container: InputContainer, stream: av.VideoStream, errors: list[Exception]) -> av.VideoFrame | None:
+    """The first frame that can be decoded. errors: gets what the decoder says of those before it."""
+    import av
+
+    stream.thread_type = "SLICE"  # in several threads FFmpeg loses the frames of a short clip behind a damaged one
     context = decoder(stream)
-    for packet in container.demux(stream):
-        for frame in decode(context, packet):
-            return frame
+    try:
+        for packet in container.demux(stream):
+            try:
+                for frame in decode(context, packet):
+                    return frame
+            except av.error.FFmpegError as error:
+                errors.append(error)
+    except av.error.FFmpegError as error:
+        errors.append(error)
     return None
 
 
