@@ -57,6 +57,26 @@ def compute_device() -> torch.device:
     return pick_device("auto")
 
 
+def gpus() -> list[str]:
+    """The GPUs to choose from where ComfyUI names several (since 0.25): "gpu:0", "gpu:1"..."""
+    options = getattr(management, "get_gpu_device_options", list)()
+    return [option for option in options if option.startswith("gpu:")]
+
+
+def named_device(name: str) -> torch.device:
+    """The device that "auto", "cpu" or one of `gpus` means; the compute device, and a word of it, for a GPU that is not
+    here."""
+    if name == "cpu":
+        return torch.device("cpu")
+    # As the list says it: with one GPU ComfyUI names none.
+    found = getattr(management, "resolve_gpu_device_option", lambda name: None)(name)
+    if found is None:
+        found = compute_device()
+        if name != "auto":
+            say(f"there is no {name} here: runs on {found}, as auto", logging.WARNING)
+    return found
+
+
 def compute_dtype(device: torch.device) -> torch.dtype:
     """The precision ComfyUI would choose for a small network on `device`: half where that is fast and right, or where
     its user said so (--force-fp16, ...). Without it the core's own choice."""
@@ -233,6 +253,14 @@ def output_folder() -> Path:
 
 def temp_folder() -> Path:
     return Path(folder_paths.get_temp_directory()) if management is not None else Path(tempfile.gettempdir())
+
+
+def annotated(name: str) -> tuple[str, Path]:
+    """A name as ComfyUI's pickers give it, such as "clip.mp4 [output]" -> the name alone, and the folder it is in."""
+    for kind, folder in (("input", input_folder), ("output", output_folder), ("temp", temp_folder)):
+        if name.endswith(f" [{kind}]"):
+            return name.removesuffix(f" [{kind}]"), folder()
+    return name, input_folder()
 
 
 def is_inside(folder: Path, path: Path) -> bool:

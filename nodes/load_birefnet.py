@@ -44,8 +44,12 @@ class LoadBiRefNet:
             },
             "optional": {
                 "device": (
-                    ["auto", "cpu"],
-                    {"default": "auto", "tooltip": "auto: the device ComfyUI computes on. cpu: leaves the GPU alone."},
+                    ["auto", "cpu", *host.gpus()],
+                    {
+                        "default": "auto",
+                        "tooltip": "auto: the device ComfyUI computes on. cpu: leaves the GPU alone. gpu:0, gpu:1 and "
+                        "so on, where there are several: that one.",
+                    },
                 ),
                 "precision": (
                     ["auto", *PRECISIONS],
@@ -75,6 +79,13 @@ class LoadBiRefNet:
         }
 
     @classmethod
+    def VALIDATE_INPUTS(cls, device: str | None = None) -> bool | str:
+        """A workflow made where there are more GPUs runs here too, as with ComfyUI's own nodes; `load` says so."""
+        if device is None or device in ("auto", "cpu") or device.startswith("gpu:"):
+            return True
+        return f"device must be auto, cpu or a GPU such as gpu:0, not {device!r}"
+
+    @classmethod
     def IS_CHANGED(cls, model: str, **_) -> str:
         """A file that was replaced is loaded again. Not a published one: its download would make the next run start
         over, and its content is checked."""
@@ -87,7 +98,7 @@ class LoadBiRefNet:
         from ..birefnet_core.weights.load import PatchOrderWarning, load_model  # imports timm
         from .managed import ManagedModel
 
-        where = torch.device("cpu") if device == "cpu" else host.compute_device()
+        where = host.named_device(device)
         dtype = PRECISIONS.get(precision) or host.compute_dtype(where)
         name = model if model == BUNDLED else find(model)
         with warnings.catch_warnings(record=True) as caught:

@@ -43,7 +43,8 @@ class VideoFrames:
                     {
                         "default": next(iter(files), CONNECTED),
                         "video_upload": True,
-                        "tooltip": "A clip in ComfyUI's input folder. Not used when video is connected.",
+                        "tooltip": "A clip in ComfyUI's input folder; with [output] or [temp] behind its name, in that "
+                        "one. Not used when video is connected.",
                     },
                 ),
             },
@@ -100,7 +101,7 @@ class VideoFrames:
     @classmethod
     def IS_CHANGED(cls, file: str, **_) -> str:
         """A file that was replaced is read again."""
-        path = video_files().get(file)
+        path = find_clip(file)
         return str(path.stat().st_mtime_ns) if path is not None else ""
 
     @host.clip_notes()
@@ -142,23 +143,37 @@ class VideoFrames:
 
 
 def video_files() -> dict[str, Path]:
-    """Name -> path of every clip in the input folder. A link there was made by the machine's user, and is followed."""
+    """Name -> path of every clip in the input folder, hidden ones left out (macOS lays a `._clip.mp4` beside a clip). A
+    link there was made by the machine's user, and is followed."""
+    folder = host.input_folder()
+    paths = sorted(folder.iterdir()) if folder.is_dir() else ()
+    return {path.name: path for path in paths if not path.name.startswith(".") and _is_clip(path)}
+
+
+def _is_clip(path: Path, *more: str) -> bool:
+    """Whether it is a file with the suffix of a clip or one `more`."""
     from ..birefnet_core.video.source import SUFFIXES
 
-    folder = host.input_folder()
-    found = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() in (*SUFFIXES, ".gif") and path.is_file():
-            found[path.name] = path
-    return found
+    return path.suffix.lower() in (*SUFFIXES, ".gif", *more) and path.is_file()
+
+
+def find_clip(name: str) -> Path | None:
+    """The clip that a picker of ComfyUI names so: "clip.mp4", "folder/clip.mp4", "clip.mp4 [output]", "[temp]" or
+    "[input]", in that folder. A workflow, which may come from a stranger, reaches no file elsewhere, and none that is
+    hidden."""
+    name, folder = host.annotated(name)
+    inside = Path(name)
+    if inside.anchor or any(part.startswith(".") for part in inside.parts):  # which ".." does too
+        return None
+    path = folder / inside
+    return path if _is_clip(path, ".apng", ".webp") else None
 
 
 def video_path(name: str) -> Path:
-    """The clip of one of `video_files`. ValueError for any other name: a workflow, which may come from a stranger, says
-    it."""
+    """The clip that `name` stands for. ValueError when there is none."""
     if name == CONNECTED:
         raise ValueError("choose a file, or connect a video")
-    path = video_files().get(name)
+    path = find_clip(name)
     if path is None:
-        raise ValueError(f"there is no clip {name!r} in {host.input_folder()}")
+        raise ValueError(f"there is no clip {name!r} in {host.annotated(name)[1]}")
     return path

@@ -4,6 +4,7 @@ import os
 import shutil
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -213,6 +214,35 @@ def test_precision_on_a_cpu(load, precision, dtype):
     assert parameter(loaded).device.type == "cpu"
     assert loaded.managed.load_device.type == "cpu"
     assert not loaded.managed.model.training
+
+
+def _several_gpus(name):
+    """As ComfyUI's own resolve_gpu_device_option on a machine with two; the meta device stands in for them."""
+    return {"gpu:0": torch.device("meta", 0), "gpu:1": torch.device("meta", 1)}.get(name)
+
+
+def test_gpus_are_offered_where_comfyui_names_several(node, module, monkeypatch):
+    def devices():
+        return node("LoadBiRefNet").INPUT_TYPES()["optional"]["device"][0]
+
+    host = module("nodes.host")
+    assert devices() == ["auto", "cpu"]
+    names = SimpleNamespace(get_gpu_device_options=lambda: ["default", "cpu", "gpu:0", "gpu:1"])
+    names.resolve_gpu_device_option = _several_gpus
+    monkeypatch.setattr(host, "management", names)
+    assert devices() == ["auto", "cpu", "gpu:0", "gpu:1"]
+    assert host.named_device("gpu:1") == torch.device("meta", 1)
+    assert host.named_device("cpu") == torch.device("cpu")
+
+
+def test_a_gpu_that_is_not_here_is_told_and_the_default_taken(load, node, caplog):
+    """A workflow made on another machine; ComfyUI's own nodes do the same."""
+    validate = node("LoadBiRefNet").VALIDATE_INPUTS
+    assert validate(device="gpu:7") is True and validate(device="auto") is True and validate() is True
+    assert validate(device="tpu") == "device must be auto, cpu or a GPU such as gpu:0, not 'tpu'"
+    loaded = load(device="gpu:7")
+    assert loaded.managed.load_device == load(device="auto").managed.load_device
+    assert "there is no gpu:7 here: runs on" in caplog.text
 
 
 def test_the_files_own_tensors_are_left_alone(load, module, monkeypatch):

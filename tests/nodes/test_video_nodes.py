@@ -156,6 +156,58 @@ def test_no_other_file_can_be_named(frames, clip, folders, name):
         frames(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("clip.mkv [input]", "input/clip.mkv"),
+        ("shots/day 1/clip.mkv", "input/shots/day 1/clip.mkv"),
+        ("done.mkv [output]", "output/done.mkv"),
+        ("video/done.mkv [output]", "output/video/done.mkv"),
+        ("shown.mkv [temp]", "temp/shown.mkv"),
+        ("odd [1] 10:30.mkv", "input/odd [1] 10:30.mkv"),
+    ],
+)
+def test_every_value_of_comfyuis_pickers_is_taken(node, frames, make_clip, folders, module, monkeypatch, name, place):  # noqa: F811
+    monkeypatch.setattr(module("nodes.host"), "temp_folder", lambda: folders / "temp")
+    path = make_clip(place, codec="ffv1", pixels="yuv444p", count=2)
+    assert frames(name)[3] == 2
+    before = node("BiRefNetVideoFrames").IS_CHANGED(file=name)
+    path.write_bytes(b"other")
+    assert node("BiRefNetVideoFrames").IS_CHANGED(file=name) != before != ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../secret.mkv [output]",
+        "shots/../../secret.mkv",
+        "/secret.mkv [temp]",
+        "secret.mkv [output] [input]",
+        "secret.mkv [models]",
+        "._clip.mkv",
+        ".thumbnails/clip.mkv",
+        "shots/._clip.mkv [output]",
+        "shots",
+        " [output]",
+    ],
+)
+def test_no_other_folder_is_reached_and_nothing_hidden(frames, clip, folders, name):
+    for place in ("secret.mkv", "input/._clip.mkv", "input/.thumbnails/clip.mkv", "output/shots/._clip.mkv"):
+        (folders / place).parent.mkdir(parents=True, exist_ok=True)
+        (folders / place).write_bytes(clip.read_bytes())
+    with pytest.raises(ValueError, match="there is no clip"):
+        frames(name)
+
+
+def test_hidden_files_are_not_offered(node, clip, folders):
+    for name in ("._clip.mkv", ".hidden.mp4", ".a.gif"):
+        (folders / "input" / name).write_bytes(b"")
+    file = node("BiRefNetVideoFrames").INPUT_TYPES()["required"]["file"]
+    assert file[0] == ["(the video input)", "clip.mkv"] and file[1]["default"] == "clip.mkv"
+    clip.unlink()
+    assert node("BiRefNetVideoFrames").INPUT_TYPES()["required"]["file"][1]["default"] == "(the video input)"
+
+
 def test_bad_clips_are_told_and_leave_nothing(frames, matte, bad_clips, folders):  # noqa: F811
     (folders / "output" / "video").mkdir(parents=True)
     (folders / "output" / "video" / "BiRefNet_00001_.mov").write_bytes(b"before")
