@@ -90,6 +90,15 @@ class VideoFrames:
                         "with a track for each channel, the first two as left and right.",
                     },
                 ),
+                "even_rate": (
+                    "BOOLEAN",
+                    {
+                        "default": True,
+                        "tooltip": "Of a clip whose frames are shown for uneven times, such as a phone's or a screen "
+                        "recording, gives frames at an even rate, repeated or left out, so that they keep to the "
+                        "sound. start, count and every_nth count these. Off: every frame once; fps is their average.",
+                    },
+                ),
             },
         }
 
@@ -115,13 +124,18 @@ class VideoFrames:
         every_nth: int = 1,
         longest_side: int = 0,
         sound_track: int = 0,
+        even_rate: bool = True,
     ):
-        from ..birefnet_core.video import Clip, Span, read_batch
+        from ..birefnet_core.video import Clip, Span, evened, read_batch, tell_uneven
 
         if video is not None:
             clip, begin, end = open_video(video)
         else:
             clip, begin, end = Clip(video_path(file), name=file), 0.0, None
+        if even_rate:
+            clip = evened(clip)
+        else:
+            tell_uneven(clip)
         in_frames = start_unit == "frames"
         span = Span(
             start=begin if in_frames else begin + start,

@@ -20,8 +20,10 @@ _HOMES = {
     "Span": ".read",
     "Stopped": ".matte",
     "VideoError": ".source",
+    "evened": ".even",
     "matte_clip": ".matte",
     "read_batch": ".batch",
+    "tell_uneven": ".even",
 }
 __all__ = sorted(_HOMES)
 __getattr__ = importer(__name__, _HOMES)

@@ -49,15 +49,21 @@ def read_batch(
     check_memory(need, f"{count} frames of {width} x {height} from {clip.info.name}")
     frames = torch.empty(count, height, width, 3)
     alphas = torch.empty(count, height, width) if clip.info.has_alpha else None
-    times = []
+    times, before = [], None
     for frame in clip.frames(span):
         done = len(times)
         if done == count:
             break
         picture = frame.picture
-        if alphas is not None:
+        if picture is before:  # held, or repeated
+            frames[done] = frames[done - 1]
+        else:
+            frames[done] = torch.from_numpy(_unit(picture, (width, height), clip.info.bits))
+        if picture is before and alphas is not None:
+            alphas[done] = alphas[done - 1]
+        elif alphas is not None:
             alphas[done] = torch.from_numpy(own_alpha(picture.reformat(width=width, height=height)))
-        frames[done] = torch.from_numpy(_unit(picture, (width, height), clip.info.bits))
+        before = picture
         times.append(frame.pts * clip.info.time_base)
         if on_progress is not None:
             on_progress(len(times), count)

@@ -151,6 +151,11 @@ class Clip:
             self._read_through()
         return self._times
 
+    def end(self) -> int:
+        """The tick at which the last of `times` ends, by the file or its average rate."""
+        held = self._tick(self.source.timeline.held)
+        return self.times()[-1] + (held or round(1 / (self.info.frame_rate * self.info.time_base)))
+
     def _read_through(self) -> None:
         """Read the packets' times, and set right by them what the header says of rate and length."""
         with self.source.open() as container:

@@ -31,10 +31,12 @@ RATES = tuple(Fraction(rate) for rate in (12, 15, 24, 25, 30, 48, 50, 60, 100, 1
 @dataclass(frozen=True)
 class Timeline:
     """shifts: by stream, from which of its packets on how many seconds are added to its times; empty for nearly every
-    clip. pts: of the pictures, in order, in the stream's ticks; empty when the file does not carry them."""
+    clip. pts: of the pictures, in order, in the stream's ticks; empty when the file does not carry them. held: ticks
+    that the last of them is shown, 0 when the file does not say."""
 
     shifts: dict[int, list[tuple[int, Fraction]]] = field(default_factory=dict)
     pts: tuple[int, ...] = ()
+    held: int = 0
 
     @property
     def joined(self) -> bool:
@@ -63,7 +65,8 @@ def read_timeline(container: InputContainer, pictures: av.VideoStream) -> Timeli
     """Read through a file just opened, without decoding."""
     streams = [pictures, *(stream for stream in container.streams.audio if stream.codec_context is not None)]
     parts = _Parts(leaps=bool(container.format.flags & MAY_LEAP))
-    frames, counts = [], dict.fromkeys((stream.index for stream in streams), 0)
+    frames, last, held = [], None, 0
+    counts = dict.fromkeys((stream.index for stream in streams), 0)
     for packet in container.demux(streams):
         index = counts[packet.stream_index]
         counts[packet.stream_index] += 1
@@ -75,11 +78,13 @@ def read_timeline(container: InputContainer, pictures: av.VideoStream) -> Timeli
             part = parts.add(packet, index)
         if packet.stream_index == pictures.index and packet.size and not packet.is_discard:
             frames.append((part, packet.pts))
+            if packet.pts is not None and (last is None or (part, packet.pts) > last):
+                last, held = (part, packet.pts), packet.duration or 0
     offsets = parts.offsets([(part, pts) for part, pts in frames if pts is not None], pictures)
     if any(pts is None for _, pts in frames):
         return Timeline(parts.shifts(offsets))
     ticks = [round(offset / pictures.time_base) for offset in offsets]
-    return Timeline(parts.shifts(offsets), tuple(sorted(pts + ticks[part] for part, pts in frames)))
+    return Timeline(parts.shifts(offsets), tuple(sorted(pts + ticks[part] for part, pts in frames)), held)
 
 
 class _Parts:
@@ -208,6 +213,12 @@ def even_rate(pts: tuple[int, ...], time_base: Fraction, hints: list[Fraction]) 
         if whole == usual:
             return 1 / (whole * time_base)
     return None
+
+
+def usual_rate(seconds: Fraction) -> Fraction:
+    """The rate of frames of this length: a usual one where that is near."""
+    near = min(RATES, key=lambda rate: abs(rate * seconds - 1))
+    return near if abs(near * seconds - 1) < 0.05 else (1 / seconds).limit_denominator(1001)
 
 
 def _fits(pts: tuple[int, ...], step: Fraction, rounding: int) -> bool:

@@ -1,6 +1,7 @@
 """Video Frames and Matte Video: the real node classes on real clips."""
 
 import io
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -393,3 +394,26 @@ def test_stop_is_obeyed_within_one_frame(matte, clip, folders, module, monkeypat
     assert len(model.seen) == 9
     (partial,) = (folders / "output" / "video").iterdir()
     assert len(list(Clip(partial).frames())) == 8  # all but the batch under way
+
+
+def test_uneven_clips_come_at_an_even_rate_and_say_so(frames, make_clip, folders, module, monkeypatch):  # noqa: F811
+    said = []
+    monkeypatch.setattr(module("nodes.host"), "say_on_node", said.append)
+    times = [33 * index for index in range(12)] + [1000 + 33 * index for index in range(12)]
+    make_clip("input/screen.mkv", times=times, time_base=Fraction(1, 1000), rate=30)
+    images, _, fps, count, _ = frames("screen.mkv")
+    assert (fps, count) == (30, 42)
+    assert [number_of(image.numpy()) for image in images[10:32]] == [10] + [11] * 19 + [12, 13]
+    assert "given are 30 a second" in said[-1]
+    images, _, fps, count, _ = frames("screen.mkv", even_rate=False)
+    assert count == 24
+    assert [number_of(image.numpy()) for image in images] == list(range(24))
+    assert "fps is their average" in said[-1]
+
+
+def test_memory_is_asked_for_as_many_frames_as_there_will_be(frames, make_clip, folders, module, monkeypatch):  # noqa: F811
+    make_clip("input/screen.mkv", times=[*range(12), 600, 601], rate=12, count=14)
+    monkeypatch.setattr(module("birefnet_core.video.batch"), "free_memory", lambda: 2_000_000)
+    with pytest.raises(MemoryError, match=r"602 frames of 64 x 48"):
+        frames("screen.mkv")
+    assert len(frames("screen.mkv", even_rate=False)[0]) == 14
