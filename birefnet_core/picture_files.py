@@ -61,6 +61,12 @@ class ImageError(ValueError):
     """A file that is not a picture we can read; the text is one sentence that begins with the file's name."""
 
 
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Whether a path below a folder, or a folder between, has a name that begins with a dot: previews, what a Mac
+    leaves beside every file on other systems' disks (._a.jpg). They are nobody's pictures."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
 @contextlib.contextmanager
 def opened(path: str | os.PathLike) -> Iterator[Image.Image]:
     """A file's picture with its pixels loaded, the first of an animation, as it lies in the file; but a level or colour

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import glob
 import os
 import sys
 from dataclasses import dataclass
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from ..picture_files import READ_SUFFIXES
 from ..video import command as video
 from .colour_names import parse_colour
+from .inputs import find, left_out
 from .outputs import WRITE_OPTIONS, refuse_clashes, refuse_existing, write_options
 from .size import MODES, checked, fit_inside, network_size
 
@@ -49,6 +48,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=parse_background,
         metavar="COLOUR",
         help="composite on this, '#rrggbb' or a name; clips also on a picture file",
+    )
+    parser.add_argument(
+        "--suffix",
+        type=parse_suffix,
+        metavar="SUFFIX",
+        help="as what pictures are written into a folder: png (default), webp, of composites also jpg; a kind that is "
+        "not written so stays png",
+    )
+    parser.add_argument(
+        "--strip-metadata",
+        action="store_true",
+        help="leave out resolution, EXIF (camera, dates, the GPS position), XMP and timecode, which are kept otherwise",
     )
     parser.add_argument("--depth", type=int, choices=(8, 16), default=8, help="bits of the alpha picture (default: 8)")
     parser.add_argument("--invert", action="store_true", help="keep the background instead of the foreground")
@@ -87,6 +98,15 @@ def parse_background(text: str) -> str:
     return text
 
 
+def parse_suffix(text: str) -> str:
+    suffix = f".{text.lower().removeprefix('.')}"
+    known = {suffix for options in WRITE_OPTIONS.values() for suffix in options}
+    if suffix not in known:
+        names = ", ".join(sorted(known))
+        raise argparse.ArgumentTypeError(f"{text!r} is no suffix that pictures are written with: {names}")
+    return suffix
+
+
 def parse_size(text: str) -> int | tuple[int, int]:
     sides = text.lower().split("x")
     try:
@@ -111,8 +131,9 @@ def run(args: argparse.Namespace) -> int:
     pictures = [source for source in sources if source not in found]
     if pictures and args.background and Path(args.background).is_file():
         raise ValueError(f"--background {args.background}: pictures go on a colour, only clips on a picture")
-    jobs = plan(pictures, args.out, kinds(args), single=len(sources) == 1)
+    jobs = plan(pictures, args.out, kinds(args), single=len(sources) == 1, suffix=args.suffix or ".png")
     clips = video.plan(found, args, single=len(sources) == 1, pictures=bool(pictures))
+    refuse_idle(args, pictures=bool(pictures), clips=bool(found), single=len(sources) == 1)
     for pattern in unmatched:
         print(f"{pattern}: no pictures or clips there", file=sys.stderr)
     if not any(source.exists() for source, _ in sources):
@@ -126,6 +147,8 @@ def run(args: argparse.Namespace) -> int:
 
     model = load_model(weights, device=own_device(args.device), dtype=args.dtype, patch_order=args.patch_order)
     rank, world = place()
+    for text in left_out(args.inputs, recursive=args.recursive) if rank == 0 else ():
+        print(text, file=sys.stderr)
     jobs = jobs[rank::world]
     failed = video.run(model, clips, args)
     if clips:
@@ -142,10 +165,25 @@ def run(args: argparse.Namespace) -> int:
         depth=args.depth,
         invert=args.invert,
         clean_foreground=args.clean_foreground is not False,
+        metadata=not args.strip_metadata,
         overwrite=args.overwrite,
     )
     print(f"{len(jobs) - failed_pictures} of {len(jobs)} pictures matted into {args.out}")
     return 1 if failed or failed_pictures or unmatched else 0
+
+
+def refuse_idle(args: argparse.Namespace, *, pictures: bool, clips: bool, single: bool) -> None:
+    """ValueError for options that nothing among the inputs obeys: of clips without clips, of pictures without any."""
+    idle = []
+    if not clips:
+        idle, kind = video.given(args), "clips"
+    elif not pictures:
+        idle = [name for name, given in (("--depth", args.depth != 8), ("--suffix", args.suffix)) if given]
+        kind = "pictures"
+    if idle:
+        raise ValueError(f"{' '.join(idle)}: only for {kind}, and there are none among the inputs")
+    if args.suffix and single and names_a_file(args.out):
+        raise ValueError(f"--suffix {args.suffix} is for folders: -o {args.out} names the file itself")
 
 
 def kinds(args: argparse.Namespace) -> list[str]:
@@ -158,43 +196,12 @@ def kinds(args: argparse.Namespace) -> list[str]:
     return [kind for kind in KINDS if kind in asked] or ["cutout"]
 
 
-def find(inputs: list[str], *, recursive: bool = False) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """Files, folders and patterns -> each picture and clip once, with its name below an output folder; and what matched
-    nothing.
-
-    Patterns are expanded here because not every shell does. A file named outright is taken whatever its suffix, also
-    when it is missing, so that it is reported beside the others. Raises ValueError when there is nothing at all.
-    """
-    found: dict[str, tuple[Path, Path]] = {}
-    unmatched = []
-    for text in inputs:
-        path = Path(text)
-        if not text:
-            raise ValueError("an input is empty: name a picture, a clip, a folder or a pattern")
-        if path.is_dir():
-            inside = sorted(file for file in path.glob("**/*" if recursive else "*") if is_input(file))
-            pairs = [(file, file.relative_to(path)) for file in inside]
-        elif glob.has_magic(text) and not path.exists():
-            inside = sorted(Path(match) for match in glob.glob(text, recursive=True))
-            pairs = [(file, Path(file.name)) for file in inside if is_input(file)]
-        else:
-            pairs = [(path, Path(path.name))]
-        if not pairs:
-            unmatched.append(text)
-        for file, name in pairs:
-            found.setdefault(os.path.realpath(file), (file, name))
-    if not found:
-        raise ValueError(f"no pictures or clips in {', '.join(inputs)}")
-    return list(found.values()), unmatched
-
-
-def is_input(path: Path) -> bool:
-    return (path.suffix.lower() in READ_SUFFIXES or video.is_clip(path)) and path.is_file()
-
-
-def plan(sources: list[tuple[Path, Path]], out: str, kinds: list[str], *, single: bool = False) -> list[Job]:
-    """Where everything goes. Raises ValueError when two outputs would share a name or one would replace an input."""
-    jobs = [Job(source, outputs(name, single, out, kinds)) for source, name in sources]
+def plan(
+    sources: list[tuple[Path, Path]], out: str, kinds: list[str], *, single: bool = False, suffix: str = ".png"
+) -> list[Job]:
+    """Where everything goes. Raises ValueError when two outputs would share a name or one would replace an input, or
+    when a kind is not written with its suffix."""
+    jobs = [Job(source, outputs(name, single, out, kinds, suffix)) for source, name in sources]
     for job in jobs:
         for kind, path in job.outputs.items():
             write_options(path, kind)
@@ -208,10 +215,11 @@ def names_a_file(out: str) -> bool:
     return bool(Path(out).suffix) and not out.endswith(("/", os.sep)) and not Path(out).is_dir()
 
 
-def outputs(name: Path, single: bool, out: str, kinds: list[str]) -> dict[str, Path]:
-    """The output of each kind for the picture called name; single: it is the only input, and may go to a file."""
+def outputs(name: Path, single: bool, out: str, kinds: list[str], suffix: str = ".png") -> dict[str, Path]:
+    """The output of each kind for the picture called name; single: it is the only input, and may go to a file. suffix:
+    of files in a folder."""
     single = single and names_a_file(out)
-    base = Path(out) if single else Path(out) / name.with_suffix(".png")
+    base = Path(out) if single else Path(out) / name.with_suffix(suffix)
     if len(kinds) == 1:
         return {kinds[0]: base}
     suffix = base.suffix.lower()
@@ -247,14 +255,15 @@ def matte_file(
     depth: int = 8,
     invert: bool = False,
     clean_foreground: bool = True,
+    metadata: bool = True,
     overwrite: bool = False,
 ) -> None:
     """Read, matte and write one picture. What was transparent in the file is transparent in its mattes.
 
     size, mode: as of MattingModel.predict; with keep_aspect, size is the box inside which the picture's aspect is
     fitted. background: of a composite. depth: bits of an alpha picture. invert: keep the background.
-    clean_foreground: take the old background's colour out of the soft edges of cut-outs and composites. overwrite:
-    replace existing outputs.
+    clean_foreground: take the old background's colour out of the soft edges of cut-outs and composites. metadata: keep
+    the file's resolution, EXIF and XMP. overwrite: replace existing outputs.
     """
     from . import images
     from .foreground import estimate_foreground
@@ -273,12 +282,12 @@ def matte_file(
         pixels = estimate_foreground(pixels[None], alpha[None], None if own is None else own[None])[0]
     if own is not None:
         alpha = alpha * own
-    saving = {"icc_profile": picture.icc_profile, "overwrite": overwrite}
+    saving = {"metadata": picture.metadata if metadata else images.NOTHING, "overwrite": overwrite}
     for kind, path in job.outputs.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         if kind == "alpha":
-            images.write_alpha(path, alpha, depth=depth, overwrite=overwrite)
+            images.write_alpha(path, alpha, depth=depth, **saving)
         elif kind == "cutout":
-            images.write_cutout(path, pixels, alpha, **saving)
+            images.write_cutout(path, pixels, alpha, icc_profile=picture.icc_profile, **saving)
         else:
-            images.write_composite(path, pixels, alpha, background, **saving)
+            images.write_composite(path, pixels, alpha, background, icc_profile=picture.icc_profile, **saving)

@@ -18,8 +18,11 @@ from ..whole import whole_file
 from . import grey_profile
 from .colour_names import parse_colour
 from .compose import over
+from .metadata import Metadata, metadata_of, save_options
 from .model import unit
 from .outputs import refuse_existing, write_options
+
+NOTHING = Metadata()
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,15 @@ class Picture:
     """A picture as `read` gives it.
 
     pixels: [H, W, 3] float32 0..1. alpha: the file's own transparency [H, W] float32 0..1, None without one.
-    icc_profile: of pixels, None stands for sRGB. name: the file's name.
+    icc_profile: of pixels, None stands for sRGB. name: the file's name. metadata: what else the file says, true of the
+    picture as it stands upright.
     """
 
     pixels: Tensor
     alpha: Tensor | None
     icc_profile: bytes | None
     name: str
+    metadata: Metadata = NOTHING
 
 
 def read(path: str | os.PathLike) -> Picture:
@@ -52,7 +57,8 @@ def read(path: str | os.PathLike) -> Picture:
 def _picture(image: Image.Image, name: str) -> Picture:
     profile = image.info.get("icc_profile")
     black, white = deep_levels(image)
-    image = upright(image)
+    opened, image = image, upright(image)
+    metadata = metadata_of(opened, image.size)
     grey = None
     if image.mode == "CMYK":
         image, profile = _srgb_from_cmyk(image, profile), None
@@ -69,7 +75,7 @@ def _picture(image: Image.Image, name: str) -> Picture:
     pixels, alpha = _unit(pixels), None if alpha is None else _unit(alpha)
     if grey is not None:
         pixels = torch.from_numpy(grey(pixels[..., 0].numpy()))[..., None].repeat(1, 1, 3)
-    return Picture(pixels, alpha, profile, name)
+    return Picture(pixels, alpha, profile, name, metadata)
 
 
 def _srgb_from_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:
@@ -105,11 +111,18 @@ def _unit(values: np.ndarray) -> Tensor:
     return unit(torch.from_numpy(np.array(values)))
 
 
-def write_alpha(path: str | os.PathLike, alpha: Tensor, *, depth: int = 8, overwrite: bool = False) -> None:
+def write_alpha(
+    path: str | os.PathLike,
+    alpha: Tensor,
+    *,
+    depth: int = 8,
+    metadata: Metadata = NOTHING,
+    overwrite: bool = False,
+) -> None:
     """Write alpha [H, W] 0..1 as a grey PNG of depth 8 or 16 bits. Errors as in write."""
     if depth not in (8, 16):
         raise ValueError(f"depth must be 8 or 16, not {depth!r}")
-    write(path, Image.fromarray(_integers(alpha, depth)), "alpha", overwrite=overwrite)
+    write(path, Image.fromarray(_integers(alpha, depth)), "alpha", metadata=metadata, overwrite=overwrite)
 
 
 def write_cutout(
@@ -118,6 +131,7 @@ def write_cutout(
     alpha: Tensor,
     *,
     icc_profile: bytes | None = None,
+    metadata: Metadata = NOTHING,
     overwrite: bool = False,
 ) -> None:
     """Write pixels [H, W, 3] and alpha [H, W], both 0..1, as RGBA with straight alpha, PNG or lossless WebP by suffix.
@@ -125,7 +139,7 @@ def write_cutout(
     8 bits a channel, also when the source had 16 (Pillow has no 16-bit RGBA). Errors as in write.
     """
     rgba = np.dstack([_integers(pixels), _integers(alpha)])
-    write(path, Image.fromarray(rgba), "cutout", icc_profile=icc_profile, overwrite=overwrite)
+    write(path, Image.fromarray(rgba), "cutout", icc_profile=icc_profile, metadata=metadata, overwrite=overwrite)
 
 
 def write_composite(
@@ -135,6 +149,7 @@ def write_composite(
     colour: str,
     *,
     icc_profile: bytes | None = None,
+    metadata: Metadata = NOTHING,
     overwrite: bool = False,
 ) -> None:
     """Write pixels [H, W, 3] over a colour through alpha [H, W], all 0..1, as PNG, JPEG or WebP by suffix.
@@ -143,7 +158,8 @@ def write_composite(
     ValueError for an unknown colour, other errors as in write.
     """
     blended = over(pixels, alpha, parse_colour(colour))
-    write(path, Image.fromarray(_integers(blended)), "composite", icc_profile=icc_profile, overwrite=overwrite)
+    image = Image.fromarray(_integers(blended))
+    write(path, image, "composite", icc_profile=icc_profile, metadata=metadata, overwrite=overwrite)
 
 
 def _integers(values: Tensor, depth: int = 8) -> np.ndarray:
@@ -158,6 +174,7 @@ def write(
     kind: str,
     *,
     icc_profile: bytes | None = None,
+    metadata: Metadata = NOTHING,
     overwrite: bool = False,
 ) -> None:
     """Write a picture of a kind in outputs.WRITE_OPTIONS, whole or not at all.
@@ -166,6 +183,7 @@ def write(
     """
     path = Path(path)
     options = write_options(path, kind)
+    options = options | save_options(metadata, options["format"])
     refuse_existing(path, overwrite)
     with whole_file(path) as temporary:
         image.save(temporary, icc_profile=icc_profile, **options)

@@ -63,6 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-sound", action="store_true", help="leave the sound away")
 
 
+def given(args: argparse.Namespace) -> list[str]:
+    """The options of clips that args ask for, by name: those that differ from what they are by themselves."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    alone = vars(parser.parse_args([]))
+    return [f"--{name.replace('_', '-')}" for name, value in alone.items() if getattr(args, name) != value]
+
+
 def parse_strength(text: str) -> float:
     try:
         check_strength(float(text))

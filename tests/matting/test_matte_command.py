@@ -10,6 +10,7 @@ from birefnet_core.command import main
 from birefnet_core.matting import MattingModel, command
 from birefnet_core.matting.foreground import estimate_foreground
 from birefnet_core.matting.images import read
+from birefnet_core.picture_files import READ_SUFFIXES
 from birefnet_core.weights.load import load_model, save_model
 from birefnet_core.weights.places import BUNDLED
 
@@ -182,6 +183,95 @@ def test_profile_travels_and_orientation_is_applied(matte, folder, tmp_path, srg
         assert image.size == (40, 60)
         assert image.info["icc_profile"] == srgb_profile
         assert image.getexif().get(0x0112) is None
+
+
+def test_metadata_stays_unless_stripped(matte, tmp_path, srgb_profile):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x8825] = "Maker", {1: "N"}
+    options = {"exif": exif, "dpi": (300, 300), "xmp": b"<x/>", "icc_profile": srgb_profile}
+    Image.new("RGB", (60, 40), "teal").save(tmp_path / "a.jpg", **options)
+    kinds = ["--output", "cutout", "--output", "alpha", "--background", "red"]
+    assert matte(tmp_path / "a.jpg", "-o", tmp_path / "kept", *kinds) == 0
+    assert matte(tmp_path / "a.jpg", "-o", tmp_path / "stripped", *kinds, "--strip-metadata") == 0
+    for name in ("a_cutout.png", "a_alpha.png", "a_composite.png"):
+        with Image.open(tmp_path / "kept" / name) as kept, Image.open(tmp_path / "stripped" / name) as stripped:
+            assert kept.getexif()[0x010F] == "Maker" and kept.getexif().get_ifd(0x8825) == {1: "N"}
+            assert kept.info["dpi"] == pytest.approx((300, 300), abs=0.01) and kept.info["XML:com.adobe.xmp"] == "<x/>"
+            assert not stripped.getexif() and not {"dpi", "exif", "xmp", "XML:com.adobe.xmp"} & set(stripped.info)
+            assert stripped.info.get("icc_profile") == (None if "alpha" in name else srgb_profile)
+
+
+def test_hidden_files_are_nobodys_pictures(matte, folder, tmp_path, capsys):
+    (folder / "c.png").unlink()
+    (folder / ".thumbnails" / "deep").mkdir(parents=True)
+    for name in ("._a.jpg", ".thumbnails/t.jpg", ".thumbnails/deep/u.jpg", "sub/._e.png", "._clip.mp4"):
+        (folder / name).write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(60))
+    assert matte(folder, "-o", tmp_path / "out", "--recursive") == 0
+    assert files(tmp_path / "out") == ["a.png", "b.png", "d.png", "sub/e.png"]
+    assert "._" not in capsys.readouterr().err  # nor left out: nobody meant them
+    assert matte(folder / "*", folder / "**" / "*.png", "-o", tmp_path / "two") == 0
+    assert files(tmp_path / "two") == ["a.png", "b.png", "d.png", "e.png"]
+    # named outright it is meant, as is a folder whose own name begins with a dot
+    Image.new("RGB", (20, 20)).save(folder / ".thumbnails" / ".dot.png")
+    assert matte(folder / ".thumbnails" / ".dot.png", "-o", tmp_path / "x.png") == 0
+    assert matte(folder / "._a.jpg", "-o", tmp_path / "y.png") == 1
+    assert "._a.jpg is not a picture we can read" in capsys.readouterr().err
+    Image.new("RGB", (20, 20)).save(folder / ".thumbnails" / "t.jpg")
+    assert matte(folder / ".thumbnails", "-o", tmp_path / "three") == 0
+    assert files(tmp_path / "three") == ["t.png"]
+
+
+def test_what_is_left_out_is_named_once(matte, folder, tmp_path, capsys):
+    for name in ("b.heic", "c.psd", "d.cr2", "e.txt", "f.json", "Thumbs.db"):
+        (folder / name).write_bytes(b"something")
+    (folder / "c.png").unlink()
+    (folder / "empty").mkdir()
+    assert matte(folder, "-o", tmp_path / "out") == 0
+    error = capsys.readouterr().err
+    assert error.count("left out") == 2
+    assert f"{folder}: 6 files (b.heic, c.psd, d.cr2, e.txt, f.json, ...) left out, no picture or clip we read" in error
+    assert f"{folder}: 1 sub-folder (sub) left out, --recursive takes them" in error
+    assert ("install pillow-heif" in error) == (".heic" not in READ_SUFFIXES)
+    assert matte(folder / "a.jpg", "-o", tmp_path / "one") == 0
+    assert "left out" not in capsys.readouterr().err
+    assert matte(folder / "[ae].*", "-o", tmp_path / "two") == 0
+    assert "1 file (e.txt) left out" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"no pictures or clips in .*psd: 1 file \(c\.psd\) left out, no picture"):
+        matte(folder / "*.psd", "-o", tmp_path / "three")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--stabilise", "0.8"], ["--start", "5"], ["--end", "5"], ["--frames", "1"], ["--every", "2"], ["--no-sound"]],
+)
+def test_options_of_clips_are_refused_for_pictures(matte, folder, tmp_path, options):
+    refused(matte, f"{options[0]}: only for clips", folder, "-o", tmp_path / "out", *options)
+    refused(matte, "--format: only for clips", folder, "-o", tmp_path / "out", "--format", "webm")
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_pictures_are_refused_for_clips(matte, tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"no clip, but called one")
+    for options in (["--suffix", "webp"], ["--format", "mask", "--depth", "16"]):
+        refused(matte, "only for pictures", tmp_path / "a.mp4", "-o", tmp_path / "out", *options)
+
+
+def test_the_suffix_of_a_folders_pictures(matte, folder, tmp_path):
+    (folder / "c.png").unlink()
+    assert matte(folder, "-o", tmp_path / "out", "--background", "navy", "--suffix", "jpg") == 0
+    assert files(tmp_path / "out") == ["a.jpg", "b.jpg", "d.jpg"]
+    with Image.open(tmp_path / "out" / "a.jpg") as image:
+        assert image.format == "JPEG"
+    kinds = ["--output", "alpha", "--output", "cutout", "--background", "navy", "--suffix", ".WebP"]
+    assert matte(folder / "a.jpg", "-o", tmp_path / "more", *kinds) == 0
+    assert files(tmp_path / "more") == ["a_alpha.png", "a_composite.webp", "a_cutout.webp"]
+    jpg = ["--suffix", "jpg"]
+    with pytest.raises(ValueError, match=r"a\.jpg: a cutout is written as \.png or \.webp"):
+        matte(folder, "-o", tmp_path / "out", *jpg)
+    with pytest.raises(ValueError, match=r"--suffix .jpg is for folders: -o .*x.png names the file itself"):
+        matte(folder / "a.jpg", "-o", tmp_path / "x.png", "--background", "navy", *jpg)
+    with pytest.raises(SystemExit):
+        parsed("a.png", "-o", "b", "--suffix", "gif")
 
 
 def test_invert(matte, folder, tmp_path):
