@@ -15,6 +15,7 @@ EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 RESOLUTION = {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
 INCHES, CENTIMETRES = 2, 3
+WIDTH, HEIGHT = 256, 257
 EXIF_WIDTH, EXIF_HEIGHT = 0xA002, 0xA003
 # Tags that say how the pixels lie in the old file, or belong to another place in the new one: of a TIFF's directory,
 # which is its EXIF too. Orientation among them, since the picture has been turned upright.
@@ -42,8 +43,9 @@ def metadata_of(image: Image.Image, size: tuple[int, int]) -> Metadata:
     with contextlib.suppress(Exception):  # Pillow raises nearly anything on damaged EXIF
         tags = image.getexif()
     dpi = _dpi(image, tags)
-    turned = tags.get(ORIENTATION_TAG) or getattr(image, "tag_v2", {}).get(ORIENTATION_TAG)  # TIFFs Pillow turns itself
-    if dpi and turned in (5, 6, 7, 8):
+    lying = getattr(image, "tag_v2", {})  # TIFFs are turned by Pillow, which forgets the orientation then
+    turned = (lying.get(WIDTH), lying.get(HEIGHT)) == size[::-1] != size
+    if dpi and (turned or tags.get(ORIENTATION_TAG) in (5, 6, 7, 8)):
         dpi = dpi[::-1]
     exif = b""
     with contextlib.suppress(Exception):
