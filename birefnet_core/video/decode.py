@@ -28,12 +28,14 @@ class DamageNote(ClipNote):
 @dataclass
 class Damage:
     """What could not be decoded. strict: raise VideoError for the first of it. held, left: the seconds of lost pictures
-    in whose place the one before them is shown, and of those that have no place."""
+    in whose place the one before them is shown, and of
+    those that have no place; file: where the file itself is damaged."""
 
     name: str
     strict: bool = False
     held: list[float] = field(default_factory=list)
     left: list[float] = field(default_factory=list)
+    file: list[float] = field(default_factory=list)
 
     def said(self, seconds: float, reason: str) -> str:
         return f"{self.name} is cut off or damaged at {seconds:.2f} s: {reason}"
@@ -45,6 +47,10 @@ class Damage:
 
     def tell(self, frame: float) -> None:
         """Say what there is, once. frame: seconds a frame."""
+        if self.file:
+            note(
+                f"{self.name}: its file is damaged {places(self.file, frame)}; what stood there is left out", DamageNote
+            )
         lost, held, left = sorted({*self.held, *self.left}), len(self.held), len(self.left)
         if not lost:
             return

@@ -80,6 +80,9 @@ class Clip:
         self.source = source if isinstance(source, Source) else Source(source, name)
         self._strict = strict
         self.info: ClipInfo = probe(self.source, strict)
+        self._broken = [repair.time / 1000 for repair in self.source.repairs or ()]
+        if strict and self._broken:
+            raise VideoError(f"{self.info.name} is cut off or damaged at {self._broken[0]:.2f} s")
         self._stream_tick, self._step = self.info.time_base, None  # step: ticks a frame, of an even rate
         self._times: list[int] | None = None
         if needs_reading(self.info.container, self.info.frame_rate, self.info.time_base):
@@ -233,13 +236,17 @@ class Clip:
     def _decoded(self, seek: int | None = None) -> Iterator[Frame]:
         """Every frame from the key frame at or before the tick `seek` on; pts strictly rise."""
         info = self.info
-        damage = Damage(info.name, self._strict)
+        damage, until = Damage(info.name, self._strict), 0
         with self.source.open() as container:
             stream = video_stream(container, self.source)
             decoding = Decoding(self.source, damage, timeless=_without_times(stream))
             try:
-                yield from self._timed(self._pictures(decoding, stream, seek), stream.start_time)
+                for frame in self._timed(self._pictures(decoding, stream, seek), stream.start_time):
+                    until = frame.pts
+                    yield frame
             finally:
+                damage.file = [time for time in self._broken if (seek or 0) * info.time_base <= time]
+                damage.file = [time for time in damage.file if time <= until * info.time_base]
                 damage.tell(float(1 / info.frame_rate))
 
     def _pictures(self, decoding: Decoding, stream: av.VideoStream, seek: int | None) -> Iterator[Picture]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from .matroska import Repair, Repaired, repairs
 from .timeline import Timeline
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Source:
     def __init__(self, source: str | os.PathLike | io.BytesIO, name: str | None = None) -> None:
         self.timeline = Timeline()
         self.pictures: int | None = None  # which stream, once it has been looked for
+        self.repairs: list[Repair] | None = None  # of a damaged Matroska file, once it has been opened
         self.container = ""  # as of CONTAINERS, once it has been opened
         if isinstance(source, io.BytesIO):
             self._data: bytes | None = source.getvalue()
@@ -113,18 +115,28 @@ class Source:
     @contextmanager
     def open(self) -> Iterator[InputContainer]:
         """The opened container. VideoError, one sentence, when the file is damaged, foreign or a still picture."""
-        import av
-
-        # "file:" and the lists keep a name such as concat:... and a play list inside a renamed file from being obeyed.
-        place = io.BytesIO(self._data) if self.path is None else f"file:{os.fspath(self.path)}"
-        options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
-        try:
-            container = av.open(place, container_options=options, metadata_errors="replace")
-        except (av.error.FFmpegError, OSError) as error:
-            raise VideoError(f"{self.name} {self._what_it_is(error)}") from error
+        container = self._opened()
+        if container.format.name == "matroska,webm" and self.repairs is None:
+            with self.raw() as file:
+                self.repairs = repairs(file)
+            if self.repairs:
+                container.close()
+                container = self._opened()
         self.container = container.format.name
         with container:
             yield container
+
+    def _opened(self) -> InputContainer:
+        import av
+
+        # "file:" and the lists keep a name such as concat:... and a play list inside a renamed file from being obeyed.
+        place = self.raw() if self.path is None or self.repairs else f"file:{os.fspath(self.path)}"
+        place = Repaired(place, self.repairs) if self.repairs else place
+        options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
+        try:
+            return av.open(place, container_options=options, metadata_errors="replace")
+        except (av.error.FFmpegError, OSError) as error:
+            raise VideoError(f"{self.name} {self._what_it_is(error)}") from error
 
     def raw(self) -> BinaryIO:
         """Its bytes, as a file to close."""

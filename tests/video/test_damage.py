@@ -146,3 +146,28 @@ def test_places_are_named_in_short():
     assert places([1.0], 0.04) == "at 1.00 s"
     assert places([1.0, 1.04, 1.08, 2.0], 0.04) == "at 1.00-1.08 s and 2.00 s"
     assert places(np.arange(0, 10, 2.0).tolist(), 0.04) == "at 0.00 s, 2.00 s, 4.00 s and 2 more places"
+
+
+@pytest.mark.parametrize("name", ["a.webm", "a.mkv"])
+@pytest.mark.parametrize(("before", "length"), [(0, 40), (6, 40), (6, 700)])
+def test_damage_in_the_midst_of_a_matroska_file_costs_little(make_clip, tmp_path, name, before, length):
+    """FFmpeg gives up the rest of the cluster, which is half of the clip here."""
+    codec = "libvpx-vp9" if name == "a.webm" else "mjpeg"
+    pixels = "yuv420p" if name == "a.webm" else "yuvj420p"
+    whole = make_clip(name, codec=codec, pixels=pixels, count=COUNT, sound="libopus" if name == "a.webm" else "aac")
+    data = bytearray(whole.read_bytes())
+    with av.open(str(whole)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    data[places[9] - before : places[9] - before + length] = bytes(length)
+    bad = tmp_path / f"bad-{name}"
+    bad.write_bytes(data)
+    clip = Clip(bad)
+    with pytest.warns(DamageNote, match=r"bad-a\.\w+: its file is damaged at 0\.\d+ s; what stood there is left out"):
+        frames = list(clip.frames())
+    assert COUNT - 6 <= len(frames) < COUNT
+    times = [float(frame.pts * clip.info.time_base) for frame in frames]
+    for frame, time in zip(frames[-20:], times[-20:], strict=True):
+        assert number_of(to_rgb(frame.picture)) == round(12 * time) or name == "a.webm"
+    assert times[-1] == pytest.approx((COUNT - 1) / 12, abs=2e-3)
+    with pytest.raises(VideoError, match="cut off or damaged at"):
+        Clip(bad, strict=True)
