@@ -113,14 +113,15 @@ def manage(network: nn.Module, device: torch.device | None = None) -> comfy.mode
     """Hands a network to ComfyUI's model manager, which moves it to `device` (by default the compute device) when
     `load` asks and away when others need the room. Gone when the returned object is: keep no other reference.
 
-    A plain ModelPatcher, not the one for dynamic VRAM: modules of timm and torch.nn carry no Comfy casts, so they can
-    only be wholly on a device or wholly off it.
+    The patcher that core gives its own models: under dynamic VRAM loading any other sends dynamic models
+    away; its own upscalers, plain torch modules like ours, are loaded by it too, wholly on a device or wholly off it.
     """
     device = compute_device() if device is None else device
     if management is None:
         return Unmanaged(network, device)
     offload = device if device.type == "cpu" else management.unet_offload_device()
-    return comfy.model_patcher.ModelPatcher(network, load_device=device, offload_device=offload)
+    patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    return patcher(network, load_device=device, offload_device=offload)
 
 
 def load(managed: comfy.model_patcher.ModelPatcher | Unmanaged, activations: int = 0) -> nn.Module:
@@ -130,15 +131,41 @@ def load(managed: comfy.model_patcher.ModelPatcher | Unmanaged, activations: int
     """
     if management is None:
         return managed.model.to(managed.load_device)
+    if is_dynamic(managed):
+        return _load_dynamic(managed, activations)
     management.load_models_gpu([managed], memory_required=activations, force_full_load=True)
     if managed.loaded_size() < managed.model_size():  # --novram loads nothing that has no Comfy casts
         managed.load(managed.load_device, full_load=True)
     return managed.model
 
 
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that activations can take on `device`; None where torch has to tell."""
-    return None if management is None else int(management.get_free_memory(device))
+def is_dynamic(managed: comfy.model_patcher.ModelPatcher | Unmanaged) -> bool:
+    return hasattr(managed, "is_dynamic") and managed.is_dynamic()
+
+
+def _load_dynamic(managed: comfy.model_patcher.ModelPatcher, activations: int) -> nn.Module:
+    """As `load`, under dynamic VRAM: what other dynamic models hold is given back by itself when it is wanted."""
+    network, device = managed.model, managed.load_device
+    if _is_on(network, device):  # loaded again, all weights would be copied again
+        room = activations + management.extra_reserved_memory()
+        management.free_memory(room, device, for_dynamic=True)
+        return network
+    management.load_models_gpu([managed], memory_required=activations, force_full_load=True)
+    # Modules without Comfy casts are left behind by some versions.
+    return network if _is_on(network, device) else network.to(device)
+
+
+def _is_on(network: nn.Module, device: torch.device) -> bool:
+    return all(tensor.device == device for tensor in (*network.parameters(), *network.buffers()))
+
+
+def free_memory(managed: comfy.model_patcher.ModelPatcher | Unmanaged, device: torch.device) -> int | None:
+    """Bytes that activations can take on `device` beside a managed network; None where torch has to tell."""
+    if management is None:
+        return None
+    # Newer patchers have an answer of their own, which counts what dynamic models give back by themselves.
+    ask = getattr(managed, "get_free_memory", management.get_free_memory)
+    return int(ask(device))
 
 
 def free_cache() -> None:

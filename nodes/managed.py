@@ -70,7 +70,7 @@ class ManagedModel:
         host.load(self.managed, count * activation_bytes(seen, weight))
         if batch_size is None:
             weight = next(self.managed.model.parameters())
-            batch_size = automatic_batch_size(seen, weight, free=host.free_memory(weight.device))
+            batch_size = automatic_batch_size(seen, weight, free=host.free_memory(self.managed, weight.device))
         try:
             return self._matting.predict(images, size, batch_size, mode, on_progress)
         except Exception as error:

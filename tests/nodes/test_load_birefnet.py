@@ -221,18 +221,17 @@ def _several_gpus(name):
     return {"gpu:0": torch.device("meta", 0), "gpu:1": torch.device("meta", 1)}.get(name)
 
 
-def test_gpus_are_offered_where_comfyui_names_several(node, module, monkeypatch):
-    def devices():
-        return node("LoadBiRefNet").INPUT_TYPES()["optional"]["device"][0]
-
-    host = module("nodes.host")
-    assert devices() == ["auto", "cpu"]
+def test_gpus_are_offered_where_comfyui_names_several(node, host, monkeypatch):
     names = SimpleNamespace(get_gpu_device_options=lambda: ["default", "cpu", "gpu:0", "gpu:1"])
     names.resolve_gpu_device_option = _several_gpus
-    monkeypatch.setattr(host, "management", names)
-    assert devices() == ["auto", "cpu", "gpu:0", "gpu:1"]
-    assert host.named_device("gpu:1") == torch.device("meta", 1)
-    assert host.named_device("cpu") == torch.device("cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "management", names)
+        found = host.gpus()
+        assert host.named_device("gpu:1") == torch.device("meta", 1)
+        assert host.named_device("cpu") == torch.device("cpu")
+    assert found == ["gpu:0", "gpu:1"] and host.gpus() == []
+    monkeypatch.setattr(host, "gpus", lambda: found)
+    assert node("LoadBiRefNet").INPUT_TYPES()["optional"]["device"][0] == ["auto", "cpu", "gpu:0", "gpu:1"]
 
 
 def test_a_gpu_that_is_not_here_is_told_and_the_default_taken(load, node, caplog):
