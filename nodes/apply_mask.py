@@ -179,8 +179,7 @@ class ApplyMask:
             matte = masks.feather(matte, feather)
             under = behind
             if isinstance(behind, Tensor):
-                under = unit(behind[index % len(behind), None, ..., :3].to(device))
-                under = compose.cover(under, height, width)
+                under = compose.cover(compose.on_black(behind[index % len(behind), None].to(device)), height, width)
             return compose.over(pixels, matte, under)[0], torch.cat([pixels, matte[..., None]], 3)[0]
 
         like = host.output(torch.empty(0))

@@ -170,7 +170,7 @@ class MatteVideo:
         def check(done: int, total: int) -> None:
             host.check_interrupt()  # with a slow network a batch takes minutes
 
-        background = background_colour if background_image is None else background_image[0, ..., :3]
+        background = background_colour if background_image is None else background_image[0]
         playable = chosen.suffix in PLAYABLE
         with (
             interruptible(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .model import resize
+from .model import resize, unit
 
 
 def over(foreground: Tensor, alpha: Tensor, background: Tensor | tuple[float, float, float]) -> Tensor:
@@ -15,6 +15,13 @@ def over(foreground: Tensor, alpha: Tensor, background: Tensor | tuple[float, fl
     """
     background = torch.as_tensor(background, dtype=foreground.dtype, device=foreground.device)
     return torch.lerp(background, foreground, alpha[..., None].to(foreground))
+
+
+def on_black(images: Tensor) -> Tensor:
+    """images [..., H, W, 3|4], 0..1 or uint8 -> [..., H, W, 3] float32 0..1: what they show, black where they are
+    transparent. The colours that their alpha hides are not for anybody's eyes."""
+    pixels = unit(images[..., :3])
+    return pixels if images.shape[-1] == 3 else pixels * unit(images[..., 3:])
 
 
 def cover(images: Tensor, height: int, width: int) -> Tensor:

@@ -66,14 +66,16 @@ def painter(
 
 
 def background_picture(background: str | Path | Tensor, size: tuple[int, int]) -> np.ndarray:
-    """A colour or a picture as uint8 [H, W, 3] of size (width, height)."""
-    from ..matting import images
+    """A colour or a picture as uint8 [H, W, 3] of size (width, height); on black where the picture is transparent."""
+    from ..matting import compose, images
     from ..matting.colour_names import parse_colour
 
     if isinstance(background, Tensor):
-        image = Image.fromarray(integers(background.float().clamp(0, 1).cpu(), 8))
+        image = Image.fromarray(integers(compose.on_black(background.cpu()), 8))
     elif isinstance(background, Path):
-        image = Image.fromarray(integers(images.read(background).pixels, 8))
+        picture = images.read(background)
+        shown = picture.pixels if picture.alpha is None else picture.pixels * picture.alpha[..., None]
+        image = Image.fromarray(integers(shown, 8))
     else:
         image = Image.new("RGB", size, tuple(round(255 * value) for value in parse_colour(background)))
     return np.array(ImageOps.fit(image, size, Image.Resampling.LANCZOS))

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from birefnet_core.matting.colour_names import parse_colour
-from birefnet_core.matting.compose import cover, over
+from birefnet_core.matting.compose import cover, on_black, over
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,10 @@ def test_cover_scales_and_keeps_the_aspect():
 @pytest.mark.parametrize("frame", [(1, 1), (1, 30), (30, 1), (7, 9)])
 def test_cover_takes_any_size(size, frame):
     assert cover(torch.rand(2, *size, 3), *frame).shape == (2, *frame, 3)
+
+
+def test_what_alpha_hides_is_black():
+    images = torch.tensor([[[[0.8, 0.4, 0.2, 0.0], [0.8, 0.4, 0.2, 0.5], [0.8, 0.4, 0.2, 1.0]]]])
+    expected = torch.tensor([[[[0.0, 0.0, 0.0], [0.4, 0.2, 0.1], [0.8, 0.4, 0.2]]]])
+    torch.testing.assert_close(on_black(images), expected)
+    assert torch.equal(on_black(images[..., :3]), images[..., :3])

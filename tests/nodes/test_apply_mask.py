@@ -80,7 +80,8 @@ def test_on_images(apply):
     composite, *_ = apply(image, mask, "image", background_image=behind)
     for index, other in enumerate((0, 1, 0)):
         clear = mask[index] == 0
-        assert torch.equal(composite[index][clear], behind[other, ..., :3][clear])
+        seen = behind[other, ..., :3] * behind[other, ..., 3:]  # on black where it is transparent
+        assert torch.equal(composite[index][clear], seen[clear])
     # scaled to cover, the middle cut out: columns 30..90 of 120 at half the size
     wide = torch.linspace(0, 1, 120).view(1, 1, 120, 1).expand(1, 40, 120, 3)
     composite, *_ = apply(image[:1], torch.zeros(1, *SHAPE), "image", background_image=wide)
@@ -186,7 +187,7 @@ def test_a_feathered_edge_shows_the_subjects_colour(apply):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_types_and_channels(apply, dtype, channels):
     image, mask = subject(2)
-    given = torch.cat([image, torch.zeros(2, *SHAPE, 1)], 3)[..., :channels].to(dtype)
+    given = torch.cat([image, torch.ones(2, *SHAPE, 1)], 3)[..., :channels].to(dtype)
     composite, cutout, foreground, matte = apply(given, mask.to(dtype), "image", background_image=given)
     expected = apply(image, mask, "image", background_image=image)
     for found, wanted in zip((composite, cutout, foreground, matte), expected):
