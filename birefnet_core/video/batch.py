@@ -13,6 +13,7 @@ from torch import Tensor
 from ..memory import free_memory
 from .audio import read_samples
 from .colour import own_alpha, to_deep_rgb, to_rgb
+from .left_out import note_how_shown
 from .read import Clip, Span
 
 SPARE = 0.9  # of the free memory that a batch may take
@@ -44,6 +45,7 @@ def read_batch(
     Clip.frames does.
     """
     count = max(1, clip.count(span))  # where there is none, Clip.frames says so
+    note_how_shown(clip.info, None)
     width, height = fitted(clip, longest_side)
     need = count * height * width * 4 * (4 if clip.info.has_alpha else 3)
     check_memory(need, f"{count} frames of {width} x {height} from {clip.info.name}")

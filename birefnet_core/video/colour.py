@@ -17,6 +17,7 @@ RGB, BT709, UNSPECIFIED, BT601_PAL, BT601, BT2020 = 0, 1, 2, 5, 6, 9
 # Where H.273 numbers primaries and curve otherwise than the matrix: both kinds of BT.601 have one curve, and 9 is not
 # BT.2020's but a logarithmic one.
 PRIMARIES, TRANSFERS = {10: BT2020}, {BT601_PAL: BT601, BT2020: 14, 10: 14}
+DYNAMIC = {16: "PQ", 18: "HLG"}  # curves of high dynamic range
 LIMITED = 1  # luma 16-235, as FFmpeg numbers ranges
 SCALER = {BT709: 1, 4: 4, BT601_PAL: 5, BT601: 5, 7: 7, BT2020: 9, 10: 9}  # H.273 matrix -> the scaler's number
 BILINEAR, AREA = 2, 32  # of the scaler
@@ -48,6 +49,11 @@ class Colours:
             primaries=PRIMARIES.get(matrix, matrix) if primaries in (0, UNSPECIFIED) else primaries,
             transfer=TRANSFERS.get(matrix, matrix) if transfer in (0, UNSPECIFIED) else transfer,
         )
+
+    @property
+    def dynamic(self) -> str:
+        """The name of a curve of high dynamic range; "" for others."""
+        return DYNAMIC.get(self.transfer, "")
 
     def tag(self, context: av.VideoCodecContext) -> None:
         """Write them into an encoder's context."""

@@ -12,7 +12,8 @@ class Format:
     shows: "cutout" (colours and alpha, straight), "composite" (on a background), "alpha" (grey) or "side-by-side".
     muxer: FFmpeg's name of the container; None: a folder of numbered pictures. pixels: FFmpeg's pixel format. even: the
     sides must be even, odd pictures grow by one repeated line. copies: audio codecs that go into the container as they
-    are; others become `audio`.
+    are; others become `audio`. fields: the encoder's options for interlaced frames, by field order; empty where the
+    format cannot hold any.
     """
 
     name: str
@@ -27,10 +28,16 @@ class Format:
     muxer_options: dict[str, str] = field(default_factory=dict)
     copies: tuple[str, ...] = ()
     audio: str | None = None
+    fields: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 _ANY_TAG = {"movflags": "use_metadata_tags"}  # without it MOV and MP4 take tags of known names only
 _X264 = {"crf": "16", "preset": "medium"}
+_FIELDS = {"top": {"flags": "+ildct", "field_order": "tt"}, "bottom": {"flags": "+ildct", "field_order": "bb"}}
+_X264_FIELDS = {
+    "top": {"flags": "+ildct", "x264-params": "tff=1"},
+    "bottom": {"flags": "+ildct", "x264-params": "bff=1"},
+}
 _MP4_AUDIO = ("aac", "mp3", "ac3", "eac3", "alac")
 _MOV_PCM = tuple(f"pcm_{kind}" for kind in ("u8", "s8", "alaw", "mulaw")) + tuple(
     f"pcm_{kind}{order}" for kind in ("s16", "s24", "s32", "f32", "f64") for order in ("le", "be")
@@ -45,6 +52,7 @@ _MP4 = {
     "muxer_options": _ANY_TAG,
     "copies": _MP4_AUDIO,
     "audio": "aac",
+    "fields": _X264_FIELDS,
 }
 
 FORMATS = {
@@ -62,6 +70,7 @@ FORMATS = {
             muxer_options=_ANY_TAG,
             copies=(*_MP4_AUDIO, *_MOV_PCM),
             audio="aac",
+            fields=_FIELDS,
         ),
         Format(
             name="webm",

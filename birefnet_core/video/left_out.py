@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from .colour import DYNAMIC
 from .formats import Format
 from .notes import note
-from .source import Source, audio_streams
+from .source import ClipInfo, Source, audio_streams
 
 
 def note_left_out(source: Source, format: Format, *, sound: bool) -> None:
@@ -30,3 +31,17 @@ def _counted(count: int, what: str) -> str:
     what, _, rest = what.partition(" of ")
     plural = "s" if count > 1 else ""
     return f"{count} {what}{plural}{' of ' + rest if rest else ''}" if count > 0 else ""
+
+
+def note_how_shown(info: ClipInfo, format: Format | None) -> None:
+    """What frames alone do not tell of how they are to be shown. format: None for frames in memory."""
+    curve = DYNAMIC.get(info.transfer)
+    if curve and (format is None or format.muxer is None):
+        how = "are given" if format is None else "are kept, in pictures that say so (cICP),"
+        note(f"{info.name} is of high dynamic range ({curve}): colours {how} as they are, flat where sRGB is expected")
+    if info.field_order and (format is None or not format.fields):
+        where = "frames" if format is None else format.label
+        note(
+            f"{info.name} is interlaced, {info.field_order} field first, which {where} cannot tell: moving edges show "
+            "combs unless it is deinterlaced before"
+        )

@@ -20,7 +20,7 @@ from ..matting.model import resize
 from .colour import Colours, own_alpha, to_rgb, to_seen
 from .formats import Format, find_format
 from .interrupts import interrupts_held
-from .left_out import note_left_out
+from .left_out import note_how_shown, note_left_out
 from .paint import Painter, painter
 from .read import Clip, Frame, Span, chained
 from .stabilise import stabilised
@@ -124,6 +124,7 @@ def matte_clip(
         time_base=info.time_base,
         colours=colours,
         pixel_aspect=info.pixel_aspect,
+        field_order=info.field_order,
         sound_of=clip.source if sound and info.has_audio and span.every == 1 else None,
         sound_from=first.pts * info.time_base,
         sound_to=clip.seconds(span)[1],
@@ -132,6 +133,7 @@ def matte_clip(
     )
     if keep:
         note_left_out(clip.source, format, sound=sound)
+        note_how_shown(info, format)
     zero = first.pts if origin is None else origin
     depth = _depth(clip, size)
     encoder = Behind(lambda frame, alpha: _encode(writer, paint, frame, alpha, zero, look.invert), depth)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from .animation import as_clip, is_animation
 from .matroska import Repair, Repaired, repairs
 from .timeline import Timeline
 
@@ -92,6 +93,7 @@ class Source:
     def __init__(self, source: str | os.PathLike | io.BytesIO, name: str | None = None) -> None:
         self.timeline = Timeline()
         self.pictures: int | None = None  # which stream, once it has been looked for
+        self._animation: bytes | None = None  # in place of the file, if it is one, once it has been opened
         self.repairs: list[Repair] | None = None  # of a damaged Matroska file, once it has been opened
         self.container = ""  # as of CONTAINERS, once it has been opened
         if isinstance(source, io.BytesIO):
@@ -108,9 +110,9 @@ class Source:
 
     @property
     def can_seek(self) -> bool:
-        """Not where times are joined, nor in MPEG program streams: there FFmpeg seeks by bytes, to a place whose times
-        are not yet sure, so that frames would be wrong."""
-        return not self.timeline.joined and self.container != "mpeg"
+        """Not where times are joined; nor where FFmpeg seeks by bytes, to a place whose times are not yet sure (MPEG
+        program streams) or counted from there on (animated pictures), so that frames would be wrong."""
+        return not self.timeline.joined and self.container not in ("mpeg", "apng", "gif")
 
     @contextmanager
     def open(self) -> Iterator[InputContainer]:
@@ -129,8 +131,11 @@ class Source:
     def _opened(self) -> InputContainer:
         import av
 
+        if self._animation is None:
+            self._animation = self._read_animation()
         # "file:" and the lists keep a name such as concat:... and a play list inside a renamed file from being obeyed.
-        place = self.raw() if self.path is None or self.repairs else f"file:{os.fspath(self.path)}"
+        in_memory = self.path is None or self.repairs or self._animation
+        place = self.raw() if in_memory else f"file:{os.fspath(self.path)}"
         place = Repaired(place, self.repairs) if self.repairs else place
         options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
         try:
@@ -140,7 +145,20 @@ class Source:
 
     def raw(self) -> BinaryIO:
         """Its bytes, as a file to close."""
+        if self._animation:
+            return io.BytesIO(self._animation)
         return io.BytesIO(self._data) if self.path is None else open(self.path, "rb")
+
+    def _read_animation(self) -> bytes:
+        """What stands for a picture that moves; nothing for a clip."""
+        with self.raw() as file:
+            if not is_animation(file):
+                return b""
+            file.seek(0)
+            try:
+                return as_clip(file) or b""
+            except OSError as error:
+                raise VideoError(f"{self.name} is cut off or damaged: {error}") from error
 
     def _what_it_is(self, error: Exception) -> str:
         from PIL import Image
@@ -185,8 +203,9 @@ def _find_pictures(source: Source) -> int:
             return streams[0].index if streams else -1
         counts = dict.fromkeys((stream.index for stream in streams), 0)
         for packet in container.demux(streams):
-            counts[packet.stream_index] += bool(packet.size)
-            if counts[packet.stream_index] == ENOUGH:
+            if packet.size:
+                counts[packet.stream_index] += 1
+            if ENOUGH in counts.values():
                 break
         return next((index for index, count in counts.items() if count > 1), streams[0].index)
 
@@ -252,7 +271,7 @@ def probe(source: Source, strict: bool = False) -> ClipInfo:
             pixel_aspect=Fraction(aspect),
             primaries=stream.codec_context.color_primaries,
             transfer=stream.codec_context.color_trc,
-            field_order=_field_order(frame, stream),
+            field_order="" if rotation or _is_mirrored(frame) else _field_order(frame, stream),
         )
 
 

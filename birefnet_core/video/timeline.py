@@ -68,6 +68,8 @@ def read_timeline(container: InputContainer, pictures: av.VideoStream) -> Timeli
     frames, last, held = [], None, 0
     counts = dict.fromkeys((stream.index for stream in streams), 0)
     for packet in container.demux(streams):
+        if packet.stream_index not in counts:
+            continue  # at the end there is an empty packet of every stream
         index = counts[packet.stream_index]
         counts[packet.stream_index] += 1
         if packet.dts is None:

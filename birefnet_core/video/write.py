@@ -40,6 +40,7 @@ class Writer:
         time_base: Fraction,
         colours: Colours,
         pixel_aspect: Fraction = Fraction(1),
+        field_order: str = "",
         sound_of: Source | None = None,
         sound_from: Fraction = Fraction(0),
         sound_to: Fraction | None = None,
@@ -56,9 +57,11 @@ class Writer:
         try:
             if format.muxer is None:
                 self._output = _Pictures(self._temporary, format, size, time_base)
+                if colours.dynamic:  # for which PNG has a chunk (cICP); others are taken for sRGB
+                    self._output.tag(colours)
                 return
             self._output = _Encoded(self._temporary, format, metadata or {})
-            self._output.add_pictures(size, frame_rate, time_base, colours, pixel_aspect)
+            self._output.add_pictures(size, frame_rate, time_base, colours, pixel_aspect, field_order)
             if sound_of is not None and format.audio:
                 self._output.add_sound(sound_of, sound_from, sound_to)
         except BaseException:
@@ -161,10 +164,10 @@ class _File:
 class _Encoded(_File):
     """Pictures that are encoded here."""
 
-    def add_pictures(self, size, frame_rate, time_base, colours, pixel_aspect) -> None:
-        self._stream = self._container.add_stream(
-            self._format.codec, rate=frame_rate, options=dict(self._format.options)
-        )
+    def add_pictures(self, size, frame_rate, time_base, colours, pixel_aspect, field_order) -> None:
+        options = {**self._format.options, **(self._format.fields.get(field_order) or {})}
+        self._stream = self._container.add_stream(self._format.codec, rate=frame_rate, options=options)
+        self._fields = Fields(field_order) if field_order in self._format.fields else None
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = *_coded_size(size, self._format), self._format.pixels
         context.time_base = self._stream.time_base = time_base
@@ -178,7 +181,8 @@ class _Encoded(_File):
     def write(self, frame: av.VideoFrame) -> None:
         self._durations[frame.pts], self._end = frame.duration, frame.pts + frame.duration
         begins, ends = frame.pts * frame.time_base, self._end * frame.time_base
-        self._mux(self._timed(self._stream.encode(frame)), begins, ends)
+        marked = frame if self._fields is None else self._fields(frame)
+        self._mux(self._timed(self._stream.encode(marked)), begins, ends)
 
     def _timed(self, packets: list[av.Packet]) -> list[av.Packet]:
         """With each frame's own duration, where encoders put the average: the last picture would not be held."""
@@ -232,6 +236,28 @@ class Joined(_File):
                 self._mux([packet], begins, ends)
 
 
+class Fields:
+    """Marks frames as interlaced, "top" or "bottom" field first."""
+
+    def __init__(self, order: str) -> None:
+        self._order, self._graph = {"top": "tff", "bottom": "bff"}[order], None
+
+    def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
+        import av
+
+        if self._graph is None:
+            self._graph = av.filter.Graph()
+            given = self._graph.add_buffer(
+                width=frame.width, height=frame.height, format=frame.format.name, time_base=frame.time_base
+            )
+            self._graph.link_nodes(given, self._graph.add("setfield", self._order), self._graph.add("buffersink"))
+            self._graph.configure()
+        self._graph.push(frame)
+        marked = self._graph.pull()
+        marked.duration, marked.colorspace, marked.color_range = frame.duration, frame.colorspace, frame.color_range
+        return marked
+
+
 class _Pictures:
     """A folder of numbered pictures, and a text file of their times in seconds."""
 
@@ -240,6 +266,7 @@ class _Pictures:
 
         folder.mkdir()
         self._folder, self._suffix, self._count, self._times = folder, f".{format.codec}", 0, []
+        self._colours: Colours | None = None  # of pictures that say what theirs are
         self._context = av.CodecContext.create(format.codec, "w")
         self._context.width, self._context.height, self._context.pix_fmt = *size, format.pixels
         self._context.time_base = time_base
@@ -248,7 +275,13 @@ class _Pictures:
 
     def write(self, frame: av.VideoFrame) -> None:
         self._times.append(float(frame.pts * frame.time_base))
+        if self._colours is not None and hasattr(frame, "color_primaries"):  # since PyAV 17
+            frame.color_primaries, frame.color_trc = self._colours.primaries, self._colours.transfer
         self._save(self._context.encode(frame))
+
+    def tag(self, colours: Colours) -> None:
+        self._colours = colours
+        self._context.color_primaries, self._context.color_trc = colours.primaries, colours.transfer
 
     def _save(self, packets: list[av.Packet]) -> None:
         for packet in packets:

@@ -326,3 +326,22 @@ def test_a_play_list_is_not_followed(make_clip, tmp_path):
     ):
         (tmp_path / name).write_text(text)
         assert "not a clip we can read" in said(tmp_path / name)
+
+
+def test_further_streams_do_no_harm(make_clip, tmp_path):
+    path = tmp_path / "rich.mkv"
+    with av.open(str(make_clip("a.mkv", sound="aac"))) as given, av.open(str(path), "w") as made:
+        targets = {stream: made.add_stream_from_template(stream) for stream in given.streams}
+        second = made.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux():
+            if packet.size:
+                stream, copy = packet.stream, av.Packet(bytes(packet))
+                copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+                packet.stream = targets[stream]
+                made.mux(packet)
+                if stream.type == "video":
+                    copy.stream = second
+                    made.mux(copy)
+    clip = Clip(path)
+    assert numbers(clip) == list(range(COUNT))
+    assert clip.count() == COUNT

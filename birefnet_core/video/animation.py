@@ -1,0 +1,51 @@
+"""Animated pictures that FFmpeg does not read as clips: through Pillow, into a clip without loss."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+from typing import BinaryIO
+
+SHOWN = 100  # milliseconds, of frames that do not say how long; as browsers take them
+TICK = Fraction(1, 1000)
+
+
+def is_animation(file: BinaryIO) -> bool:
+    """Whether a file is an animated WebP or AVIF, by its first bytes."""
+    head = file.read(32)
+    webp = head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and head[20] & 2
+    return bool(webp) or head[4:12] == b"ftypavis"
+
+
+def as_clip(file: BinaryIO) -> bytes | None:
+    """A Matroska file of the same frames, times and transparency; None for a single picture, and for what the installed
+    Pillow cannot read. OSError for damaged files."""
+    import av
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        image = Image.open(file)
+    except UnidentifiedImageError:
+        return None
+    if getattr(image, "n_frames", 1) < 2:
+        return None
+    made = io.BytesIO()
+    with av.open(made, "w", format="matroska") as container:
+        stream = container.add_stream("ffv1", rate=1000)
+        stream.width, stream.height = image.size
+        stream.pix_fmt = "bgra" if "A" in image.mode or "transparency" in image.info else "bgr0"
+        stream.codec_context.time_base = TICK
+        begins = 0
+        for index in range(image.n_frames):
+            image.seek(index)
+            frame = av.VideoFrame.from_ndarray(np.asarray(image.convert("RGBA")), format="rgba")
+            frame = frame.reformat(format=stream.pix_fmt)
+            length = round(image.info.get("duration") or SHOWN)
+            frame.pts, frame.time_base = begins, TICK
+            for packet in stream.encode(frame):
+                packet.duration = length
+                container.mux(packet)
+            begins += length
+        container.mux(stream.encode(None))
+    return made.getvalue()

@@ -1,0 +1,174 @@
+"""Clips of rarer kinds: animated pictures, interlaced frames, a cover before the pictures, high dynamic range."""
+
+import warnings
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image, features
+
+from birefnet_core.video import FORMATS, Clip, Span, VideoError, matte_clip, read_batch
+from birefnet_core.video.colour import own_alpha, to_rgb
+from birefnet_core.video.notes import ClipNote
+from birefnet_core.video.write import Fields
+from tests.video.pictures import HEIGHT, WIDTH, number_of, numbered
+
+
+def opaque(pixels):
+    return torch.ones(pixels.shape[:3])
+
+
+DURATIONS = [100, 40, 40, 200, 100, 500]
+
+
+def translucent(index):
+    alpha = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    alpha[HEIGHT // 2 :, : 8 * (index + 1)] = 0
+    return Image.fromarray(np.dstack([numbered(index), alpha]))
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".avif", ".png", ".gif"])
+def test_animated_pictures_are_clips(tmp_path, suffix):
+    if suffix == ".avif" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    path = tmp_path / f"moving{suffix}"
+    frames = [translucent(index) for index in range(6)]
+    lossless = {"lossless": True} if suffix == ".webp" else {"quality": 95} if suffix == ".avif" else {}
+    disposal = 1 if suffix == ".png" else 2
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=DURATIONS, disposal=disposal, **lossless)
+    clip = Clip(path)
+    assert (clip.info.width, clip.info.height) == (WIDTH, HEIGHT)
+    assert clip.info.has_alpha
+    found = list(clip.frames())
+    times = [float(frame.pts * clip.info.time_base) for frame in found]
+    assert times == pytest.approx([sum(DURATIONS[:index]) / 1000 for index in range(6)], abs=1e-3)
+    assert float(found[-1].duration * clip.info.time_base) == pytest.approx(0.5, abs=1e-3)
+    for index, frame in enumerate(found):
+        alpha = np.asarray(translucent(index))[..., 3] / 255
+        assert number_of(to_rgb(frame.picture)) == index
+        assert np.abs(own_alpha(frame.picture) - alpha).mean() < 0.02
+    assert clip.count() == 6
+    assert [number_of(to_rgb(frame.picture)) for frame in clip.frames(Span(skip=3, count=2))] == [3, 4]
+
+
+def test_a_still_or_damaged_webp_is_told(tmp_path):
+    Image.fromarray(numbered(1)).save(tmp_path / "still.webp")
+    with pytest.raises(VideoError, match=r"still\.webp is a still picture \(WEBP\)"):
+        Clip(tmp_path / "still.webp")
+    frames = [translucent(index) for index in range(6)]
+    frames[0].save(tmp_path / "cut.webp", save_all=True, append_images=frames[1:])
+    data = (tmp_path / "cut.webp").read_bytes()
+    (tmp_path / "cut.webp").write_bytes(data[: len(data) // 2])
+    with pytest.raises(VideoError, match=r"^\S+cut\.webp "):
+        Clip(tmp_path / "cut.webp")
+
+
+def interlaced(path, codec, pixels, order, options=None):
+    with av.open(str(path), "w") as container:
+        named = {"top": "tt", "bottom": "bb"}[order]
+        stream = container.add_stream(
+            codec, rate=25, options={"field_order": named, "flags": "+ildct", **(options or {})}
+        )
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixels
+        mark = Fields(order)
+        for index in range(6):
+            frame = av.VideoFrame.from_ndarray(numbered(index), format="rgb24").reformat(format=pixels)
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(stream.encode(mark(frame)))
+        container.mux(stream.encode(None))
+    return path
+
+
+SOURCES = [
+    ("a.ts", "mpeg2video", "yuv420p"),
+    ("a.mkv", "ffv1", "yuv422p"),
+    ("a.mov", "prores_ks", "yuv422p10le"),
+    ("a.mp4", "libx264", "yuv420p"),
+]
+
+
+@pytest.mark.parametrize(("name", "codec", "pixels"), SOURCES)
+@pytest.mark.parametrize("order", ["top", "bottom"])
+@pytest.mark.parametrize("format", ["prores", "h264"])
+def test_field_order_is_kept(tmp_path, name, codec, pixels, order, format):
+    options = {"x264-params": f"{order[0]}ff=1"} if codec == "libx264" else None
+    clip = Clip(interlaced(tmp_path / name, codec, pixels, order, options))
+    if not hasattr(av.VideoCodecContext, "field_order"):
+        pytest.skip("this PyAV does not tell which field is first")
+    assert clip.info.field_order == order
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        out = Clip(matte_clip(clip, tmp_path / f"out{FORMATS[format].suffix}", opaque, format=format))
+    assert out.info.field_order == order
+    assert [number_of(to_rgb(frame.picture)) for frame in out.frames()] == list(range(6)) or format == "h264"
+
+
+def test_whole_frames_stay_whole(make_clip, tmp_path):
+    clip = Clip(make_clip(count=3))
+    assert clip.info.field_order == ""
+    assert Clip(matte_clip(clip, tmp_path / "out.mov", opaque)).info.field_order == ""
+
+
+def test_who_cannot_hold_fields_says_so(tmp_path):
+    clip = Clip(interlaced(tmp_path / "a.ts", "mpeg2video", "yuv420p", "top"))
+    with pytest.warns(
+        ClipNote, match=r"a\.ts is interlaced, top field first, which VP9 with alpha \(\.webm\) cannot tell"
+    ):
+        matte_clip(clip, tmp_path / "out.webm", opaque, format="webm")
+    with pytest.warns(ClipNote, match=r"interlaced, top field first, which frames cannot tell"):
+        read_batch(clip, Span())
+
+
+@pytest.mark.parametrize(
+    ("name", "cover"), [("a.mkv", "mjpeg"), ("a.mp4", "mjpeg"), ("a.mp4", "png"), ("a.mov", "png")]
+)
+def test_a_cover_before_the_pictures_is_passed_over(make_clip, tmp_path, name, cover):
+    source = make_clip(f"plain-{name}", codec="libx264", count=12, sound="aac")
+    path = tmp_path / name
+    with av.open(str(source)) as given, av.open(str(path), "w") as made:
+        still = made.add_stream(cover, rate=1)
+        still.width, still.height, still.pix_fmt = 200, 100, "yuvj420p" if cover == "mjpeg" else "rgb24"
+        targets = {stream: made.add_stream_from_template(stream) for stream in given.streams}
+        frame = av.VideoFrame.from_ndarray(np.full((100, 200, 3), 200, np.uint8), format="rgb24")
+        frame = frame.reformat(format=still.pix_fmt)
+        frame.pts, frame.time_base = 0, Fraction(1)
+        made.mux(still.encode(frame))
+        made.mux(still.encode(None))
+        for packet in given.demux():
+            if packet.size:
+                packet.stream = targets[packet.stream]
+                made.mux(packet)
+    clip = Clip(path)
+    assert (clip.info.width, clip.info.height) == (WIDTH, HEIGHT)
+    assert [number_of(to_rgb(frame.picture)) for frame in clip.frames()] == list(range(12))
+    assert [number_of(to_rgb(frame.picture)) for frame in clip.frames(Span(skip=5, count=2))] == [5, 6]
+    assert clip.count() == 12
+    batch = read_batch(clip, Span(skip=6))
+    assert batch.sound[0].shape[1] / batch.sound[1] == pytest.approx(0.5, abs=0.06)
+    out = Clip(matte_clip(clip, tmp_path / "out.mov", opaque))
+    assert len(list(out.frames())) == 12
+
+
+@pytest.mark.parametrize(("transfer", "curve"), [(16, "PQ"), (18, "HLG")])
+def test_high_dynamic_range_is_told_and_tagged(make_clip, tmp_path, transfer, curve):
+    tags = {"colorspace": 9, "color_primaries": 9, "color_trc": transfer}
+    clip = Clip(make_clip("hdr.mp4", pixels="yuv420p10le", count=2, tags=tags))
+    with pytest.warns(ClipNote, match=rf"hdr\.mp4 is of high dynamic range \({curve}\)"):
+        read_batch(clip, Span())
+    with pytest.warns(ClipNote, match=rf"\({curve}\).*cICP"):
+        folder = matte_clip(clip, tmp_path / "out", opaque, format="png")
+    for picture in folder.glob("*.png"):
+        data = picture.read_bytes()
+        place = data.index(b"cICP")
+        assert list(data[place + 4 : place + 8]) == [9, transfer, 0, 1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = matte_clip(clip, tmp_path / "out.mov", opaque)
+    assert (Clip(made).info.primaries, Clip(made).info.transfer) == (9, transfer)
+
+
+def test_usual_pictures_carry_no_such_chunk(make_clip, tmp_path):
+    folder = matte_clip(Clip(make_clip(count=1)), tmp_path / "out", opaque, format="png")
+    assert b"cICP" not in (folder / "000001.png").read_bytes()
