@@ -165,10 +165,20 @@ def video_files() -> dict[str, Path]:
 
 
 def _is_clip(path: Path, *more: str) -> bool:
-    """Whether it is a file with the suffix of a clip or one `more`."""
+    """Whether it is a file with the suffix of a clip or one `more`, or a picture that moves."""
+    from ..birefnet_core.video.animation import MOVING, is_animation
     from ..birefnet_core.video.source import SUFFIXES
 
-    return path.suffix.lower() in (*SUFFIXES, ".gif", *more) and path.is_file()
+    suffix = path.suffix.lower()
+    if not path.is_file() or suffix not in (*SUFFIXES, ".gif", ".apng", *MOVING, *more):
+        return False
+    if suffix not in MOVING or suffix in more:
+        return True
+    try:
+        with open(path, "rb") as file:
+            return is_animation(file)
+    except OSError:  # not ours to read
+        return False
 
 
 def find_clip(name: str) -> Path | None:

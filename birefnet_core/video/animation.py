@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import BinaryIO
 
 SHOWN = 100  # milliseconds, of frames that do not say how long; as browsers take them
+MOVING = (".webp", ".avif")  # suffixes of pictures that may be animations
 TICK = Fraction(1, 1000)
 
 

@@ -417,3 +417,15 @@ def test_memory_is_asked_for_as_many_frames_as_there_will_be(frames, make_clip, 
     with pytest.raises(MemoryError, match=r"602 frames of 64 x 48"):
         frames("screen.mkv")
     assert len(frames("screen.mkv", even_rate=False)[0]) == 14
+
+
+def test_animated_webp_is_listed_and_read(node, frames, folders):
+    pictures = [Image.fromarray(numbered(index)) for index in range(5)]
+    pictures[0].save(folders / "input" / "still.webp")
+    pictures[0].save(
+        folders / "input" / "moving.webp", save_all=True, append_images=pictures[1:], duration=40, lossless=True
+    )
+    assert node("BiRefNetVideoFrames").INPUT_TYPES()["required"]["file"][0] == ["(the video input)", "moving.webp"]
+    images, _, fps, count, _ = frames("moving.webp")
+    assert [number_of(image.numpy()) for image in images] == list(range(5))
+    assert (fps, count) == (25, 5)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from time import sleep
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -185,3 +186,20 @@ def test_two_clips_do_not_share_a_name(tmp_path):
     sources = [(tmp_path / "a.mp4", tmp_path / "a.mp4"), (tmp_path / "a.mkv", tmp_path / "a.mkv")]
     with pytest.raises(ValueError, match="would both become"):
         plan(sources, args, single=False)
+
+
+def test_a_damaged_frame_is_told_and_strict_stops_there(stubbed, make_clip, tmp_path, capsys):
+    source = make_clip("clip.mov", codec="png", pixels="rgba", count=8)
+    data = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        place = [packet.pos for packet in container.demux(video=0) if packet.size][5]
+    data[place : place + 16] = bytes(16)
+    source.write_bytes(data)
+    assert matte(source, "-o", tmp_path / "out.mov") == 0
+    assert f"{source}: 1 frame could not be decoded (at 0.42 s); 1 held by the frame before" in capsys.readouterr().err
+    assert len(list(Clip(tmp_path / "out.mov").frames())) == 8
+    assert matte(source, "-o", tmp_path / "strict.mov", "--strict") == 1
+    printed = capsys.readouterr()
+    assert "0 of 1 clips matted" in printed.out
+    assert "is cut off or damaged at 0." in printed.err
+    assert len(list(Clip(tmp_path / "strict.partial.mov").frames())) <= 5
