@@ -50,8 +50,8 @@ MOTIONS = (
 def known_clips(pack: Path, *, count: int = 12, frames: int = 24, size: tuple[int, int] = (320, 432)) -> Iterator:
     """`count` KnownClips from a pack with foregrounds/*/*.webp (RGBA, straight alpha) and backgrounds/*/*.webp, evenly
     spread over its names, every motion in turn. size: (height, width). ValueError when the pack has neither."""
-    cutouts = sorted(Path(pack, "foregrounds").glob("*/*.webp"))
-    photographs = sorted(Path(pack, "backgrounds").glob("*/*.webp"))
+    cutouts = sorted(Path(pack, "foregrounds").glob("[!.]*/[!.]*.webp"))
+    photographs = sorted(Path(pack, "backgrounds").glob("[!.]*/[!.]*.webp"))
     if not cutouts or not photographs:
         raise ValueError(f"{pack} has no foregrounds/*/*.webp or no backgrounds/*/*.webp")
     for index in range(count):

@@ -121,7 +121,7 @@ def composites(folder: Path, count: int) -> Iterator[tuple[str, Tensor, Tensor, 
 
 
 def _pictures(paths: Iterable[Path]) -> list[Path]:
-    return sorted(path for path in paths if path.suffix.lower() in READ_SUFFIXES)
+    return sorted(path for path in paths if path.suffix.lower() in READ_SUFFIXES and not path.name.startswith("."))
 
 
 def _placed(picture: images.Picture, scale: int, sigma: float) -> tuple[Tensor, Tensor]:

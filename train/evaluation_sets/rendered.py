@@ -83,5 +83,5 @@ def render_held_out(name: str, packages: Path, folder: Path, quality: Quality) -
             raise ValueError(f"the package lacks {len(missing)} models of {name}, such as {'/'.join(min(missing))}")
         jobs = [Job(model, VIEWS[name], folder / "renders", lights, quality) for model in chosen]
         render_all(jobs, processes=processes_for(8 * len(jobs)))
-    found = sorted((folder / "renders").glob("*/*.webp"))
+    found = sorted((folder / "renders").glob("[!.]*/[!.]*.webp"))
     return {f"{path.parent.name}/{path.stem}": Image.open(path).convert("RGBA") for path in found}
