@@ -1,6 +1,8 @@
 """The bench beside ComfyUI's own background removal: its table, and paths it cannot use. It runs only where there is a
 ComfyUI, and then for minutes."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -30,3 +32,20 @@ def test_what_it_cannot_use_is_one_sentence(tmp_path, capsys, arguments, words):
     with pytest.raises(SystemExit):
         native.main([argument.format(folder=tmp_path) for argument in arguments])
     assert words in capsys.readouterr().err
+
+
+IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+
+
+@pytest.mark.parametrize(
+    "config, mean, std",
+    [
+        ({"image_size": 1024}, (0, 0, 0), (1, 1, 1)),
+        (IMAGENET, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ],
+)
+def test_images_are_prepared_as_the_checkout_says(tmp_path, config, mean, std):
+    """Up to 0.33 ComfyUI neither shifts nor scales; later it does, with the same name and node."""
+    (tmp_path / "comfy" / "background_removal").mkdir(parents=True)
+    (tmp_path / "comfy" / "background_removal" / "birefnet.json").write_text(json.dumps(config))
+    assert native.preparation(tmp_path) == (mean, std)

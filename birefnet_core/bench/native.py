@@ -2,8 +2,9 @@
 
 Each side is a process of its own that runs the node classes a workflow runs: the loader, then four images in one batch.
 Both read the same file of random swin_v1_l weights in half precision, as most published files are. It is written the
-way ComfyUI 0.25 reads every file: patch order of 2024, images neither shifted nor scaled. So the masks have to agree,
-and the table says how far they do. Run it with an interpreter that has ComfyUI's requirements and ours.
+way the checkout reads every file: patch order of 2024, images shifted and scaled as its birefnet.json says (not at all
+up to 0.33). So the masks have to agree, and the table says how far they do. Run it with an interpreter that has
+ComfyUI's requirements and ours.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import json
 import sys
 import tempfile
 import time
@@ -21,7 +23,7 @@ from .report import duration, table
 
 PACK = Path(__file__).parents[2]
 FILE = "random.safetensors"
-SIZE = 1024  # the only one that ComfyUI 0.25 knows
+SIZE = 1024  # that of ComfyUI's node, and the only one up to 0.33
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,15 @@ def write_weights(case: Case) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_random_weights(Architecture("swin_v1_l"), folder / FILE)
     model = load_model(folder / FILE, "cpu", "float32", fold=False)
-    spec = replace(model.spec, patch_order="2024", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), size=(SIZE, SIZE))
+    mean, std = preparation(case.comfyui)
+    spec = replace(model.spec, patch_order="2024", mean=mean, std=std, size=(SIZE, SIZE))
     save_model(model.network, folder / FILE, spec=spec, dtype=torch.float16)
+
+
+def preparation(comfyui: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and the standard deviation, a colour, by which a checkout of ComfyUI shifts and scales images (0..1)."""
+    config = json.loads((comfyui / "comfy" / "background_removal" / "birefnet.json").read_text())
+    return tuple(config.get("image_mean", (0.0, 0.0, 0.0))), tuple(config.get("image_std", (1.0, 1.0, 1.0)))
 
 
 def measure_native(case: Case) -> Measurement:

@@ -21,13 +21,15 @@ def masks(comfyui):
         "ours": {"class_type": "LoadBiRefNet", "inputs": {"model": FILE}},
         "native": {"class_type": "LoadBackgroundRemovalModel", "inputs": {"bg_removal_name": FILE}},
     }
-    for loader, node, model in [
-        ("ours", "BiRefNetSegment", "model"),
-        ("native", "BiRefNetSegment", "model"),
-        ("native", "RemoveBackground", "bg_removal_model"),
+    for loader, node, model, size in [
+        ("ours", "BiRefNetSegment", "model", {}),
+        ("ours", "BiRefNetSegment", "model", {"width": 512}),
+        ("native", "BiRefNetSegment", "model", {}),
+        ("native", "BiRefNetSegment", "model", {"width": 512}),
+        ("native", "RemoveBackground", "bg_removal_model", {}),
     ]:
-        name = f"{loader} {node}"
-        prompt[name] = {"class_type": node, "inputs": {model: [loader, 0], "image": ["image", 0]}}
+        name = f"{loader} {node}" + (" at 512" if size else "")
+        prompt[name] = {"class_type": node, "inputs": {model: [loader, 0], "image": ["image", 0], **size}}
         save = {"tensor": [name, 0], "name": f"{name}.npy"}
         prompt[f"save {name}"] = {"class_type": "ProbeTensor", "inputs": save}
     comfyui.run(prompt)
@@ -42,5 +44,13 @@ def test_segment_takes_what_the_native_loader_gives(masks):
 
 
 def test_both_networks_compute_the_same(masks):
-    """The file is written the way ComfyUI 0.25 reads every file, so nothing is left to differ but rounding."""
+    """The file is written the way this ComfyUI reads every file, so nothing is left to differ but rounding."""
     np.testing.assert_allclose(masks["ours BiRefNetSegment"], masks["native RemoveBackground"], atol=1e-3)
+
+
+def test_the_native_model_takes_segments_size(masks):
+    theirs = masks["native BiRefNetSegment at 512"]
+    assert np.abs(theirs - masks["native BiRefNetSegment"]).max() > 1e-2
+    # Both resize the image before; theirs the mask's logits after, ours the mask.
+    np.testing.assert_allclose(theirs, masks["ours BiRefNetSegment at 512"], atol=0.1)
+    assert np.abs(theirs - masks["ours BiRefNetSegment at 512"]).mean() < 5e-3

@@ -9,6 +9,8 @@ import torch
 from aiohttp import web
 from server import PromptServer
 
+from .newer import NODES
+
 networks = weakref.WeakSet()
 forwards = 0
 
@@ -74,4 +76,4 @@ class ProbeModel:
         return (model,)
 
 
-NODE_CLASS_MAPPINGS = {cls.__name__: cls for cls in (ProbeImage, ProbeTensor, ProbeModel)}
+NODE_CLASS_MAPPINGS = {cls.__name__: cls for cls in (*NODES, ProbeImage, ProbeTensor, ProbeModel)}
