@@ -1,5 +1,6 @@
 """The nodes. Importing them reads no weights, opens no connection, and imports neither timm nor huggingface_hub."""
 
+from . import replacements
 from .apply_mask import ApplyMask
 from .load_birefnet import LoadBiRefNet
 from .matte_video import MatteVideo
@@ -20,3 +21,5 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "BiRefNetVideoFrames": "Video Frames (BiRefNet)",
     "BiRefNetMatteVideo": "Matte Video (BiRefNet)",
 }
+
+replacements.register()

@@ -244,10 +244,22 @@ def say(text: str, level: int = logging.INFO) -> None:
 def say_on_node(text: str) -> None:
     if (context := running()) is None:
         return
-    # Not imported: where ComfyUI's parts are used without its server there is no browser to show it.
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-    if hasattr(server, "send_progress_text"):
+    if hasattr(server := _server(), "send_progress_text"):
         server.send_progress_text(text, context.node_id)
+
+
+def offer_replacement(**fields: Any) -> None:
+    """A node of ours for one that may be missing; takes what ComfyUI's NodeReplace does, and is nothing before 0.25."""
+    if management is None or not hasattr(server := _server(), "node_replace_manager"):
+        return
+    from comfy_api.latest import io
+
+    server.node_replace_manager.register(io.NodeReplace(**fields))
+
+
+def _server() -> Any:
+    """ComfyUI's server. Not imported: where its other parts are used alone there is none, and no browser either."""
+    return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
 
 
 @contextmanager

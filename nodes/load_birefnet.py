@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import torch
 
@@ -79,9 +79,13 @@ class LoadBiRefNet:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, device: str | None = None) -> bool | str:
-        """A workflow made where there are more GPUs runs here too, as with ComfyUI's own nodes; `load` says so."""
-        if device is None or device in ("auto", "cpu") or device.startswith("gpu:"):
+    def VALIDATE_INPUTS(cls, model: str = BUNDLED, device: str = "auto") -> bool | str:
+        """In place of ComfyUI's own look at the lists. A workflow made where there are more GPUs runs here too, as with
+        ComfyUI's own nodes; `load` says so. Names of other packs are taken, which workflows bring along whose loader
+        ours replaces. What another node gives is not known yet and not handed over."""
+        if our_name(model) not in model_names():
+            return f"there is no model {model!r}: choose one of the list, or press R if its file has just been added"
+        if device.lower() in ("auto", "cpu") or device.startswith("gpu:"):
             return True
         return f"device must be auto, cpu or a GPU such as gpu:0, not {device!r}"
 
@@ -89,6 +93,7 @@ class LoadBiRefNet:
     def IS_CHANGED(cls, model: str, **_) -> str:
         """A file that was replaced is loaded again. Not a published one: its download would make the next run start
         over, and its content is checked."""
+        model = our_name(model)
         path = None if model in PUBLISHED else on_disk(model)
         return str(path.stat().st_mtime_ns) if path is not None else ""
 
@@ -98,7 +103,8 @@ class LoadBiRefNet:
         from ..birefnet_core.weights.load import PatchOrderWarning, load_model  # imports timm
         from .managed import ManagedModel
 
-        where = host.named_device(device)
+        model = our_name(model)
+        where = host.named_device(device.lower())
         dtype = PRECISIONS.get(precision) or host.compute_dtype(where)
         name = model if model == BUNDLED else find(model)
         with warnings.catch_warnings(record=True) as caught:
@@ -124,6 +130,13 @@ def model_names() -> list[str]:
     """The bundled model, the files that are there, and all published models. The latter without a suffix: ComfyUI's
     frontend takes a file name in this list for a file that is there, and would not offer to download it."""
     return [BUNDLED, *host.model_files(), *PUBLISHED]
+
+
+def our_name(name: str) -> str:
+    """One of `model_names` for what another pack's loader calls a published model ("General-HR"); other names as they
+    are."""
+    row = None if name in model_names() else by_file(PurePath(f"{name}.safetensors"))
+    return name if row is None else row.spec.name
 
 
 def on_disk(name: str) -> Path | None:

@@ -198,8 +198,17 @@ class MatteVideo:
             )
         opaque = chosen.shows != "cutout"
         result = host.video_of(path) if opaque else host.blocked(f"format {format} carries alpha: use path, not video")
-        where = host.shown(path, "output") if small.path is None else host.shown(small.path, "temp")
-        return {"ui": {"images": [where], "animated": (True,)}, "result": (str(path), result)}
+        return {"ui": shown(path, small.path), "result": (str(path), result)}
+
+
+def shown(path: Path, preview: Path | None) -> dict[str, Any]:
+    """What the browser shows on the node: the file written, or a preview where it would not play it. Then the file is
+    named too, that ComfyUI's assets know it, under a key of which frontends put nothing on the node; of a folder of
+    pictures the first one."""
+    written = host.shown(min(path.glob("*.png"), default=path) if path.is_dir() else path, "output")
+    if preview is None:
+        return {"images": [written], "animated": (True,)}
+    return {"images": [host.shown(preview, "temp")], "animated": (True,), "files": [written]}
 
 
 @contextmanager

@@ -1,29 +1,93 @@
-// Matte Video shows frames while it runs, and its clip when it is done. ComfyUI's frontend puts the last frame shown
-// before the clip, and would leave it there.
+// Matte Video shows frames while it runs, and its clip when it is done. ComfyUI's frontend puts frames before a finished
+// clip and would leave the last one there; and where a clip is shown, as in a second run, it takes frames for clips.
+// It has no public call to take either away, so the store in which it keeps both is asked. A frontend that has no such
+// store gets no frames: then its own way with a finished clip, as of Save Video, is right.
 import { app } from "../../scripts/app.js"
+import { api } from "../../scripts/api.js"
 
+const TYPE = "BiRefNetMatteVideo"
 const FRAMES = ["$$canvas-image-preview", "$$comfy_animation_preview"] // widgets in which it shows them
+const CLIP = ["video-preview"]
+const LATE = [100, 1000] // milliseconds after which a frame that was still being loaded has come
 
-function dropFrames(node) {
-  for (const key of Object.keys(app.nodePreviewImages ?? {}))
-    if (key.split(":").pop() === String(node.id)) delete app.nodePreviewImages[key]
-  for (const widget of node.widgets?.filter((widget) => FRAMES.includes(widget.name)) ?? []) {
+function findStore() {
+  const store = app.extensionManager?._p?._s?.get("nodeOutput")
+  return store?.nodePreviewImages && store.nodeOutputs ? store : null
+}
+
+// The node of an id as "7" or, inside of subgraphs, "3:7", with the nodes around it from the outermost in.
+function findPath(id) {
+  const path = []
+  let graph = app.rootGraph ?? app.graph
+  for (const part of String(id).split(":")) {
+    const node = graph?.getNodeById?.(part) ?? graph?.getNodeById?.(Number(part))
+    if (!node) return []
+    path.push(node)
+    graph = node.subgraph
+  }
+  return path
+}
+
+function isOurs(path) {
+  const node = path[path.length - 1]
+  return (node?.comfyClass ?? node?.type) === TYPE
+}
+
+// How the frontend calls a node in its stores.
+const keyOf = (node) => (node.graph?.isRootGraph === false ? `${node.graph.id}:${node.id}` : `${node.id}`)
+
+function dropWidgets(node, names) {
+  for (const widget of node.widgets?.filter((widget) => names.includes(widget.name)) ?? []) {
     widget.onRemove?.()
     node.widgets.splice(node.widgets.indexOf(widget), 1)
   }
-  node.imgs = node.preview = node.images = undefined // what it shows, so that it looks again
-  node.setDirtyCanvas(true, true)
+}
+
+function dropFrames(node, store) {
+  const key = keyOf(node)
+  store.revokePreviewsByLocatorId?.(key)
+  for (const previews of [app.nodePreviewImages, store.nodePreviewImages]) delete previews?.[key]
+  dropLoaded(node)
+  node.preview = node.images = undefined // so that it looks again at what there is to show
+}
+
+function dropLoaded(node) {
+  dropWidgets(node, FRAMES)
+  node.imgs = undefined
+  if (node.previewMediaType === "image") node.previewMediaType = undefined
+  node.setDirtyCanvas?.(true, true)
+}
+
+function dropClip(node, store) {
+  const key = keyOf(node)
+  if (!store.nodeOutputs[key] && !node.videoContainer) return
+  for (const outputs of [app.nodeOutputs, store.nodeOutputs]) delete outputs?.[key]
+  dropWidgets(node, CLIP)
+  node.videoContainer = node.previewMediaType = node.images = node.animatedImages = undefined
+}
+
+// First of all listeners, so that frames find no clip.
+function beforeFrame(event) {
+  const path = findPath(event.detail?.displayNodeId ?? "")
+  if (!isOurs(path)) return
+  const store = findStore()
+  if (store) dropClip(path[path.length - 1], store)
+  else event.stopImmediatePropagation()
+}
+
+function afterRun({ detail }) {
+  const path = findPath(detail?.display_node || detail?.node || "")
+  const store = findStore()
+  if (!isOurs(path) || !store) return
+  for (const node of path) dropFrames(node, store)
+  const node = path[path.length - 1]
+  for (const wait of LATE) setTimeout(() => node.imgs && keyOf(node) in store.nodeOutputs && dropLoaded(node), wait)
 }
 
 app.registerExtension({
   name: "birefnet-suite.matte-video",
-  beforeRegisterNodeDef(nodeType, nodeData) {
-    if (nodeData.name !== "BiRefNetMatteVideo") return
-    const before = nodeType.prototype.onExecuted
-    nodeType.prototype.onExecuted = function (output) {
-      before?.call(this, output)
-      dropFrames(this)
-      setTimeout(() => dropFrames(this), 1000) // a frame that was still being loaded comes after all
-    }
+  setup() {
+    api.addEventListener("b_preview_with_metadata", beforeFrame, { capture: true })
+    api.addEventListener("executed", afterRun)
   },
 })

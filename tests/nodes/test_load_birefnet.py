@@ -288,3 +288,21 @@ def test_encode_image_is_what_segment_gives(load, node):
     small, _ = node("BiRefNetSegment")().segment(loaded, images, width=256, height=256)
     assert torch.equal(loaded.encode_image(images, resolution=256), small)
     assert not torch.equal(small, mask)
+
+
+def test_names_of_other_packs_loaders_are_taken(node, homes, hub, load):
+    """As workflows have them whose loader ours replaces."""
+    validate = node("LoadBiRefNet").VALIDATE_INPUTS
+    assert validate() is True  # another node gives them
+    for name in ("Portrait", "General-Lite", PORTRAIT, "bundled"):
+        assert validate(model=name, device="AUTO") is True
+    assert "'Generic'" in validate(model="Generic")
+    assert "'CUDA:99'" in validate(model="bundled", device="CUDA:99")
+    assert load("Portrait", device="CPU").spec.name == load(PORTRAIT, device="cpu").spec.name
+    assert (homes[0] / PORTRAIT_FILE).is_file()
+
+
+def test_files_of_ones_own_come_before_names_of_other_packs(node, homes, load):
+    shutil.copy(BUNDLED, homes[1] / "Portrait.safetensors")
+    assert node("LoadBiRefNet").VALIDATE_INPUTS(model="Portrait.safetensors") is True
+    assert load("Portrait.safetensors").spec.name == "bundled"

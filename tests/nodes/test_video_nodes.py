@@ -1,6 +1,7 @@
 """Video Frames and Matte Video: the real node classes on real clips."""
 
 import io
+import os
 from fractions import Fraction
 
 import av
@@ -270,6 +271,8 @@ def test_matte_video_streams_to_prores(matte, clip, folders):
     (shown,) = result["ui"]["images"]
     assert shown["type"] == "temp"
     assert shown["filename"].endswith(".mp4")
+    file = {"filename": "BiRefNet_00001_.mov", "subfolder": "video", "type": "output"}
+    assert result["ui"]["files"] == [file]  # for ComfyUI's assets; not shown
 
 
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuva420p"])
@@ -292,7 +295,11 @@ def test_every_format_is_written_and_shown(matte, clip, folders, module, monkeyp
         assert len(list((folders / "output" / "video" / "BiRefNet_00001_").iterdir())) == COUNT + 1
         preview = Clip(folders / "temp" / shown["subfolder"] / shown["filename"])
         assert len(list(preview.frames())) == COUNT
+        (first,) = result["ui"]["files"]
+        pictures = [name for name in os.listdir(path) if name.endswith(".png")]
+        assert first == {"filename": min(pictures), "subfolder": "video/BiRefNet_00001_", "type": "output"}
         return
+    assert "files" not in result["ui"]
     assert shown == {"filename": path.rsplit("/", 1)[1], "subfolder": "video", "type": "output"}
     assert len(list(Clip(path).frames())) == COUNT
     assert (video is None) == (format == "webm")

@@ -1,5 +1,7 @@
 """Custom nodes for tests: exact pictures in, exact masks out, and eyes inside the server."""
 
+import os
+import time
 import urllib.request
 import weakref
 
@@ -50,15 +52,23 @@ class ProbeTensor:
 
 
 class ProbeModel:
-    """Watches the network of a model of ours. In its `interrupt_at`-th pass it presses stop as the browser does."""
+    """Watches the network of a model of ours. In its `interrupt_at`-th pass it presses stop as the browser does, and
+    in its `hold_at`-th it waits for the file input/go."""
 
     CATEGORY, FUNCTION, RETURN_TYPES = "probe", "watch", ("BACKGROUND_REMOVAL",)
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"model": ("BACKGROUND_REMOVAL", {}), "interrupt_at": ("INT", {"default": 0})}}
+        return {
+            "required": {"model": ("BACKGROUND_REMOVAL", {}), "interrupt_at": ("INT", {"default": 0})},
+            "optional": {"hold_at": ("INT", {"default": 0})},
+        }
 
-    def watch(self, model, interrupt_at):
+    @classmethod
+    def IS_CHANGED(cls, hold_at=0, **_):
+        return float("nan") if hold_at else ""  # passes are counted in each run
+
+    def watch(self, model, interrupt_at, hold_at=0):
         passes = 0
 
         def count(*_):
@@ -69,6 +79,8 @@ class ProbeModel:
             if passes == interrupt_at:
                 address = f"http://127.0.0.1:{PromptServer.instance.port}/interrupt"
                 urllib.request.urlopen(urllib.request.Request(address, b"{}"))
+            while passes == hold_at and not os.path.exists(f"{folder_paths.get_input_directory()}/go"):
+                time.sleep(0.05)
 
         network = model.managed.model
         networks.add(network)
