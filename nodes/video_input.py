@@ -97,12 +97,14 @@ def _has_edits(video: Any, clip: Clip) -> bool:
     """Whether the video is another than its file: by its own word, or by its size or frame rate."""
     if any(_is_pending(video, name) for name in dir(video) if name.startswith("has_pending_")):
         return True
-    width, height = clip.info.width, clip.info.height
-    stored = (height, width) if clip.info.rotation % 180 else (width, height)
+    with clip.source.open() as container:  # by its header, as ComfyUI tells them
+        stream = next(iter(container.streams.video), None)
+        stored = (stream.width, stream.height) if stream else None
+        whole_rate = stream.average_rate if stream else None
     size, rate = _ask(video, "get_dimensions"), _ask(video, "get_frame_rate")
-    if size is not None and tuple(size) not in ((width, height), stored):
+    if size is not None and tuple(size) not in (stored, (clip.info.width, clip.info.height)):
         return True
-    return rate is not None and abs(rate - clip.info.frame_rate) > RATE_ROUNDING * clip.info.frame_rate
+    return bool(rate and whole_rate) and abs(rate - whole_rate) > RATE_ROUNDING * whole_rate
 
 
 def _is_pending(video: Any, name: str) -> bool:
