@@ -128,6 +128,15 @@ class MatteVideo:
                         "tooltip": "Frames at once. 0: what free memory allows. Halved when memory runs out.",
                     },
                 ),
+                "square_pixels": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "advanced": True,
+                        "tooltip": "Stretches the frames of clips whose pixels are not square. Off: the result has the "
+                        "same pixels, as players know; programs that read frames or PNG pictures may not.",
+                    },
+                ),
             },
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
@@ -148,6 +157,7 @@ class MatteVideo:
         mode: str = "whole",
         size: int = 0,
         batch_size: int = 0,
+        square_pixels: bool = False,
         prompt: dict | None = None,
         extra_pnginfo: dict | None = None,
     ):
@@ -193,6 +203,7 @@ class MatteVideo:
                 look=Look(stabilise, background, clean_foreground, invert),
                 batch=max(BATCH, batch_size),
                 sound=sound,
+                square_pixels=square_pixels,
                 metadata=metadata(prompt, extra_pnginfo),
                 on_progress=report,
             )
@@ -234,7 +245,7 @@ def seen_size(model: Any, clip: Any, size: int, mode: str) -> tuple[int, int] | 
 
     if mode != "whole" or not hasattr(model, "spec"):
         return None
-    return network_size(size or None, model.spec.size, (clip.info.width, clip.info.height))
+    return network_size(size or None, model.spec.size, clip.info.shown)
 
 
 def metadata(prompt: dict | None, extra_pnginfo: dict | None) -> dict[str, str]:
@@ -263,7 +274,7 @@ def preview_size(clip: Any) -> tuple[int, int]:
     """(width, height) with the clip's aspect, even, PREVIEW_SIDE at most."""
     from ..birefnet_core.video.batch import even
 
-    sides = clip.info.width, clip.info.height
+    sides = clip.info.shown
     return even(sides, min(1.0, PREVIEW_SIDE / max(sides)))
 
 

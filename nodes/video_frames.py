@@ -99,6 +99,15 @@ class VideoFrames:
                         "sound. start, count and every_nth count these. Off: every frame once; fps is their average.",
                     },
                 ),
+                "square_pixels": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "advanced": True,
+                        "tooltip": "Stretches the frames of clips whose pixels are not square, such as DV or "
+                        "anamorphic HDV. Off: as stored, and a line on the node says so.",
+                    },
+                ),
             },
         }
 
@@ -125,6 +134,7 @@ class VideoFrames:
         longest_side: int = 0,
         sound_track: int = 0,
         even_rate: bool = True,
+        square_pixels: bool = False,
     ):
         from ..birefnet_core.video import Clip, Span, evened, read_batch, tell_uneven
 
@@ -145,7 +155,14 @@ class VideoFrames:
             count=count or None,
         )
         with host.progress(1, unit="frame") as bar:
-            batch = read_batch(clip, span, longest_side=longest_side, sound_track=sound_track, on_progress=bar.report)
+            batch = read_batch(
+                clip,
+                span,
+                longest_side=longest_side,
+                square_pixels=square_pixels,
+                sound_track=sound_track,
+                on_progress=bar.report,
+            )
         mask = batch.alpha
         if mask is None:
             mask = torch.ones(1, 1, 1).expand(batch.frames.shape[:3])  # one number, however many frames

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
-from birefnet_core.names import readable
 from birefnet_core.network import BiRefNet
 from birefnet_core.weights.catalog import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
-from birefnet_core.weights.files import read_metadata
 from birefnet_core.weights.load import save_model
 
-from .files import not_written, write_text
+from .files import not_written, write_whole
 from .recipe import Recipe, square
 
 MODEL, CARD = "model.safetensors", "README.md"
@@ -92,7 +90,7 @@ def save_bundle(network: BiRefNet, path: Path, *, recipe: Recipe, outcome: Outco
     extra = {"recipe": recipe.name, "steps": str(outcome.step), "run_steps": str(outcome.ended)}
     extra |= {f"held_out_{name}": f"{value:.5f}" for name, value in outcome.scores.items()}
     if outcome.names[0]:
-        extra["trained_on"] = readable("; ".join(outcome.names[0]))
+        extra["trained_on"] = "; ".join(outcome.names[0])
     try:
         save_model(network, path, spec=spec, extra=extra)
     except SafetensorError as error:  # a full disk
@@ -103,7 +101,8 @@ def made_of(path: Path) -> tuple[int, str] | None:
     """The steps of the run that a result was written after, and its patch order; None where there is none."""
     if not path.is_file():
         return None
-    metadata = read_metadata(path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
     return int(metadata.get("run_steps", 0)), metadata.get("patch_order", "")
 
 
@@ -135,7 +134,7 @@ def save_card(
         file=MODEL,
         licence=recipe.licence or "Not stated. The licences of the training sets may restrict it.",
     )
-    write_text(path, text)
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _bullets(lines: list[str]) -> str:

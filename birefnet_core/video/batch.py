@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ..memory import free_memory
 from .audio import read_samples
-from .colour import own_alpha, to_deep_rgb, to_rgb
+from .colour import own_alpha, resized, to_deep_rgb, to_rgb
 from .left_out import note_how_shown
+from .notes import note
 from .read import Clip, Span
 
 SPARE = 0.9  # of the free memory that a batch may take
@@ -35,18 +36,23 @@ def read_batch(
     span: Span,
     *,
     longest_side: int = 0,
+    square_pixels: bool = False,
     sound_track: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Batch:
-    """Decode a span of a clip into memory. longest_side: shrinks larger frames to it, 0 keeps their size. sound_track:
-    as of audio.read_samples.
+    """Decode a span of a clip into memory. longest_side: shrinks larger frames to it, 0 keeps their size.
+    square_pixels: stretches frames whose pixels are not square; else they stay as stored, and a note says so.
+    sound_track: as of audio.read_samples.
 
     Raises MemoryError, with the figures, before anything is decoded when the frames would not fit, VideoError as
     Clip.frames does.
     """
     count = max(1, clip.count(span))  # where there is none, Clip.frames says so
     note_how_shown(clip.info, None)
-    width, height = fitted(clip, longest_side)
+    width, height = fitted(clip, longest_side, square_pixels)
+    if clip.info.pixel_aspect != 1 and not square_pixels:
+        shown = " x ".join(str(side) for side in clip.info.shown)
+        note(f"{clip.info.name}: {clip.info.pixels_as_shown}; square_pixels makes its frames {shown}")
     need = count * height * width * 4 * (4 if clip.info.has_alpha else 3)
     check_memory(need, f"{count} frames of {width} x {height} from {clip.info.name}")
     frames = torch.empty(count, height, width, 3)
@@ -64,7 +70,7 @@ def read_batch(
         if picture is before and alphas is not None:
             alphas[done] = alphas[done - 1]
         elif alphas is not None:
-            alphas[done] = torch.from_numpy(own_alpha(picture.reformat(width=width, height=height)))
+            alphas[done] = torch.from_numpy(own_alpha(resized(picture, (width, height))))
         before = picture
         times.append(frame.pts * clip.info.time_base)
         if on_progress is not None:
@@ -88,9 +94,9 @@ def rate_of(times: list[Fraction], average: Fraction) -> Fraction:
     return steps / length
 
 
-def fitted(clip: Clip, longest_side: int) -> tuple[int, int]:
+def fitted(clip: Clip, longest_side: int, square_pixels: bool = False) -> tuple[int, int]:
     """(width, height) of the clip's frames, shrunk to the longest side given; then even, as H.264 wants them."""
-    width, height = clip.info.width, clip.info.height
+    width, height = clip.info.shown if square_pixels else (clip.info.width, clip.info.height)
     if not longest_side or max(width, height) <= longest_side:
         return width, height
     return even((width, height), longest_side / max(width, height))

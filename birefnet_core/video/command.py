@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="stop at a frame that cannot be decoded (default: the one before it stays)",
     )
+    group.add_argument("--square-pixels", action="store_true", help="stretch frames whose pixels are not square")
     group.add_argument("--no-sound", action="store_true", help="leave the sound away")
 
 
@@ -173,6 +174,7 @@ def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int
             "span": span,
             "look": Look(args.stabilise, background(args), bool(args.clean_foreground), args.invert),
             "sound": not args.no_sound,
+            "square_pixels": args.square_pixels,
             "overwrite": args.overwrite,
             "on_progress": show,
         }
@@ -183,9 +185,8 @@ def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int
 
 def seen_size(model: MattingModel, clip: Clip, args: argparse.Namespace) -> tuple[int, int]:
     """(width, height) at which the network sees the clip's frames."""
-    picture = clip.info.width, clip.info.height
-    size = network_size(args.size, model.spec.size, picture)
-    return fit_inside(picture, size) if args.keep_aspect else size
+    size = network_size(args.size, model.spec.size, clip.info.shown)
+    return fit_inside(clip.info.shown, size) if args.keep_aspect else size
 
 
 def background(args: argparse.Namespace) -> str | Path:

@@ -10,17 +10,18 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..matting.model import resize
-from .colour import Colours, own_alpha, to_rgb, to_seen
+from .colour import Colours, resized, to_rgb, to_seen
 from .formats import Format, find_format
 from .interrupts import interrupts_held
 from .left_out import note_how_shown, note_left_out
+from .notes import note
 from .paint import Painter, painter
 from .read import Clip, Frame, Span, chained
 from .stabilise import stabilised
@@ -85,6 +86,7 @@ def matte_clip(
     look: Look = Look(),
     batch: int = BATCH,
     sound: bool = True,
+    square_pixels: bool = False,
     metadata: dict[str, str] | None = None,
     overwrite: bool = False,
     margin: tuple[int, int] = (0, 0),
@@ -96,7 +98,8 @@ def matte_clip(
 
     path: the file, or for png the folder. matte: what gives the alpha of frames, such as MattingModel.predict; size:
     (width, height) at which it sees them, float32; None: whole frames, uint8. sound: carry the span's sound along (not
-    with `every`). metadata: tags of the file. margin: so many first and last frames of the span are matted, for the
+    with `every`). square_pixels: stretch frames whose pixels are not square; else they stay so. metadata: tags of the
+    file. margin: so many first and last frames of the span are matted, for the
     stabilisation of the others, but not written; origin: the tick that becomes time 0, None: that of the first frame
     written; keep: whether a run that fails leaves what was done, which parts (split.py) do not. on_progress: called
     after each frame; what it raises ends the run.
@@ -114,16 +117,18 @@ def matte_clip(
     frames = clip.frames(span)
     first = next(frames)
     colours = Colours.of(first.picture, info.primaries, info.transfer)
-    paint = painter(format, (info.width, info.height), colours, background=look.background,
-                    clean_foreground=look.clean_foreground)  # fmt: skip
+    full = info.shown if square_pixels else (info.width, info.height)
+    aspect = Fraction(1) if square_pixels else info.pixel_aspect
+    paint = painter(format, full, colours, background=look.background, clean_foreground=look.clean_foreground,
+                    pixel_aspect=aspect)  # fmt: skip
     writer = Writer(
         path,
         format,
-        size=(info.width, info.height),
+        size=full,
         frame_rate=info.frame_rate / span.every,
         time_base=info.time_base,
         colours=colours,
-        pixel_aspect=info.pixel_aspect,
+        pixel_aspect=aspect,
         field_order=info.field_order,
         sound_of=clip.source if sound and info.has_audio and span.every == 1 else None,
         sound_from=first.pts * info.time_base,
@@ -134,6 +139,8 @@ def matte_clip(
     if keep:
         note_left_out(clip.source, format, sound=sound)
         note_how_shown(info, format)
+        if aspect != 1:
+            note(f"{info.name}: {info.pixels_as_shown}, and stay so")
     zero = first.pts if origin is None else origin
     depth = _depth(clip, size)
     encoder = Behind(lambda frame, alpha: _encode(writer, paint, frame, alpha, zero, look.invert), depth)
@@ -199,7 +206,7 @@ def _sized(frame: Frame, size: tuple[int, int]) -> Frame:
     """The frame at the clip's size (width, height), which some streams change on the way."""
     if (frame.picture.width, frame.picture.height) == size:
         return frame
-    return replace(frame, picture=frame.picture.reformat(width=size[0], height=size[1]))
+    return replace(frame, picture=resized(frame.picture, size))
 
 
 def _seen(frame: Frame, size: tuple[int, int] | None) -> Seen:
@@ -224,10 +231,4 @@ def _matted(items: Iterator[Seen], matte: Matte, batch: int, stops: list[BaseExc
 
 
 def _encode(writer: Writer, paint: Painter, frame: Frame, alpha: Tensor, origin: int, invert: bool) -> None:
-    picture, (width, height) = frame.picture, writer.size
-    if invert:
-        alpha = 1 - alpha
-    own = own_alpha(picture)
-    if own is not None:
-        alpha = resize(alpha[None, None], (height, width))[0, 0].clamp(0, 1) * torch.from_numpy(own)
-    writer.write(paint(picture, alpha), frame.pts - origin, frame.duration)
+    writer.write(paint(frame.picture, 1 - alpha if invert else alpha), frame.pts - origin, frame.duration)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from ..matting.model import resize
-from .colour import Colours, from_deep_rgb, integers, levels, plane, to_deep_rgb, to_pixels, to_rgb
+from .colour import Colours, from_deep_rgb, integers, levels, own_alpha, plane, to_deep_rgb, to_pixels, to_rgb
 from .formats import Format
 
 if TYPE_CHECKING:
@@ -36,28 +36,46 @@ def painter(
     *,
     background: str | Path | Tensor = "#00ff00",
     clean_foreground: bool = False,
+    pixel_aspect: Fraction = Fraction(1),
 ) -> Painter:
-    """What makes the frame to encode from a source frame of `size` (width, height) and its alpha [h, w] 0..1 of any
-    size.
+    """What makes the frame to encode from a source frame of `size` (width, height) and the alpha [h, w] 0..1 of any
+    size that the network gives it. What is transparent in the frame itself stays so.
 
-    background: of a composite: "#rrggbb", a colour's name, the path of a picture or a picture [h, w, 3] 0..1, which
-    fills the frame, cut at its longer sides. clean_foreground: take the background's colour out of half-transparent
-    pixels. ValueError for an unknown colour, images.ImageError for a picture that cannot be read.
+    background: of a composite: "#rrggbb", a colour's name, the path of a picture or a picture [h, w, 3|4] 0..1, which
+    fills the frame, cut at its longer sides; what is transparent in it is black. clean_foreground: take the
+    background's colour out of half-transparent pixels. pixel_aspect: width / height of the frames' pixels as shown.
+    ValueError for an unknown colour, images.ImageError for a picture that cannot be read.
     """
-    colours_of = _clean if clean_foreground else _as_they_are
+    show = _shown(format, size, colours, background, pixel_aspect)
+    clean = clean_foreground and format.shows != "alpha"
+
+    def paint(picture, alpha):
+        own, foreground = own_alpha(picture), picture
+        if own is not None or clean:
+            own = None if own is None else torch.from_numpy(own)
+            alpha = resize(alpha[None, None], (picture.height, picture.width))[0, 0].clamp(0, 1)
+        if clean:
+            foreground = _clean(picture, alpha, own)
+        return show(picture, foreground, alpha if own is None else alpha * own)
+
+    return paint
+
+
+def _shown(format: Format, size: tuple[int, int], colours: Colours, background, pixel_aspect: Fraction) -> Callable:
+    """What makes the frame to encode from source, the same with its foreground's colours, and alpha."""
     if format.shows == "alpha":
-        return lambda picture, alpha: _mask(size, alpha)
+        return lambda picture, foreground, alpha: _mask(size, alpha)
     if format.shows == "cutout" and format.pixels == "rgba":
-        return lambda picture, alpha: _rgba(colours_of(picture, alpha), alpha)
+        return lambda picture, foreground, alpha: _rgba(foreground, alpha)
     if format.shows == "cutout":
-        return lambda picture, alpha: _cutout(colours_of(picture, alpha), alpha, format.pixels, colours)
+        return lambda picture, foreground, alpha: _cutout(foreground, alpha, format.pixels, colours)
     side_by_side = format.shows == "side-by-side"
     pixels = FULL if side_by_side or size[0] % 2 or size[1] % 2 else format.pixels
-    behind = checkerboard(size) if side_by_side else background_picture(background, size)
+    behind = checkerboard(size) if side_by_side else background_picture(background, size, pixel_aspect)
     merge = _Merge(to_pixels(_frame(behind), pixels, colours))
 
-    def composite(picture, alpha):
-        merged = merge(to_pixels(colours_of(picture, alpha), pixels, colours), alpha)
+    def composite(picture, foreground, alpha):
+        merged = merge(to_pixels(foreground, pixels, colours), alpha)
         if side_by_side:
             merged = _beside(to_pixels(picture, FULL, colours), _grey(size, alpha), merged)
         return merged if pixels == format.pixels else to_pixels(_even(merged), format.pixels, colours)
@@ -65,20 +83,28 @@ def painter(
     return composite
 
 
-def background_picture(background: str | Path | Tensor, size: tuple[int, int]) -> np.ndarray:
-    """A colour or a picture as uint8 [H, W, 3] of size (width, height); on black where the picture is transparent."""
+def background_picture(
+    background: str | Path | Tensor, size: tuple[int, int], pixel_aspect: Fraction = Fraction(1)
+) -> np.ndarray:
+    """A colour or a picture as uint8 [H, W, 3] of size (width, height), cut so that it looks right in pixels of that
+    aspect; on black where the picture is transparent."""
     from ..matting import compose, images
     from ..matting.colour_names import parse_colour
 
     if isinstance(background, Tensor):
-        image = Image.fromarray(integers(compose.on_black(background.cpu()), 8))
+        pixels = compose.on_black(background.cpu()).clamp(0, 1)
     elif isinstance(background, Path):
         picture = images.read(background)
-        shown = picture.pixels if picture.alpha is None else picture.pixels * picture.alpha[..., None]
-        image = Image.fromarray(integers(shown, 8))
+        pixels = picture.pixels if picture.alpha is None else picture.pixels * picture.alpha[..., None]
     else:
-        image = Image.new("RGB", size, tuple(round(255 * value) for value in parse_colour(background)))
-    return np.array(ImageOps.fit(image, size, Image.Resampling.LANCZOS))
+        return np.full((size[1], size[0], 3), [round(255 * value) for value in parse_colour(background)], np.uint8)
+    image = Image.fromarray(integers(pixels, 8))
+    # The largest part of the picture that has the frame's shape as shown, around its middle.
+    across, down = size[0] * float(pixel_aspect), size[1]
+    scale = min(image.width / across, image.height / down)
+    left, top = (image.width - across * scale) / 2, (image.height - down * scale) / 2
+    box = (left, top, image.width - left, image.height - top)
+    return np.array(image.resize(size, Image.Resampling.LANCZOS, box=box))
 
 
 def checkerboard(size: tuple[int, int]) -> np.ndarray:
@@ -88,17 +114,14 @@ def checkerboard(size: tuple[int, int]) -> np.ndarray:
     return np.where(odd[..., None], np.uint8(160), np.uint8(96)).repeat(3, axis=2)
 
 
-def _as_they_are(picture, alpha):
-    return picture
-
-
-def _clean(picture: av.VideoFrame, alpha: Tensor) -> av.VideoFrame:
-    """The picture with its foreground's own colours, estimated in RGB."""
+def _clean(picture: av.VideoFrame, alpha: Tensor, own: Tensor | None) -> av.VideoFrame:
+    """The picture with its foreground's own colours, estimated in RGB. alpha, own: the network's and the frame's own,
+    [H, W] of the picture's size."""
     from ..matting.foreground import estimate_foreground
 
     rgb = torch.from_numpy(to_deep_rgb(picture))
-    alpha = resize(alpha[None, None], rgb.shape[:2])[0].clamp(0, 1)  # not in place: resize may hand on what it got
-    return from_deep_rgb(estimate_foreground(rgb[None], alpha)[0].clamp(0, 1))
+    colours = estimate_foreground(rgb[None], alpha[None], None if own is None else own[None])
+    return from_deep_rgb(colours[0].clamp(0, 1))
 
 
 def _cutout(picture: av.VideoFrame, alpha: Tensor, pixels: str, colours: Colours) -> av.VideoFrame:

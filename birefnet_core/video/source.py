@@ -85,6 +85,23 @@ class ClipInfo:
     transfer: int
     field_order: str = ""
 
+    @property
+    def pixels_as_shown(self) -> str:
+        """What is to be said of pixels that are not square."""
+        aspect = self.pixel_aspect
+        return f"its pixels are {float(aspect):.3f} times as wide as high ({aspect.numerator}:{aspect.denominator})"
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """(width, height) in square pixels. The lines stay as they are stored, and grow longer or shorter; even, as
+        H.264 wants them."""
+        if self.pixel_aspect == 1:
+            return self.width, self.height
+        turned = self.rotation in (90, 270)
+        length = self.height / self.pixel_aspect if turned else self.width * self.pixel_aspect
+        length = min(LONGEST_SIDE, max(2, round(length / 2) * 2))
+        return (self.width, length) if turned else (length, self.height)
+
 
 class Source:
     """A clip to open as often as needed: a path, or the bytes of a clip (io.BytesIO, as ComfyUI hands out). timeline:

@@ -14,6 +14,7 @@ from .audio import Sound, audio_tracks
 from .colour import LIMITED, Colours
 from .formats import Format
 from .source import Source
+from .webm import PLACE, put_aspect
 
 if TYPE_CHECKING:
     import av
@@ -56,7 +57,7 @@ class Writer:
         self._output: _Pictures | _Encoded | None = None
         try:
             if format.muxer is None:
-                self._output = _Pictures(self._temporary, format, size, time_base)
+                self._output = _Pictures(self._temporary, format, size, time_base, pixel_aspect)
                 if colours.dynamic:  # for which PNG has a chunk (cICP); others are taken for sRGB
                     self._output.tag(colours)
                 return
@@ -120,7 +121,7 @@ class _File:
     def __init__(self, path: Path, format: Format, metadata: dict[str, str]) -> None:
         import av
 
-        self._format = format
+        self._format, self._path = format, path
         self._file = open(path, "xb")  # noqa: SIM115 (closed by finish or abandon)
         try:
             options = dict(format.muxer_options)
@@ -131,10 +132,17 @@ class _File:
         self._container.metadata.update(metadata)
         self._sounds: list[Sound] = []
         self._shown = Fraction(0)  # seconds of pictures written
+        self._aspect = Fraction(1)  # of pixels, where it has to be written into the header afterwards
 
     def add_sound(self, source: Source, start: Fraction, end: Fraction | None) -> None:
         for track in range(audio_tracks(source)):
             self._sounds.append(Sound(source, self._container, self._format, start=start, end=end, track=track))
+
+    def _place_for_aspect(self, aspect: Fraction) -> None:
+        """WebM keeps the pixels' aspect in its header alone, from where PyAV cannot put it."""
+        if self._format.muxer == "webm" and aspect != 1:
+            self._aspect = aspect
+            self._stream.metadata["title"] = PLACE
 
     def _mux(self, packets: list[av.Packet], begins: Fraction, ends: Fraction) -> None:
         """Mux what the encoder gave for a picture shown between two times, and the sound up to it."""
@@ -150,6 +158,8 @@ class _File:
             sound.close()
         self._container.close()
         self._file.flush()
+        if self._aspect != 1:
+            put_aspect(self._path, self._aspect)
         os.fsync(self._file.fileno())
         self._file.close()
 
@@ -173,6 +183,7 @@ class _Encoded(_File):
         context.time_base = self._stream.time_base = time_base
         context.thread_type = "AUTO"
         context.sample_aspect_ratio = pixel_aspect
+        self._place_for_aspect(pixel_aspect)
         colours.tag(context)
         self._durations: dict[int, int] = {}  # by pts, of the frames that are in the encoder
         self._end = 0  # pts at which the last frame ends
@@ -216,6 +227,9 @@ class Joined(_File):
             # Neither comes along: the tag tells ProRes 4444 from 422, the metadata that VP9 has alpha.
             self._stream.codec_context.codec_tag = pictures.codec_context.codec_tag
             self._stream.metadata.update(pictures.metadata)
+            aspect = pictures.sample_aspect_ratio or Fraction(1)
+            self._stream.codec_context.sample_aspect_ratio = aspect
+            self._place_for_aspect(aspect)
         self._last: int | None = None
 
     def append(self, path: Path) -> None:
@@ -261,7 +275,9 @@ class Fields:
 class _Pictures:
     """A folder of numbered pictures, and a text file of their times in seconds."""
 
-    def __init__(self, folder: Path, format: Format, size: tuple[int, int], time_base: Fraction) -> None:
+    def __init__(
+        self, folder: Path, format: Format, size: tuple[int, int], time_base: Fraction, aspect: Fraction
+    ) -> None:
         import av
 
         folder.mkdir()
@@ -270,6 +286,8 @@ class _Pictures:
         self._context = av.CodecContext.create(format.codec, "w")
         self._context.width, self._context.height, self._context.pix_fmt = *size, format.pixels
         self._context.time_base = time_base
+        # FFmpeg writes the aspect as PNG's pixels a unit, across and down, which are the other way round.
+        self._context.sample_aspect_ratio = 1 / aspect
         self._context.thread_type = "AUTO"
         self._context.options = dict(format.options)
 

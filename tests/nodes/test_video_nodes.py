@@ -105,6 +105,24 @@ def test_seconds_and_a_longest_side(frames, clip):
     assert (fps, count) == (12.0, 6)
 
 
+def test_pixels_that_are_not_square(frames, make_clip, folders, caplog):  # noqa: F811
+    make_clip("input/dv.mp4", size=(180, 120), count=2, pixel_aspect=Fraction(32, 27))
+    assert frames("dv.mp4")[0].shape[1:] == (120, 180, 3)
+    assert "its pixels are 1.185 times as wide as high (32:27); square_pixels makes its frames 214 x 120" in caplog.text
+    caplog.clear()
+    images, mask, *_ = frames("dv.mp4", square_pixels=True)
+    assert images.shape[1:] == (120, 214, 3) and mask.shape[1:] == (120, 214)
+    assert "pixels" not in caplog.text
+
+
+def test_matte_video_makes_pixels_square_by_choice(matte, make_clip, folders):  # noqa: F811
+    source = make_clip("input/dv.mp4", size=(180, 120), count=2, pixel_aspect=Fraction(32, 27))
+    for square, shown in ((False, (180, 120, Fraction(32, 27))), (True, (214, 120, 1))):
+        result = matte(Video(source), Model(), format="h264", square_pixels=square)
+        info = Clip(result["result"][0]).info
+        assert (info.width, info.height, info.pixel_aspect) == shown
+
+
 def test_a_shrunk_clip_has_even_sides_as_h264_wants_them(frames, make_clip, folders):  # noqa: F811
     make_clip("input/wide.mkv", codec="ffv1", pixels="yuv444p", size=(96, 64), count=1)
     assert frames("wide.mkv", longest_side=80)[0].shape[1:] == (54, 80, 3)

@@ -36,6 +36,7 @@ def make_clip(tmp_path):
         frame=numbered,
         tags=None,
         container_options=None,
+        pixel_aspect=None,
     ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +48,8 @@ def make_clip(tmp_path):
                 stream.codec_context.gop_size = 8
             for key, value in (tags or {}).items():
                 setattr(stream.codec_context, key, value)
+            if pixel_aspect is not None:
+                stream.codec_context.sample_aspect_ratio = pixel_aspect
             if rotation:
                 stream.set_display_rotation(rotation)
             speaker = container.add_stream(sound, rate=sound_rate) if sound else None
