@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from birefnet_core.bench.foreground import OURS, PEER, main
-from birefnet_core.weights import load
+from birefnet_core.weights import places
 from birefnet_core.weights.download import DownloadError
 
 
@@ -51,7 +51,7 @@ def test_a_model_that_cannot_be_downloaded_is_one_sentence(tmp_path, capsys, mon
     def offline(*_, **__):
         raise DownloadError("Could not download it.")
 
-    monkeypatch.setattr(load, "download", offline)
+    monkeypatch.setattr(places, "download", offline)
     assert main(["--cutouts", str(tmp_path), "--model", "BiRefNet-COD"]) == 1
     assert capsys.readouterr().err.endswith("foreground: Could not download it.\n")
 

@@ -39,7 +39,8 @@ from tqdm import tqdm
 if not __package__:  # run as a script: the repository on the path in place of train/
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from train.files import write_whole
+from birefnet_core.names import let_stdout_take_any_name
+from train.files import write_text
 from train.mattes import Value, for_predictions, is_coded, parse_value, read_mask
 from train.metrics import LOWER_IS_BETTER, METRICS, Scores, summarise
 from train.pictures import PROBED, are_cutouts, by_stem, contact_sheet, read_image, read_matte, save_picture, to_grey
@@ -179,17 +180,18 @@ def worst_sheet(result: Result, samples: list[Sample], count: int) -> Image.Imag
 def save_figures(results: list[Result], out: Path) -> None:
     """summary.csv, summary.json and images.csv in `out`. A figure that is not defined is an empty cell, or null."""
     rows = [[r.name, len(r.images), *map(_cell, r.summary.values())] for r in results]
-    _write(out / "summary.csv", _csv([["data set", "images", *METRICS], *rows]))
+    write_text(out / "summary.csv", _csv([["data set", "images", *METRICS], *rows]))
     rows = [[r.name, stem, *map(_cell, scores.figures.values())] for r in results for stem, scores in r.images.items()]
-    _write(out / "images.csv", _csv([["data set", "image", *METRICS], *rows]))
+    write_text(out / "images.csv", _csv([["data set", "image", *METRICS], *rows]))
     summary = {
         r.name: {"images": len(r.images)} | {name: _cell(value, None) for name, value in r.summary.items()}
         for r in results
     }
-    _write(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
 
 
 def main(arguments: list[str] | None = None) -> list[Result]:
+    let_stdout_take_any_name()  # redirected on Windows it has no arrows either
     options = _options(arguments)
     try:
         results = _run(options)
@@ -355,11 +357,6 @@ def _csv(rows: list[list]) -> str:
     return text.getvalue()
 
 
-def _write(path: Path, text: str) -> None:
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # redirected on Windows it has no arrows
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped so, too, it takes its processes along
     main()

@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from birefnet_core.names import readable
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)  # torch, safetensors and Pillow give no number
 
 
@@ -29,6 +31,11 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
         raise not_written(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8, as of `write_whole`; names in it that are not UTF-8 come escaped."""
+    write_whole(path, lambda temporary: temporary.write_text(readable(text), encoding="utf-8"))
 
 
 def not_written(path: Path, error: Exception) -> OSError:

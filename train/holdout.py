@@ -9,7 +9,7 @@ from collections.abc import Iterable
 def held_out(names: Iterable[str], percent: int) -> set[str]:
     """About `percent` of 100 of `names`, chosen by nothing but the names, so that more data changes no choice. Of two
     names or more at least one is held out and at least one is not, unless `percent` is 0."""
-    numbers = {name: zlib.crc32(name.encode()) for name in names}
+    numbers = {name: zlib.crc32(name.encode(errors="surrogateescape")) for name in names}
     if not percent or len(numbers) < 2:
         return set()
     held = {name for name, number in numbers.items() if number % 100 < percent}

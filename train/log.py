@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from .files import not_written, write_whole
+from .files import not_written, write_text
 from .losses import MAP_TERMS
 
 TERMS = (*MAP_TERMS, "gradient", "classes")
@@ -47,7 +47,7 @@ class Log:
         if not text:
             self.path.unlink()
             return
-        write_whole(self.path, lambda path: path.write_text(text, encoding="utf-8"))
+        write_text(self.path, text)
 
     def step(self, step: int, steps: int, *, drawn: int, left: int, took: float, **values: float) -> None:
         """Say how one step went that drew so many pictures and took so many seconds; `left` pictures are to come."""

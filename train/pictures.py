@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
+from birefnet_core.names import readable
 from birefnet_core.picture_files import READ_SUFFIXES, opened
 from train.files import write_whole
 from train.mattes import OPAQUE, Value, read_mask, transparency
@@ -106,7 +107,7 @@ def contact_sheet(
     draw = ImageDraw.Draw(sheet)
     for index, (label, pictures) in enumerate(rows):
         left, top = index % across * wide, index // across * high
-        draw.text((left + 2, top + 1), label, fill=(235, 235, 235))
+        draw.text((left + 2, top + 1), readable(label), fill=(235, 235, 235))
         for column, picture in enumerate(pictures):
             sheet.paste(ImageOps.contain(picture.convert("RGB"), (cell, cell)), (left + column * cell, top + caption))
     return sheet

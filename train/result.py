@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
+from birefnet_core.names import readable
 from birefnet_core.network import BiRefNet
 from birefnet_core.weights.catalog import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+from birefnet_core.weights.files import read_metadata
 from birefnet_core.weights.load import save_model
 
-from .files import not_written, write_whole
+from .files import not_written, write_text
 from .recipe import Recipe, square
 
 MODEL, CARD = "model.safetensors", "README.md"
@@ -90,7 +92,7 @@ def save_bundle(network: BiRefNet, path: Path, *, recipe: Recipe, outcome: Outco
     extra = {"recipe": recipe.name, "steps": str(outcome.step), "run_steps": str(outcome.ended)}
     extra |= {f"held_out_{name}": f"{value:.5f}" for name, value in outcome.scores.items()}
     if outcome.names[0]:
-        extra["trained_on"] = "; ".join(outcome.names[0])
+        extra["trained_on"] = readable("; ".join(outcome.names[0]))
     try:
         save_model(network, path, spec=spec, extra=extra)
     except SafetensorError as error:  # a full disk
@@ -101,8 +103,7 @@ def made_of(path: Path) -> tuple[int, str] | None:
     """The steps of the run that a result was written after, and its patch order; None where there is none."""
     if not path.is_file():
         return None
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
+    metadata = read_metadata(path)
     return int(metadata.get("run_steps", 0)), metadata.get("patch_order", "")
 
 
@@ -134,7 +135,7 @@ def save_card(
         file=MODEL,
         licence=recipe.licence or "Not stated. The licences of the training sets may restrict it.",
     )
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, text)
 
 
 def _bullets(lines: list[str]) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from .cutouts import Pack, read_pack
-from .files import write_whole
+from .files import write_text
 from .mattes import GREY, Value
 from .pairs import Batch, Pair, Pairs, check_pairs, class_name, find_pairs, split
 from .recipe import Recipe
@@ -237,7 +237,7 @@ def _name(path: Path) -> str:
 
 def _mark(names: Iterable[str]) -> str:
     """Tells other names, or their other order, from these."""
-    return f"{zlib.crc32(chr(10).join(names).encode()):08x}"
+    return f"{zlib.crc32(chr(10).join(names).encode(errors='surrogateescape')):08x}"
 
 
 def _classes(pairs: list[Pair], cutouts: list[Path], recipe: Recipe) -> list[str]:
@@ -314,9 +314,9 @@ class _Checker:
         lines = ["Training on:", *(f"  {name}" for name in names[0])]
         lines += ["Validating on:", *(f"  {name}" for name in names[1] or ["nothing"])]
         report = "\n".join([*lines, "", *self.lines, ""])
-        write_whole(self.out / REPORT, lambda path: path.write_text(report, encoding="utf-8"))
+        write_text(self.out / REPORT, report)
         known = json.dumps(dict.fromkeys(sorted(self.known), ""), indent=0)
-        write_whole(self.out / CHECKED, lambda path: path.write_text(known, encoding="utf-8"))
+        write_text(self.out / CHECKED, known)
 
 
 def _by_folder(pairs: Sequence[Pair]) -> dict[Path, int]:

@@ -12,6 +12,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # the only place: `biref
 
 import torch  # noqa: E402
 
+from birefnet_core.names import let_stdout_take_any_name  # noqa: E402
 from birefnet_core.weights.download import DownloadError  # noqa: E402
 from train.distributed import Processes, processes  # noqa: E402
 from train.initialise import take_architecture  # noqa: E402
@@ -157,6 +158,14 @@ def train(given: argparse.Namespace, among: Processes) -> bool:
     """One run; False when a signal stopped it before its end."""
     changes = overrides(given)
     recipe = read_recipe(recipe_path(given.recipe), overrides=changes)
+    meant_for_a_model = read_recipe(recipe_path(given.recipe), overrides={"init": "bundled"}).architecture_from_init
+    if among.main and meant_for_a_model and not recipe.architecture_from_init:
+        what = "nothing" if recipe.init == "none" else f"the backbone of {recipe.init} alone"
+        print(
+            f"note: {recipe.name} is meant to go on from a trained model; with --init {recipe.init} it starts from "
+            f"{what}, with its own network ({recipe.architecture.backbone}), and its rates and length may be small.",
+            flush=True,
+        )
     if recipe.architecture_from_init:
         recipe = take_architecture(recipe, {name: value for name, value in changes.items() if value is not None})
     roots = [Root.parse(text) for text in given.data]
@@ -174,6 +183,7 @@ def train(given: argparse.Namespace, among: Processes) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one training; returns the exit status."""
+    let_stdout_take_any_name()
     given = parse(arguments)
     if given.threads:
         torch.set_num_threads(given.threads)

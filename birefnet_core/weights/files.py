@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..names import readable
 from ..whole import whole_file
 
 if TYPE_CHECKING:
@@ -64,12 +68,32 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, st
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as file:
+        with _utf8_path(path) as reachable, safe_open(reachable, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(
             f"{path}: not a whole safetensors file ({error}): the download or copy may have been cut, fetch it again"
         ) from None
+
+
+@contextmanager
+def _utf8_path(path: Path) -> Iterator[Path]:
+    """A path to the same file that safetensors can open: it takes names in UTF-8 alone."""
+    if readable(str(path)) == str(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder, f"link{path.suffix}")
+        link.symlink_to(path.resolve())
+        yield link
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The text metadata of a safetensors file. WeightsError, SafetensorError or OSError for another."""
+    from safetensors import safe_open
+
+    with _utf8_path(Path(path)) as reachable, safe_open(reachable, framework="pt") as file:
+        return file.metadata() or {}
 
 
 def _read_pickle(path: Path) -> dict[str, torch.Tensor]:

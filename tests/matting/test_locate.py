@@ -227,7 +227,7 @@ def test_no_seam_between_two_passes_that_disagree():
 
     class Moody(Red):
         def forward(self, x):
-            return super().forward(x) * 0.2 + 12 * x.std()
+            return super().forward(x) * 0.2 + 8 * x.std()
 
     picture, truth = frame((280, 180, 120, 120))
     model = MattingModel(Moody(), spec((128, 128)))
@@ -236,6 +236,70 @@ def test_no_seam_between_two_passes_that_disagree():
     assert ((located - whole).abs() * background).max() > 0.1  # a hard border would show
     assert ((located - whole).diff(dim=0).abs() * background[1:]).max() < 0.04
     assert ((located - whole).diff(dim=1).abs() * background[:, 1:]).max() < 0.04
+
+
+def portrait(body, face, size=(640, 480)):
+    """A black frame with a bright red face (left, top, width, height) and a body of dark red, and their alpha."""
+    width, height = size
+    picture, alpha = torch.zeros(height, width, 3), torch.zeros(height, width)
+    for (left, top, across, down), red in ((body, 0.2), (face, 0.9)):
+        here = slice(max(top, 0), top + down), slice(max(left, 0), left + across)
+        picture[here] = torch.tensor([red, 0, 0])
+        alpha[here] = 1
+    return picture, alpha
+
+
+@pytest.mark.parametrize(
+    ("body", "face"),
+    [
+        ((260, 200, 90, 140), (280, 160, 50, 50)),  # below
+        ((180, 160, 120, 50), (300, 160, 50, 50)),  # at the left
+        ((320, 160, 160, 50), (280, 160, 50, 50)),  # at the right
+        ((280, 40, 50, 130), (280, 160, 50, 50)),  # above
+        ((60, 60, 400, 360), (280, 160, 50, 50)),  # all round
+        ((200, 200, 200, 280), (280, 160, 50, 50)),  # down to the picture's end
+    ],
+)
+def test_a_crop_that_cuts_something_off_grows(body, face):
+    """The first look sees a bright part only, the second one what is dark beside it too, wherever the crop has it."""
+
+    class Sees(Red):
+        def forward(self, x):
+            self.shapes.append(tuple(x.shape))
+            threshold = 0.5 if len(self.shapes) == 1 else 0.1
+            return 40 * (x[:, :1] - threshold)
+
+    picture, truth = portrait(body, face)
+    model = MattingModel(Sees(), spec((128, 128)))
+    whole = model.predict(picture[None])[0]
+    model.network.shapes.clear()
+    located = model.predict(picture[None], mode="locate")[0]
+    assert error(whole, truth) > 0.3 * truth.mean()
+    assert error(located, truth) < 0.1 * truth.mean()
+    assert 3 <= len(model.network.shapes) <= 10
+
+
+def test_a_crop_that_grows_to_the_whole_picture_leaves_the_first_look():
+    class Everything(Red):
+        def forward(self, x):
+            self.shapes.append(tuple(x.shape))
+            return 40 * (x[:, :1] - 0.5) if len(self.shapes) == 1 else torch.full_like(x[:, :1], 9.0)
+
+    picture, _ = portrait((280, 160, 50, 50), (280, 160, 50, 50))
+    model = MattingModel(Everything(), spec((128, 128)))
+    whole = model.predict(picture[None])[0]
+    model.network.shapes.clear()
+    assert torch.equal(model.predict(picture[None], mode="locate")[0], whole)
+    assert len(model.network.shapes) < 10
+
+
+def test_neighbours_that_both_looks_see_are_not_cut():
+    """Another subject that runs through the crop's border is no reason to look again: both looks agree on it."""
+    picture, truth = frame((300, 200, 80, 80), (395, 215, 240, 8))
+    model = red_model()
+    located = model.predict(picture[None], mode="locate")[0]
+    assert error(located, truth) < 0.01
+    assert len(model.network.shapes) <= 3
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ ABLATIONS = [name for name in NAMES if name.startswith("ablations/")]
 
 
 def _read(name, **overrides):
-    init = {"init": "bundled"} if name == "finetune" else {}
+    init = {"init": "bundled"} if name in ("finetune", "few") else {}
     return read_recipe(recipe_path(name), overrides=init | overrides)
 
 
 def test_all_that_are_promised_are_there():
-    assert {"dis5k", "hrsod", "cod", "general", "matting", "portrait", "finetune", "bundled"} <= set(NAMES)
+    assert {"dis5k", "hrsod", "cod", "general", "matting", "portrait", "finetune", "few", "bundled"} <= set(NAMES)
     assert len(ABLATIONS) == 3 + 8 + 3
 
 
@@ -79,6 +79,17 @@ def test_dynamic_sizes_vary_by_step_alone():
 def test_finetune_needs_a_model():
     with pytest.raises(ValueError, match="name it with --init"):
         read_recipe(recipe_path("finetune"))
+
+
+@pytest.mark.parametrize("name", ["finetune", "few"])
+def test_an_init_that_is_no_model_is_taken_at_its_word(name, discs, tiny, tmp_path, capsys):
+    """With a word of warning: what is asked for outright is done."""
+    _train(name, discs, tmp_path, tiny, "--init", "none")
+    assert f"note: {name} is meant to go on from a trained model; with --init none it starts from nothing" in (
+        capsys.readouterr().out
+    )
+    assert bc.inspect(tmp_path / MODEL).backbone == "timm:test_efficientnet"
+    assert read_recipe(recipe_path("few"), overrides={"init": "none"}).frozen_stages == 0, "nothing worth keeping"
 
 
 def _train(name, data, out, tiny, *extra) -> None:
