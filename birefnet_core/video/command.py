@@ -175,6 +175,7 @@ def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int
             "look": Look(args.stabilise, background(args), bool(args.clean_foreground), args.invert),
             "sound": not args.no_sound,
             "square_pixels": args.square_pixels,
+            "timecode": not args.strip_metadata,
             "overwrite": args.overwrite,
             "on_progress": show,
         }

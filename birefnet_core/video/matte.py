@@ -27,6 +27,7 @@ from .read import Clip, Frame, Span, chained
 from .stabilise import stabilised
 from .strength import check_strength
 from .threads import Behind, ahead, until_error
+from .timecode import with_timecode
 from .write import Writer
 
 BATCH = 4  # frames handed to the network at once
@@ -87,6 +88,7 @@ def matte_clip(
     batch: int = BATCH,
     sound: bool = True,
     square_pixels: bool = False,
+    timecode: bool = True,
     metadata: dict[str, str] | None = None,
     overwrite: bool = False,
     margin: tuple[int, int] = (0, 0),
@@ -98,11 +100,11 @@ def matte_clip(
 
     path: the file, or for png the folder. matte: what gives the alpha of frames, such as MattingModel.predict; size:
     (width, height) at which it sees them, float32; None: whole frames, uint8. sound: carry the span's sound along (not
-    with `every`). square_pixels: stretch frames whose pixels are not square; else they stay so. metadata: tags of the
-    file. margin: so many first and last frames of the span are matted, for the
-    stabilisation of the others, but not written; origin: the tick that becomes time 0, None: that of the first frame
-    written; keep: whether a run that fails leaves what was done, which parts (split.py) do not. on_progress: called
-    after each frame; what it raises ends the run.
+    with `every`). square_pixels: stretch frames whose pixels are not square; else they stay so. timecode: keep the
+    clip's, moved to the first frame written. metadata: tags of the file. margin: so many first and last frames of the
+    span are matted, for the stabilisation of the others, but not written; origin: the tick that becomes time 0, None:
+    that of the first frame written; keep: whether a run that fails leaves what was done, which parts (split.py) do
+    not. on_progress: called after each frame; what it raises ends the run.
 
     Frames keep their times. What was transparent in the clip stays so. Returns the path written.
     When the run fails or is interrupted, what was matted until then is completed and kept as `<name>.partial.<suffix>`
@@ -121,6 +123,9 @@ def matte_clip(
     aspect = Fraction(1) if square_pixels else info.pixel_aspect
     paint = painter(format, full, colours, background=look.background, clean_foreground=look.clean_foreground,
                     pixel_aspect=aspect)  # fmt: skip
+    begin = first.pts * info.time_base
+    if timecode and keep:
+        metadata = with_timecode(metadata, clip, format, begin, span.every)
     writer = Writer(
         path,
         format,
@@ -131,7 +136,7 @@ def matte_clip(
         pixel_aspect=aspect,
         field_order=info.field_order,
         sound_of=clip.source if sound and info.has_audio and span.every == 1 else None,
-        sound_from=first.pts * info.time_base,
+        sound_from=begin,
         sound_to=clip.seconds(span)[1],
         metadata=metadata,
         overwrite=overwrite,

@@ -18,6 +18,7 @@ from .left_out import note_left_out
 from .matte import Matte, matte_clip
 from .read import Clip, Span
 from .stabilise import RADIUS
+from .timecode import with_timecode
 from .write import TIMES, Joined, refuse, remove, rename
 
 LONGEST_RUN = timedelta(days=7)  # that a process waits for the others
@@ -63,6 +64,7 @@ def matte_together(
     world: int,
     wait: Callable[[], None] = wait_for_all,
     sound: bool = True,
+    timecode: bool = True,
     metadata: dict[str, str] | None = None,
     overwrite: bool = False,
     **options,
@@ -72,7 +74,8 @@ def matte_together(
     A failure or interrupt in one process ends the run (torchrun stops the others) and leaves nothing behind. Clips
     whose file carries no times (H.264 in AVI) cannot be split exactly: process 0 mattes them alone.
     """
-    whole = {"format": format, "sound": sound, "metadata": metadata, "overwrite": overwrite, **options}
+    whole = {"format": format, "sound": sound, "timecode": timecode, "metadata": metadata, "overwrite": overwrite}
+    whole |= options
     if not clip.times() or clip.count(span) < world:
         if rank == 0:
             matte_clip(clip, path, matte, span=span, **whole)
@@ -82,6 +85,8 @@ def matte_together(
     if rank == 0:
         note_left_out(clip.source, format, sound=sound)
     count, origin = clip.count(span), clip.first_pts(span)
+    if timecode and rank == 0:
+        metadata = with_timecode(metadata, clip, format, origin * clip.info.time_base, span.every)
     first, last = stretch(count, rank, world)
     before, after = min(RADIUS, first), min(RADIUS, count - last)
     own = replace(span, skip=span.skip + (first - before) * span.every, count=last - first + before + after)

@@ -1,0 +1,70 @@
+"""The timecode of a clip's first frame, as editors find takes by it, moved to the first frame that is written."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from .formats import Format
+from .notes import note
+from .read import Clip
+from .source import video_stream
+
+WRITTEN = re.compile(r"(\d\d):(\d\d):(\d\d)([:;.,])(\d{1,3})")  # hours, minutes, seconds, frames; ; where some drop out
+HIGHEST = 255  # frames a second; the field in MOV is one byte
+
+
+def timecode_of(clip: Clip) -> str:
+    """The timecode of the clip's first frame as its file says, "" where it says none."""
+    with clip.source.open() as container:
+        stream = video_stream(container, clip.source)
+        places = [stream.metadata, container.metadata, *(other.metadata for other in container.streams)]
+    for tags in places:
+        for key, value in tags.items():
+            if key.lower() == "timecode" and WRITTEN.fullmatch(value):
+                return value
+    return ""
+
+
+def with_timecode(
+    metadata: dict[str, str] | None, clip: Clip, format: Format, begin: Fraction, every: int
+) -> dict[str, str]:
+    """A file's tags with the timecode of the frame that is shown `begin` seconds after the clip's first. every: one
+    frame of so many is written; then no timecode counts them. Where there can be none, a note says so."""
+    code, tags = timecode_of(clip), dict(metadata or {})
+    if not code:
+        return tags
+    moved = "" if every > 1 else later(code, round(begin * clip.info.frame_rate), clip.info.frame_rate)
+    if moved and format.muxer:
+        tags["timecode"] = moved
+    else:
+        why = f"which counts frames, and one of {every} is written" if every > 1 else f"as {format.label} has no place"
+        note(f"{clip.info.name}: its timecode {moved or code} is left out, {why}")
+    return tags
+
+
+def later(code: str, frames: int, rate: Fraction) -> str:
+    """The timecode so many frames later, over midnight too; "" where none counts frames of that rate.
+
+    With a semicolon it keeps to the clock at 29.97, 59.94 and the like: the first numbers of each minute but every
+    tenth are dropped, two of thirty.
+    """
+    hours, minutes, seconds, mark, number = WRITTEN.fullmatch(code).groups()
+    second = round(rate)  # as timecode counts: 30 for 29.97
+    dropped = second // 15 if mark in ";.," and second % 30 == 0 else 0
+    if not 1 <= second <= HIGHEST:
+        return ""
+    passed = int(hours) * 60 + int(minutes)
+    count = (passed * 60 + int(seconds)) * second + int(number) - dropped * (passed - passed // 10) + frames
+    minute, tens = 60 * second - dropped, 600 * second - 9 * dropped
+    count %= 144 * tens
+    passed, rest = divmod(count, tens)
+    passed *= 10
+    if dropped and rest >= 60 * second:
+        more, rest = divmod(rest - 60 * second, minute)
+        passed, rest = passed + 1 + more, rest + dropped
+    elif not dropped:
+        more, rest = divmod(rest, minute)
+        passed += more
+    digits = len(str(second - 1))
+    return f"{passed // 60:02}:{passed % 60:02}:{rest // second:02}{';' if dropped else ':'}{rest % second:0{digits}}"

@@ -1,0 +1,125 @@
+"""A clip's timecode goes along, moved to the first frame that is written."""
+
+from fractions import Fraction
+
+import av
+import pytest
+import torch
+
+from birefnet_core.command import main
+from birefnet_core.video import FORMATS, Clip, Span, matte_clip
+from birefnet_core.video.formats import find_format
+from birefnet_core.video.notes import ClipNote
+from birefnet_core.video.split import matte_together
+from birefnet_core.video.timecode import later, timecode_of
+
+NTSC = Fraction(30_000, 1001)
+
+
+def opaque(pixels):
+    return torch.ones(pixels.shape[:3])
+
+
+@pytest.fixture
+def coded(tmp_path):
+    """`coded(timecode, rate)` -> a MOV of 40 frames."""
+
+    def make(code, rate=Fraction(25), name="in.mov", count=40):
+        path = tmp_path / name
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("mpeg4", rate=rate)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            if code:
+                container.metadata["timecode"] = code
+            for index in range(count):
+                frame = av.VideoFrame(64, 48, "yuv420p")
+                frame.pts, frame.time_base = index, 1 / rate
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("format", ["prores", "h264", "mask", "webm"])
+def test_it_is_that_of_the_first_frame_written(coded, tmp_path, format):
+    suffix = FORMATS[format].suffix
+    whole = matte_clip(Clip(coded("01:02:03:04")), tmp_path / f"whole{suffix}", opaque, format=format)
+    assert timecode_of(Clip(whole)) == "01:02:03:04"
+    part = matte_clip(Clip(tmp_path / "in.mov"), tmp_path / f"part{suffix}", opaque, format=format,
+                      span=Span(start=1.0, skip=1, count=3))  # fmt: skip
+    assert timecode_of(Clip(part)) == "01:02:04:05"
+    assert len(list(Clip(part).frames())) == 3
+
+
+def test_it_is_a_track_of_its_own_in_mov(coded, tmp_path):
+    path = matte_clip(Clip(coded("00:00:59;20", NTSC)), tmp_path / "out.mov", opaque, span=Span(start=0.35))
+    with av.open(str(path)) as container:
+        assert [stream.metadata["timecode"] for stream in container.streams.data] == ["00:01:00;03"]
+
+
+@pytest.mark.parametrize(
+    ("code", "frames", "rate", "moved"),
+    [
+        ("00:00:00:00", 25 * 60, Fraction(25), "00:01:00:00"),
+        ("23:59:59:24", 1, Fraction(25), "00:00:00:00"),
+        ("00:00:59;29", 1, NTSC, "00:01:00;02"),
+        ("00:09:59;29", 1, NTSC, "00:10:00;00"),
+        ("01:00:00;00", 107_892, NTSC, "02:00:00;00"),
+        ("00:00:59;59", 1, 2 * NTSC, "00:01:00;04"),
+        ("00:00:59:29", 1, NTSC, "00:01:00:00"),
+        ("10:00:00:23", 1, Fraction(24_000, 1001), "10:00:01:00"),
+        ("10:00:00:00", 130, Fraction(120), "10:00:01:010"),
+        ("10:00:00:00", 0, Fraction(1000), ""),
+    ],
+)
+def test_frames_are_counted_as_timecode_does(code, frames, rate, moved):
+    assert later(code, frames, rate) == moved
+
+
+def test_every_number_of_a_drop_frame_day_is_there_once():
+    code, seen = "23:58:58;00", []
+    for _ in range(4000):
+        code = later(code, 1, NTSC)
+        seen.append(code)
+    assert len(set(seen)) == 4000
+    assert not {"23:59:00;00", "23:59:00;01", "00:01:00;00", "00:01:00;01"} & set(seen)
+    assert {"23:59:00;02", "00:00:00;00", "00:01:00;02"} <= set(seen)
+
+
+def test_clips_without_stay_without(coded, tmp_path, recwarn):
+    path = matte_clip(Clip(coded("")), tmp_path / "out.mov", opaque)
+    assert timecode_of(Clip(path)) == ""
+    assert not [warning for warning in recwarn if issubclass(warning.category, ClipNote)]
+
+
+def test_what_cannot_keep_it_says_so(coded, tmp_path):
+    clip = Clip(coded("01:02:03:04"))
+    with pytest.warns(ClipNote, match=r"in\.mov: its timecode 01:02:03:04 is left out, as PNG pictures .* no place"):
+        matte_clip(clip, tmp_path / "pictures", opaque, format="png")
+    with pytest.warns(ClipNote, match="is left out, which counts frames, and one of 2 is written"):
+        path = matte_clip(clip, tmp_path / "out.mov", opaque, span=Span(every=2))
+    assert timecode_of(Clip(path)) == ""
+
+
+def test_it_can_be_stripped(coded, tmp_path):
+    main(["matte", str(coded("01:02:03:04", count=2)), "-o", str(tmp_path / "kept.mov"), "--device", "cpu"])
+    main(["matte", str(tmp_path / "in.mov"), "-o", str(tmp_path / "bare.mov"), "--device", "cpu", "--strip-metadata"])
+    assert timecode_of(Clip(tmp_path / "kept.mov")) == "01:02:03:04"
+    assert timecode_of(Clip(tmp_path / "bare.mov")) == ""
+
+
+def test_several_processes_keep_it(coded, tmp_path):
+    clip, format = Clip(coded("01:02:03:04", count=8)), find_format("prores")
+    halves = []
+
+    def wait():  # the other process's half, made in its turn
+        if len(halves) == 0:
+            halves.append(matte_clip(clip, tmp_path / ".out.1-of-2.mov", opaque, span=Span(start=0.08, skip=3),
+                                     sound=False, keep=False, origin=clip.times()[2]))  # fmt: skip
+
+    path = matte_together(
+        clip, tmp_path / "out.mov", opaque, format=format, span=Span(start=0.08), rank=0, world=2, wait=wait
+    )
+    assert timecode_of(Clip(path)) == "01:02:03:06"
+    assert len(list(Clip(path).frames())) == 6
