@@ -137,14 +137,24 @@ def test_live_frames_and_then_the_clip(page, served):
         assert shows_clip(page)
 
 
-def test_a_frontend_without_the_store_shows_the_clip_alone(page, served):
-    """As one may be that is not known yet: it loses the live frames, not the clip."""
-    page.evaluate("() => { app.extensionManager._p = undefined }")
+def test_a_frontend_that_is_not_known_shows_the_clip_alone(page, served):
+    """One that keeps frames elsewhere loses the live frames, not the clip."""
+    page.route("**/matte_video.js*", without_the_store)
+    page.reload()
+    page.wait_for_function(browser.READY.format("BiRefNetMatteVideo"))
+    browser.settle(page)
     page.evaluate("graph => app.loadApiJson(graph, 'clip')", graph())
     page.evaluate(PLACE)
     page.evaluate("() => app.api.addEventListener('progress', () => { window.seen = (window.seen ?? 0) + 1 })")
     finish = run(served, page)
-    page.wait_for_function("() => window.seen > 2")
+    page.wait_for_function("() => window.seen > 2", timeout=PATIENCE_SECONDS * 1000)
+    page.wait_for_timeout(1000)
     assert not shows_frames(page)
     finish()
     wait_until(page, lambda: shows_clip(page), "the clip")
+
+
+def without_the_store(route) -> None:
+    script = (ROOT / "web" / "matte_video.js").read_text(encoding="utf-8")
+    assert '"nodeOutput"' in script
+    route.fulfill(body=script.replace('"nodeOutput"', '"elsewhere"'), content_type="text/javascript")
