@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 
 
@@ -13,6 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not hasattr(args, "run"):
         parser.print_help()
         return 2
+    warnings.filterwarnings("ignore", module="PIL")  # on damaged metadata, by which no picture is named
     try:
         return args.run(args)
     except KeyboardInterrupt:

@@ -182,12 +182,19 @@ def _low_bytes(path: Path) -> np.ndarray:
         return np.array(image)
 
 
+def exif_of(image: Image.Image) -> Image.Exif:
+    """The picture's EXIF; empty where it is damaged, which is no fault of the picture."""
+    with contextlib.suppress(Exception):  # Pillow raises nearly anything
+        tags = image.getexif()
+        tags.get(ORIENTATION_TAG)
+        return tags
+    return Image.Exif()
+
+
 def upright(image: Image.Image) -> Image.Image:
     """The picture turned by its EXIF orientation; as it lies where that is damaged. Alpha is straight: of grey TIFFs
     Pillow leaves it premultiplied."""
-    orientation = None
-    with contextlib.suppress(Exception):  # damaged EXIF in a sound picture
-        orientation = image.getexif().get(ORIENTATION_TAG)
+    orientation = exif_of(image).get(ORIENTATION_TAG)
     image = image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
     return image.convert("LA") if image.mode == "La" else image
 

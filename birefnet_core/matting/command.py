@@ -59,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strip-metadata",
         action="store_true",
-        help="leave out resolution, EXIF (camera, dates, the GPS position), XMP and timecode, which are kept otherwise",
+        help="leave out resolution, EXIF (camera, dates, the GPS position), XMP and timecode, which are kept otherwise "
+        "where the output has a place for them",
     )
     parser.add_argument("--depth", type=int, choices=(8, 16), default=8, help="bits of the alpha picture (default: 8)")
     parser.add_argument("--invert", action="store_true", help="keep the background instead of the foreground")

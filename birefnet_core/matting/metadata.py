@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from PIL import Image, PngImagePlugin
 
-from ..picture_files import ORIENTATION_TAG
+from ..picture_files import ORIENTATION_TAG, exif_of
 
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 RESOLUTION = {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
-INCHES, CENTIMETRES = 2, 3
+INCHES = 2
+JFIF_UNITS, TAGGED_UNITS = {1: 1.0, 2: 2.54}, {INCHES: 1.0, 3: 2.54}  # inch and centimetre
 WIDTH, HEIGHT = 256, 257
 EXIF_WIDTH, EXIF_HEIGHT = 0xA002, 0xA003
 # Tags that say how the pixels lie in the old file, or belong to another place in the new one: of a TIFF's directory,
@@ -39,9 +40,7 @@ class Metadata:
 def metadata_of(image: Image.Image, size: tuple[int, int]) -> Metadata:
     """Of a picture as it was opened, true of it turned upright, size (width, height) then: no orientation, no preview,
     sizes and resolution as it stands. What is damaged is left away."""
-    tags = Image.Exif()
-    with contextlib.suppress(Exception):  # Pillow raises nearly anything on damaged EXIF
-        tags = image.getexif()
+    tags = exif_of(image)
     dpi = _dpi(image, tags)
     lying = getattr(image, "tag_v2", {})  # TIFFs are turned by Pillow, which forgets the orientation then
     turned = (lying.get(WIDTH), lying.get(HEIGHT)) == size[::-1] != size
@@ -71,17 +70,27 @@ def save_options(metadata: Metadata, format: str) -> dict:
 
 
 def _dpi(image: Image.Image, tags: Image.Exif) -> tuple[float, float] | None:
+    """As the file states it. Pillow's own `dpi` is made up where a TIFF (1) or a JPEG with EXIF (72) states none."""
     found = None
     with contextlib.suppress(Exception):
-        if "dpi" in image.info:
-            found = image.info["dpi"]
-        elif X_RESOLUTION in tags and Y_RESOLUTION in tags:
-            inches = 2.54 if tags.get(RESOLUTION_UNIT, INCHES) == CENTIMETRES else 1
-            found = tags[X_RESOLUTION] * inches, tags[Y_RESOLUTION] * inches
+        if image.format in ("JPEG", "MPO"):
+            found = _an_inch(image.info.get("jfif_density"), image.info.get("jfif_unit"), JFIF_UNITS)
+        elif image.format != "TIFF":  # whose directory `tags` is
+            found = image.info.get("dpi")
+        if found is None and X_RESOLUTION in tags and Y_RESOLUTION in tags:
+            numbers = tags[X_RESOLUTION], tags[Y_RESOLUTION]
+            found = _an_inch(numbers, tags.get(RESOLUTION_UNIT, INCHES), TAGGED_UNITS)
         across, down = map(float, found or (0, 0))
         if all(math.isfinite(number) and 1 <= number < 2**16 for number in (across, down)):
             return across, down
     return None
+
+
+def _an_inch(numbers: tuple | None, unit: int | None, units: dict[int, float]) -> tuple[float, float] | None:
+    """Pixels an inch from pixels a unit; None where the unit says that only their ratio is meant."""
+    if numbers is None or unit not in units:
+        return None
+    return float(numbers[0]) * units[unit], float(numbers[1]) * units[unit]
 
 
 def _exif(tags: Image.Exif, size: tuple[int, int], dpi: tuple[float, float] | None) -> bytes:

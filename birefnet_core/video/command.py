@@ -95,9 +95,9 @@ def plan(
     """
     if not sources:
         return []
-    if args.format is None and ("alpha" in (args.output or ()) or args.depth != 8):
-        advice = "say with --format what clips become, such as mask"
-        raise ValueError(f"--output alpha and --depth are for pictures; {advice}")
+    given = "--output alpha" if "alpha" in (args.output or ()) else f"--depth {args.depth}" if args.depth != 8 else ""
+    if args.format is None and given:
+        raise ValueError(f"{given} is for pictures; say with --format what clips become, such as mask")
     out = Path(args.out)
     single = single and bool(out.suffix) and not args.out.endswith(("/", os.sep)) and not out.is_dir()
     format = FORMATS[args.format or _default(out if single else None, args.background is not None)]

@@ -34,12 +34,16 @@ def with_timecode(
     code, tags = timecode_of(clip), dict(metadata or {})
     if not code:
         return tags
-    moved = "" if every > 1 else later(code, round(begin * clip.info.frame_rate), clip.info.frame_rate)
-    if moved and format.muxer:
-        tags["timecode"] = moved
+    moved = later(code, round(begin * clip.info.frame_rate), clip.info.frame_rate)
+    if every > 1:
+        why = f"it counts frames, and one of {every} is written"
+    elif not moved:
+        why = f"none counts {float(clip.info.frame_rate):g} frames a second"
+    elif not format.muxer:
+        why = f"{format.label} has no place for it"
     else:
-        why = f"which counts frames, and one of {every} is written" if every > 1 else f"as {format.label} has no place"
-        note(f"{clip.info.name}: its timecode {moved or code} is left out, {why}")
+        return tags | {"timecode": moved}
+    note(f"{clip.info.name}: its timecode {code} is left out: {why}")
     return tags
 
 

@@ -155,3 +155,35 @@ def test_tags_of_a_tiffs_own_layout_do_not_travel(tmp_path):
     Image.fromarray(np.zeros((30, 20), np.uint16)).save(tmp_path / "a.tif", compression="tiff_lzw", software="Scanner")
     with Image.open(write("cutout", tmp_path / "out.png", read(tmp_path / "a.tif"))) as found:
         assert {tag for tag in found.getexif() if tag not in (282, 283, 296)} == {305}
+
+
+def maker(**tags):
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    for tag, value in tags.items():
+        exif[int(tag.removeprefix("t"))] = value
+    return exif
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("a.tif", {}, None),  # Pillow says 1
+        ("a.tif", {"x_resolution": 2, "y_resolution": 1, "resolution_unit": 1}, None),  # a ratio
+        ("a.tif", {"x_resolution": 100, "y_resolution": 50, "resolution_unit": 3}, (254, 127)),
+        ("a.jpg", {}, None),
+        ("a.jpg", {"exif": maker()}, None),  # Pillow says 72
+        ("a.jpg", {"exif": b"Exif\0\0II*\0\xff\xff\xff\xff"}, None),
+        ("a.jpg", {"exif": maker(t282=100, t283=50, t296=3)}, (254, 127)),  # Pillow takes the first for both
+        ("a.jpg", {"exif": maker(t282=100, t283=50, t296=1)}, None),
+        ("a.jpg", {"dpi": (300, 300), "exif": maker()}, (300, 300)),
+        ("a.png", {}, None),
+        ("a.png", {"dpi": (300, 150)}, (300, 150)),
+        ("a.webp", {"exif": maker(t282=100, t283=50, t296=2)}, (100, 50)),
+        ("a.bmp", {"dpi": (300, 150)}, (300, 150)),
+    ],
+)
+def test_only_a_resolution_that_the_file_states_is_known(tmp_path, name, options, expected):
+    Image.new("RGB", (30, 20), "teal").save(tmp_path / name, **options)
+    found = read(tmp_path / name).metadata.dpi
+    assert found == (expected and pytest.approx(expected, abs=0.1))

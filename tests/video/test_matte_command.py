@@ -137,7 +137,7 @@ def test_locate_sees_whole_frames(stubbed, clip, tmp_path, decode):
     ("arguments", "said"),
     [
         (["-o", "out.mov", "--stabilise", "2"], "'2' is no strength"),
-        (["-o", "out.mov", "--output", "alpha"], "--output alpha and --depth are for pictures"),
+        (["-o", "out.mov", "--output", "alpha"], "--output alpha is for pictures"),
         (["-o", "out", "--depth", "16"], "say with --format what clips become"),
         (["-o", "out.mov", "--format", "webm"], "the format webm is written as .webm"),
         (["-o", "out.mov", "--start", "9"], "no frames from 9 s"),

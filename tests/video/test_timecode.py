@@ -95,9 +95,9 @@ def test_clips_without_stay_without(coded, tmp_path, recwarn):
 
 def test_what_cannot_keep_it_says_so(coded, tmp_path):
     clip = Clip(coded("01:02:03:04"))
-    with pytest.warns(ClipNote, match=r"in\.mov: its timecode 01:02:03:04 is left out, as PNG pictures .* no place"):
+    with pytest.warns(ClipNote, match=r"in\.mov: its timecode 01:02:03:04 is left out: PNG pictures .* no place"):
         matte_clip(clip, tmp_path / "pictures", opaque, format="png")
-    with pytest.warns(ClipNote, match="is left out, which counts frames, and one of 2 is written"):
+    with pytest.warns(ClipNote, match="is left out: it counts frames, and one of 2 is written"):
         path = matte_clip(clip, tmp_path / "out.mov", opaque, span=Span(every=2))
     assert timecode_of(Clip(path)) == ""
 
