@@ -6,9 +6,12 @@ import io
 from fractions import Fraction
 from typing import BinaryIO
 
+from ..memory import free_memory
+
 SHOWN = 100  # milliseconds, of frames that do not say how long; as browsers take them
 MOVING = (".webp", ".avif")  # suffixes of pictures that may be animations
 TICK = Fraction(1, 1000)
+FRAME_BYTES = 20  # of memory a pixel, to decode, convert and encode one frame
 
 
 def is_animation(file: BinaryIO) -> bool:
@@ -20,7 +23,8 @@ def is_animation(file: BinaryIO) -> bool:
 
 def as_clip(file: BinaryIO) -> bytes | None:
     """A Matroska file of the same frames, times and transparency; None for a single picture, and for what the installed
-    Pillow cannot read. OSError for damaged files."""
+    Pillow cannot read. Of damaged files Pillow raises nearly anything; ValueError when the clip would not fit in
+    memory, in which it is made."""
     import av
     import numpy as np
     from PIL import Image, UnidentifiedImageError
@@ -39,6 +43,7 @@ def as_clip(file: BinaryIO) -> bytes | None:
         stream.codec_context.time_base = TICK
         begins = 0
         for index in range(image.n_frames):
+            _check_memory(image.size)
             image.seek(index)
             frame = av.VideoFrame.from_ndarray(np.asarray(image.convert("RGBA")), format="rgba")
             frame = frame.reformat(format=stream.pix_fmt)
@@ -49,4 +54,11 @@ def as_clip(file: BinaryIO) -> bytes | None:
                 container.mux(packet)
             begins += length
         container.mux(stream.encode(None))
-    return made.getvalue()
+    return made.getvalue()  # no copy: Python hands out the buffer itself
+
+
+def _check_memory(size: tuple[int, int]) -> None:
+    """ValueError when there is not enough memory for one more frame."""
+    need, free = size[0] * size[1] * FRAME_BYTES, free_memory()
+    if free is not None and need > free:
+        raise ValueError(f"its frames of {size[0]} x {size[1]} pixels do not fit in memory: make it shorter or smaller")

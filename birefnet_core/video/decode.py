@@ -29,12 +29,14 @@ class DamageNote(ClipNote):
 class Damage:
     """What could not be decoded. strict: raise VideoError for the first of it. held, left: the seconds of lost pictures
     in whose place the one before them is shown, and of
-    those that have no place; file: where the file itself is damaged."""
+    those that have no place; concealed: of those that FFmpeg patched up itself; file: where the file itself is
+    damaged."""
 
     name: str
     strict: bool = False
     held: list[float] = field(default_factory=list)
     left: list[float] = field(default_factory=list)
+    concealed: list[float] = field(default_factory=list)
     file: list[float] = field(default_factory=list)
 
     def said(self, seconds: float, reason: str) -> str:
@@ -45,12 +47,22 @@ class Damage:
             raise VideoError(self.said(seconds, "a frame is missing"))
         (self.held if held else self.left).append(seconds)
 
+    def conceal(self, seconds: float) -> None:
+        if self.strict:
+            raise VideoError(self.said(seconds, "a frame is damaged"))
+        self.concealed.append(seconds)
+
     def tell(self, frame: float) -> None:
         """Say what there is, once. frame: seconds a frame."""
         if self.file:
             note(
                 f"{self.name}: its file is damaged {places(self.file, frame)}; what stood there is left out", DamageNote
             )
+        if self.concealed:
+            which = "1 frame is" if len(self.concealed) == 1 else f"{len(self.concealed)} frames are"
+            where = places(sorted(self.concealed), frame)
+            note(f"{self.name}: {which} damaged ({where}); shown as FFmpeg conceals them", DamageNote)
+            self.concealed = []
         lost, held, left = sorted({*self.held, *self.left}), len(self.held), len(self.left)
         if not lost:
             return
@@ -87,6 +99,7 @@ class Decoding:
         self._waiting: list[int] = []  # pts of packets whose picture has not come
         self._errors: list[str] = []  # of the decoder, since the last picture
         self._from_start = True
+        self._keys: list[tuple[int, int]] = []  # (which packet, its pts) of key frames, from the last one shown on
 
     def pictures(self, seek: int | None = None) -> Iterator[Picture]:
         """Each picture and its pts in the stream's ticks, in order; from the key frame at or before the tick `seek` on.
@@ -114,7 +127,12 @@ class Decoding:
             self._hides = context.name in HIDDEN
             if seek is not None:
                 container.seek(seek, stream=stream)
-            for packet in self._packets(container, stream):
+            skipped = self._keys[0][0] if behind is not None and seek is None and self._keys else 0
+            for index, packet in enumerate(self._packets(container, stream)):
+                if index < skipped:  # where the file cannot seek
+                    continue
+                if behind is None and packet.is_keyframe and packet.pts is not None:
+                    self._key(index, packet.pts)
                 old = behind is not None and packet.size and (packet.pts is None or packet.pts <= behind)
                 if packet.size and not old and not self._timeless and packet.pts is not None and not packet.is_discard:
                     heapq.heappush(self._waiting, packet.pts)
@@ -131,7 +149,14 @@ class Decoding:
                         continue
                     yield from self._held(picture)
                     self._picture, self.last = picture, pts
+                    if picture.is_corrupt:
+                        self._damage.conceal(self._seconds(pts))
                     yield picture, pts
+
+    def _key(self, index: int, pts: int) -> None:
+        self._keys.append((index, pts))
+        while len(self._keys) > 1 and self.last is not None and self._keys[1][1] <= self.last:
+            del self._keys[0]
 
     def _packets(self, container: InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
         import av

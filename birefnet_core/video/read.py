@@ -104,10 +104,8 @@ class Clip:
             if given == span.count:
                 return
         if not given:
-            raise VideoError(
-                f"{self.info.name} has no frames from {span.start:g} s and {span.skip} frames on: it is "
-                f"{self.info.duration:.2f} s long"
-            )
+            begin = f"{span.start:g} s" + (f" and {span.skip} frames" if span.skip else "")
+            raise VideoError(f"{self.info.name} has no frames from {begin} on: it is {self.info.duration:.2f} s long")
 
     def count(self, span: Span = Span()) -> int:
         """How many frames the span has, without decoding them: exact where the file carries every frame's time."""

@@ -174,8 +174,10 @@ class Source:
             file.seek(0)
             try:
                 return as_clip(file) or b""
-            except OSError as error:
-                raise VideoError(f"{self.name} is cut off or damaged: {error}") from error
+            except MemoryError:
+                raise
+            except Exception as error:  # on damaged files Pillow's decoders raise nearly anything
+                raise VideoError(f"{self.name} cannot be read: {error or type(error).__name__}") from error
 
     def _what_it_is(self, error: Exception) -> str:
         from PIL import Image

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from birefnet_core.video import Clip, Span, VideoError, matte_clip, read_batch
+from birefnet_core.video import decode as decode_module
 from birefnet_core.video.colour import to_rgb
-from birefnet_core.video.decode import DamageNote, places
+from birefnet_core.video.decode import Damage, DamageNote, places
+from birefnet_core.video.source import Source
 from tests.video.pictures import number_of, onsets
 
 COUNT = 40
@@ -171,3 +173,30 @@ def test_damage_in_the_midst_of_a_matroska_file_costs_little(make_clip, tmp_path
     assert times[-1] == pytest.approx((COUNT - 1) / 12, abs=2e-3)
     with pytest.raises(VideoError, match="cut off or damaged at"):
         Clip(bad, strict=True)
+
+
+def test_concealed_frames_are_told_and_strict_refuses_them():
+    damage = Damage("a.ts")
+    damage.conceal(1.0)
+    with pytest.warns(DamageNote, match=r"a\.ts: 1 frame is damaged \(at 1\.00 s\); shown as FFmpeg conceals them"):
+        damage.tell(0.04)
+    with pytest.raises(VideoError, match=r"a\.ts is cut off or damaged at 1\.00 s: a frame is damaged"):
+        Damage("a.ts", strict=True).conceal(1.0)
+
+
+def test_the_second_read_of_what_cannot_seek_begins_at_a_key_frame(make_clip, tmp_path, monkeypatch):
+    options = {"x264-params": "bframes=2:keyint=10:scenecut=0"}
+    whole = make_clip("a.mp4", options=options, count=COUNT, rate=25, time_base=Fraction(1, 25))
+    clip = Clip(damaged(whole, tmp_path / "bad.mp4", COUNT - 1, whole=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = [(frame.pts, number_of(to_rgb(frame.picture))) for frame in clip.frames()]
+        monkeypatch.setattr(Source, "can_seek", False)
+        decoded = []
+        real = decode_module.decode
+        monkeypatch.setattr(
+            decode_module, "decode", lambda context, packet: decoded.append(packet) or real(context, packet)
+        )
+        found = [(frame.pts, number_of(to_rgb(frame.picture))) for frame in clip.frames()]
+    assert found == expected
+    assert COUNT < len(decoded) < 2 * COUNT - 15

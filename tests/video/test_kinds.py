@@ -65,6 +65,18 @@ def test_a_still_or_damaged_webp_is_told(tmp_path):
         Clip(tmp_path / "cut.webp")
 
 
+@pytest.mark.parametrize(("limit", "reason"), [("pixels", "exceeds limit"), ("memory", "do not fit in memory")])
+def test_a_huge_animation_is_told(tmp_path, monkeypatch, limit, reason):
+    frames = [translucent(index) for index in range(3)]
+    frames[0].save(tmp_path / "huge.webp", save_all=True, append_images=frames[1:])
+    if limit == "pixels":
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    else:
+        monkeypatch.setattr("birefnet_core.video.animation.free_memory", lambda: 1000)
+    with pytest.raises(VideoError, match=rf"huge\.webp cannot be read: .*{reason}"):
+        Clip(tmp_path / "huge.webp")
+
+
 def interlaced(path, codec, pixels, order, options=None):
     with av.open(str(path), "w") as container:
         named = {"top": "tt", "bottom": "bb"}[order]

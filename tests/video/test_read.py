@@ -311,7 +311,7 @@ def test_a_program_stream_gives_exactly_its_frames(make_clip):
 def test_a_span_past_the_end_is_told(make_clip):
     path = make_clip()
     assert "no frames from 0 s and 24 frames on" in said(path, Span(skip=24))
-    assert "2.00 s long" in said(path, Span(start=3))
+    assert "has no frames from 3 s on: it is 2.00 s long" in said(path, Span(start=3))
     for wrong in ({"start": -1}, {"start": float("nan")}, {"end": 0}, {"every": 0}, {"count": 0}, {"skip": -1}):
         with pytest.raises(ValueError, match="must"):
             Span(**wrong)
