@@ -11,7 +11,7 @@ import torch
 from birefnet_core.video import Clip, Span, VideoError, matte_clip, read_batch
 from birefnet_core.video import decode as decode_module
 from birefnet_core.video.colour import to_rgb
-from birefnet_core.video.decode import Damage, DamageNote, places
+from birefnet_core.video.decode import DamageNote, places
 from birefnet_core.video.source import Source
 from tests.video.pictures import number_of, onsets
 
@@ -175,13 +175,19 @@ def test_damage_in_the_midst_of_a_matroska_file_costs_little(make_clip, tmp_path
         Clip(bad, strict=True)
 
 
-def test_concealed_frames_are_told_and_strict_refuses_them():
-    damage = Damage("a.ts")
-    damage.conceal(1.0)
-    with pytest.warns(DamageNote, match=r"a\.ts: 1 frame is damaged \(at 1\.00 s\); shown as FFmpeg conceals them"):
-        damage.tell(0.04)
-    with pytest.raises(VideoError, match=r"a\.ts is cut off or damaged at 1\.00 s: a frame is damaged"):
-        Damage("a.ts", strict=True).conceal(1.0)
+def test_concealed_frames_are_told_and_strict_refuses_them(make_clip, tmp_path):
+    whole = make_clip("a.ts", codec="mpeg2video", options={"bf": "0"}, size=(320, 240), count=COUNT, rate=25)
+    data = whole.read_bytes()
+    pieces = [data[place : place + 188] for place in range(0, len(data), 188)]
+    lost = next(index for index in range(len(pieces) // 2, len(pieces)) if pieces[index][1:3] == b"\x01\x00")
+    bad = tmp_path / "bad.ts"  # without one piece in the midst of a picture
+    bad.write_bytes(b"".join(pieces[:lost] + pieces[lost + 1 :]))
+    with pytest.warns(
+        DamageNote, match=r"bad\.ts: 1 frame is damaged \(at \d\.\d\d s\); shown as FFmpeg conceals them"
+    ):
+        assert len(list(Clip(bad).frames())) == COUNT
+    with pytest.raises(VideoError, match=r"bad\.ts is cut off or damaged at \d\.\d\d s: a frame is damaged"):
+        list(Clip(bad, strict=True).frames())
 
 
 def test_the_second_read_of_what_cannot_seek_begins_at_a_key_frame(make_clip, tmp_path, monkeypatch):
