@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file
 
 import birefnet_core
-from birefnet_core.weights import load
+from birefnet_core.weights import places
 from train import checkpoint, loop, optimise, sources
 from train.files import write_whole
 from train.losses import LossWeights, training_loss
@@ -189,7 +189,7 @@ def test_wrong_arguments_are_answered_with_one_sentence(
     recipe = recipe_file(2)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    monkeypatch.setattr(load, "MODELS_DIR", tmp_path / "models")
+    monkeypatch.setattr(places, "MODELS_DIR", tmp_path / "models")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
     assert _run(recipe, pack_folder, tmp_path / "run", *arguments) == 2
     printed = capsys.readouterr().err
