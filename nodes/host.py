@@ -248,13 +248,21 @@ def say_on_node(text: str) -> None:
         server.send_progress_text(text, context.node_id)
 
 
-def offer_replacement(**fields: Any) -> None:
+def offer_replacement(*, output_mapping: list[dict[str, int]], **fields: Any) -> None:
     """A node of ours for one that may be missing; takes what ComfyUI's NodeReplace does, and is nothing before 0.25."""
     if management is None or not hasattr(server := _server(), "node_replace_manager"):
         return
     from comfy_api.latest import io
 
-    server.node_replace_manager.register(io.NodeReplace(**fields))
+    class Replacement(io.NodeReplace):
+        def as_dict(self) -> dict[str, Any]:
+            """For the page, which takes over only the outputs that are named."""
+            return {**super().as_dict(), "output_mapping": output_mapping}
+
+    # The server looks for what reads an output under the name that its input had before it was replaced, too, and
+    # fails where that comes first: so it is told of outputs only where they move.
+    moved = any(output["old_idx"] != output["new_idx"] for output in output_mapping)
+    server.node_replace_manager.register(Replacement(**fields, output_mapping=output_mapping if moved else None))
 
 
 def _server() -> Any:

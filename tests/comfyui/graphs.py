@@ -251,8 +251,8 @@ pixel and freed of the old background's colour.
                     f"""
 # Portrait on a plain background
 {OWN_PICTURE}
-Uses the published **BiRefNet-portrait** weights, about 0.9 GB, which ComfyUI calls missing until they are there. Press
-**Run** and Load BiRefNet downloads and checks them; or put the file there yourself:
+Uses the published **BiRefNet-portrait** weights, about 0.9 GB. Press **Run** and Load BiRefNet downloads and checks
+them, if they are not there yet; or put the file there yourself:
 `models/background_removal/BiRefNet-portrait.safetensors`.
 
 No download wanted? Choose **bundled** in Load BiRefNet.

@@ -83,3 +83,23 @@ def test_the_background_is_what_stable_diffusion_repaints():
     assert prompt[source]["class_type"] == "BiRefNetSegment" and output == 1  # inverted_mask
     [apply] = [entry for entry in prompt.values() if entry["class_type"] == "BiRefNetApplyMask"]
     assert apply["inputs"]["mask"] == [source, 0] and apply["inputs"]["clean_foreground"] is True
+
+
+@pytest.mark.parametrize("name", ["Cut Out Subject", "Replace Background"])
+def test_the_blueprints_are_one_node_made_of_ours(node, name):
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
+    blueprint = read("subgraphs", name)
+    [outside] = blueprint["nodes"]
+    [subgraph] = blueprint["definitions"]["subgraphs"]
+    assert outside["type"] == subgraph["id"] and subgraph["name"] == name
+    inside = {str(entry["id"]): entry for entry in subgraph["nodes"]}
+    for entry in inside.values():
+        assert {key: entry["properties"][key] for key in ("cnr_id", "ver")} == {
+            "cnr_id": "birefnet-suite",
+            "ver": version,
+        }
+        groups = node(entry["type"]).INPUT_TYPES()
+        assert {given["name"] for given in entry["inputs"]} <= groups["required"].keys() | groups["optional"].keys()
+    for number, widget in outside["properties"]["proxyWidgets"]:
+        groups = node(inside[number]["type"]).INPUT_TYPES()
+        assert widget in groups["required"] | groups["optional"]
