@@ -6,6 +6,7 @@ import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 
 const TYPE = "BiRefNetMatteVideo"
+const FRAME = "b_preview_with_metadata" // the event that brings a frame
 const FRAMES = ["$$canvas-image-preview", "$$comfy_animation_preview"] // widgets in which it shows them
 const CLIP = ["video-preview"]
 const LATE = [100, 1000] // milliseconds after which a frame that was still being loaded has come
@@ -66,13 +67,13 @@ function dropClip(node, store) {
   node.videoContainer = node.previewMediaType = node.images = node.animatedImages = undefined
 }
 
-// First of all listeners, so that frames find no clip.
-function beforeFrame(event) {
-  const path = findPath(event.detail?.displayNodeId ?? "")
-  if (!isOurs(path)) return
+// Before any listener, so that frames find no clip. Whether the frontend may have the frame.
+function beforeFrame(id) {
+  const path = findPath(id ?? "")
+  if (!isOurs(path)) return true
   const store = findStore()
   if (store) dropClip(path[path.length - 1], store)
-  else event.stopImmediatePropagation()
+  return !!store
 }
 
 function afterRun({ detail }) {
@@ -87,7 +88,10 @@ function afterRun({ detail }) {
 app.registerExtension({
   name: "birefnet-suite.matte-video",
   setup() {
-    api.addEventListener("b_preview_with_metadata", beforeFrame, { capture: true })
+    const dispatch = api.dispatchCustomEvent
+    api.dispatchCustomEvent = function (type, detail) {
+      return type !== FRAME || beforeFrame(detail?.displayNodeId) ? dispatch.apply(this, arguments) : true
+    }
     api.addEventListener("executed", afterRun)
   },
 })

@@ -149,8 +149,9 @@ def test_a_frontend_that_is_not_known_shows_the_clip_alone(page, served):
     finish = run(served, page)
     page.wait_for_function("() => window.seen > 2", timeout=PATIENCE_SECONDS * 1000)
     page.wait_for_timeout(1000)
-    assert not shows_frames(page)
+    shown = shows_frames(page)
     finish()
+    assert not shown
     wait_until(page, lambda: shows_clip(page), "the clip")
 
 
