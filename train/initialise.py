@@ -232,7 +232,10 @@ def take_architecture(recipe: Recipe, given: dict[str, Any]) -> Recipe:
         recipe = replace(recipe, edge_radius=found.spec.edge_radius)
     if "size" in given or found.size is None or any(side % SIDE_MULTIPLE for side in found.size):
         return recipe
-    at = tuple(max(1, round(recipe.shrink * side / SIDE_MULTIPLE)) * SIDE_MULTIPLE for side in found.size)
-    phases = tuple(replace(phase, size=at) for phase in recipe.phases)
-    sizes = {"model_size": found.size, "validation_size": at}
-    return replace(recipe, phases=phases, **{name: size for name, size in sizes.items() if name not in given})
+    trained, used = (
+        tuple(max(1, round(share * side / SIDE_MULTIPLE)) * SIDE_MULTIPLE for side in found.size)
+        for share in recipe.shrink
+    )
+    phases = tuple(replace(phase, size=trained) for phase in recipe.phases)
+    sizes = {name: used for name in ("model_size", "validation_size") if name not in given}
+    return replace(recipe, phases=phases, **sizes)

@@ -79,7 +79,8 @@ class Recipe:
         init: what the network starts from: "none", "timm" (the backbone, from timm's hub), "imagenet" (the backbone of
             `timm:tf_efficientnet_lite0`, from a package), a model's name, or a file of a model or of a backbone.
         architecture_from_init: take the architecture of the model that `init` names, and its size where --size is not
-            given (train/initialise.py). shrink: the share of that size which is trained at; the model keeps its own.
+            given (train/initialise.py). shrink: [the share of that size which is trained at, the
+            share that the finished model is validated and used at].
         model_size: what the finished model is meant to be used at, a side or [width, height], 0 for a dynamic model;
             goes into its metadata.
         edge_radius: how far the finished model's edges are drawn after the picture, in pixels at that size, 0 for not
@@ -109,7 +110,7 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
     init: str = "none"
     architecture_from_init: bool = False
-    shrink: float = 1.0
+    shrink: tuple[float, ...] = (1.0, 1.0)
     model_size: int | tuple[int, ...] = 512
     edge_radius: int = 0
     task: str = "general"
@@ -222,8 +223,8 @@ def _check(recipe: Recipe, file: Path) -> None:
     for name in NOT_NEGATIVE:
         if getattr(recipe, name) < 0:
             raise ValueError(f"{file}: {name} must not be negative, not {getattr(recipe, name)}.")
-    if not 0 < recipe.shrink <= 1:
-        raise ValueError(f"{file}: shrink must be above 0 and at most 1, not {recipe.shrink}.")
+    if len(recipe.shrink) != 2 or not all(0 < share <= 1 for share in recipe.shrink):
+        raise ValueError(f"{file}: shrink must be two shares above 0 and at most 1, not {list(recipe.shrink)}.")
     if not 0 <= recipe.edge_radius <= LARGEST_EDGE_RADIUS:
         raise ValueError(f"{file}: edge_radius must be 0 to {LARGEST_EDGE_RADIUS} pixels, not {recipe.edge_radius}.")
     for name in ("validate_every", "save_every", "sheet_every"):

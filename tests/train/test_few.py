@@ -45,21 +45,27 @@ def balls(rng) -> tuple[Image.Image, Image.Image]:
     return image, alpha
 
 
-def hoops(rng) -> tuple[Image.Image, Image.Image]:
-    """A hoop; what is seen through it is none of it."""
-    large, image = Image.new("L", (4 * SIDE, 4 * SIDE)), _ground(rng)
-    x, y, radius = (4 * SIDE * rng.uniform(*span) for span in ((0.4, 0.6), (0.4, 0.6), (0.22, 0.36)))
-    box = (x - radius, y - radius * 0.8, x + radius, y + radius * 0.8)
-    ImageDraw.Draw(large).ellipse(box, outline=255, width=round(4 * SIDE * rng.uniform(0.03, 0.06)))
-    alpha = large.resize((SIDE, SIDE), Image.BOX)
-    image.paste(_shaded(rng), mask=alpha)
+def stripes(rng) -> tuple[Image.Image, Image.Image]:
+    """Three discs, one of them striped, which is the subject."""
+    image, alpha = _ground(rng), Image.new("L", (SIDE, SIDE))
+    y, x = np.mgrid[:SIDE, :SIDE]
+    for number, (column, row) in enumerate(rng.permutation([(0, 0), (0, 1), (1, 0), (1, 1)])[:3]):
+        middle = [SIDE * (0.28 + 0.44 * place + rng.uniform(-0.05, 0.05)) for place in (column, row)]
+        radius, part, surface = SIDE * rng.uniform(0.12, 0.19), Image.new("L", (SIDE, SIDE)), _shaded(rng)
+        ImageDraw.Draw(part).ellipse([c - radius for c in middle] + [c + radius for c in middle], fill=255)
+        if number == 0:
+            angle = rng.uniform(0, np.pi)
+            dark = np.sin((x * np.cos(angle) + y * np.sin(angle)) / 2) > 0
+            surface.paste((20, 20, 20), mask=Image.fromarray(dark))
+        image.paste(surface, mask=part)
+        alpha.paste(255 if number == 0 else 0, mask=part)
     return image, alpha
 
 
 def stains(rng) -> tuple[Image.Image, Image.Image]:
     """A faint stain with soft edges on pale paper."""
     paper = Image.blend(_ground(rng), Image.new("RGB", (SIDE, SIDE), (235, 230, 220)), 0.7)
-    alpha, draw = Image.new("L", (SIDE, SIDE)), None
+    alpha = Image.new("L", (SIDE, SIDE))
     draw, (x, y) = ImageDraw.Draw(alpha), SIDE * rng.uniform(0.35, 0.65, 2)
     for _ in range(4):
         dx, dy, radius = *(SIDE * rng.uniform(-0.08, 0.08, 2)), SIDE * rng.uniform(0.1, 0.17)
@@ -69,7 +75,7 @@ def stains(rng) -> tuple[Image.Image, Image.Image]:
     return Image.fromarray((np.asarray(paper) * tint).astype(np.uint8)), alpha
 
 
-KINDS = {"balls": balls, "hoops": hoops, "stains": stains}
+KINDS = {"balls": balls, "stripes": stripes, "stains": stains}
 
 
 def _write(folder, draw, count: int, seed: int) -> None:
@@ -93,10 +99,10 @@ def _score(model: str, folder) -> tuple[float, float]:
     return sum(errors) / len(errors), sum(overlaps) / len(overlaps)
 
 
-def test_it_trains_below_the_models_size_which_stays():
+def test_it_trains_below_the_size_it_is_used_at():
     asked = {"init": "bundled"}
     recipe = take_architecture(read_recipe(recipe_path("few"), overrides=asked), asked)
-    assert recipe.model_size == (416, 416) and recipe.phases[0].size == recipe.validation_size == (256, 256)
+    assert recipe.phases[0].size == (256, 256) and recipe.model_size == recipe.validation_size == (320, 320)
     assert recipe.for_data(3).steps == recipe.for_data(300).steps == 80
     asked = {"init": "bundled", "size": 320}
     recipe = take_architecture(read_recipe(recipe_path("few"), overrides=asked), asked)
@@ -124,16 +130,13 @@ def test_the_backbone_stays_and_the_decoder_learns(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_dozen_pictures_of_one_kind_make_the_bundled_model_better_on_others_of_it_where_it_was_wrong(kind, tmp_path):
+def test_a_dozen_pictures_of_one_kind_make_the_bundled_model_better_on_others_of_it(kind, tmp_path):
     _write(tmp_path / "mine", KINDS[kind], 12, 1)
     _write(tmp_path / "others", KINDS[kind], 12, 2)
     arguments = ["--recipe", "few", "--init", "bundled", "--data", str(tmp_path / "mine"), "--device", "cpu"]
     assert main([*arguments, "--out", str(tmp_path / "run")]) == 0
     before, after = (_score(str(model), tmp_path / "others") for model in ("bundled", tmp_path / "run" / MODEL))
     print(kind, "MAE, IoU before", before, "after", after)
-    if kind == "hoops":  # which the bundled model mattes well already
-        assert after[0] < 1.1 * before[0] and after[1] > before[1] - 0.01
-    else:
-        assert after[0] < 0.5 * before[0] and after[1] > before[1] + 0.05
+    assert after[0] < 0.2 * before[0] and after[1] > 0.95 > before[1] + 0.2
     with (tmp_path / "run" / "log.csv").open() as file:
         assert len([row for row in csv.DictReader(file) if row["mae"]]) == 4, "validated on what it kept for that"
