@@ -207,7 +207,7 @@ def find_clip(name: str) -> Path | None:
     if inside.anchor or any(part.startswith(".") for part in inside.parts):  # which ".." does too
         return None
     path = folder / inside
-    return path if _is_clip(path, ".apng", ".webp") else None
+    return path if _is_clip(path, ".webp") else None
 
 
 def video_path(name: str) -> Path:

@@ -229,7 +229,7 @@ def _remove(path: Path) -> None:
 
 def _check_memory(video: Any, clip: Clip) -> None:
     """MemoryError when the video's frames, 4 x float32 a pixel, cannot be held twice, as ComfyUI does."""
-    from ..birefnet_core.video.batch import free_memory
+    from ..birefnet_core.memory import free_memory
 
     width, height = _ask(video, "get_dimensions") or (clip.info.width, clip.info.height)
     length = _ask(video, "get_duration")

@@ -79,8 +79,9 @@ class Recipe:
         init: what the network starts from: "none", "timm" (the backbone, from timm's hub), "imagenet" (the backbone of
             `timm:tf_efficientnet_lite0`, from a package), a model's name, or a file of a model or of a backbone.
         architecture_from_init: take the architecture of the model that `init` names, and its size where --size is not
-            given (train/initialise.py). shrink: [the share of that size which is trained at, the
-            share that the finished model is validated and used at].
+            given (train/initialise.py).
+        shrink: two shares of that size: the one trained at, and the one that the finished model is validated and used
+            at.
         model_size: what the finished model is meant to be used at, a side or [width, height], 0 for a dynamic model;
             goes into its metadata.
         edge_radius: how far the finished model's edges are drawn after the picture, in pixels at that size, 0 for not

@@ -64,13 +64,13 @@ def read_batch(
             break
         picture = frame.picture
         if picture is before:  # held, or repeated
-            frames[done] = frames[done - 1]
+            for each in (frames, alphas):
+                if each is not None:
+                    each[done] = each[done - 1]
         else:
             frames[done] = torch.from_numpy(_unit(picture, (width, height), clip.info.bits))
-        if picture is before and alphas is not None:
-            alphas[done] = alphas[done - 1]
-        elif alphas is not None:
-            alphas[done] = torch.from_numpy(own_alpha(resized(picture, (width, height))))
+            if alphas is not None:
+                alphas[done] = torch.from_numpy(own_alpha(resized(picture, (width, height))))
         before = picture
         times.append(frame.pts * clip.info.time_base)
         if on_progress is not None:

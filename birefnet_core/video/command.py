@@ -95,9 +95,9 @@ def plan(
     """
     if not sources:
         return []
-    given = "--output alpha" if "alpha" in (args.output or ()) else f"--depth {args.depth}" if args.depth != 8 else ""
-    if args.format is None and given:
-        raise ValueError(f"{given} is for pictures; say with --format what clips become, such as mask")
+    asked = "--output alpha" if "alpha" in (args.output or ()) else f"--depth {args.depth}" if args.depth != 8 else ""
+    if args.format is None and asked:
+        raise ValueError(f"{asked} is for pictures; say with --format what clips become, such as mask")
     out = Path(args.out)
     single = single and bool(out.suffix) and not args.out.endswith(("/", os.sep)) and not out.is_dir()
     format = FORMATS[args.format or _default(out if single else None, args.background is not None)]

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 HIDDEN = ("vp8", "libvpx")  # codecs with packets that are never shown
 PLACES = 3  # of what is lost, that are named
 
-
 Picture = tuple["av.VideoFrame", "int | None"]  # and its pts in the stream's ticks
 
 
@@ -28,9 +27,8 @@ class DamageNote(ClipNote):
 @dataclass
 class Damage:
     """What could not be decoded. strict: raise VideoError for the first of it. held, left: the seconds of lost pictures
-    in whose place the one before them is shown, and of
-    those that have no place; concealed: of those that FFmpeg patched up itself; file: where the file itself is
-    damaged."""
+    in whose place the one before them is shown, and of those that have no place; concealed: of those that FFmpeg
+    patched up itself; file: where the file itself is damaged."""
 
     name: str
     strict: bool = False

@@ -92,7 +92,7 @@ def background_picture(
     from ..matting.colour_names import parse_colour
 
     if isinstance(background, Tensor):
-        pixels = compose.on_black(background.cpu()).clamp(0, 1)
+        pixels = compose.on_black(background.cpu())
     elif isinstance(background, Path):
         picture = images.read(background)
         pixels = picture.pixels if picture.alpha is None else picture.pixels * picture.alpha[..., None]

@@ -92,7 +92,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """The text metadata of a safetensors file. WeightsError, SafetensorError or OSError for another."""
     from safetensors import safe_open
 
-    with _utf8_path(Path(path)) as reachable, safe_open(reachable, framework="pt") as file:
+    with _utf8_path(Path(path)) as reachable, safe_open(reachable, framework="np") as file:  # "pt" brings torch
         return file.metadata() or {}
 
 

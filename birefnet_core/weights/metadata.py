@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from .catalog import IMAGENET_MEAN, IMAGENET_STD, LARGEST_EDGE_RADIUS, ModelSpec
+from .files import read_metadata
 
 
 def spec_in_header(path: Path) -> ModelSpec:
     """The ModelSpec in the header of a whole safetensors file that this suite wrote."""
-    with open(path, "rb") as file:
-        metadata = json.loads(file.read(int.from_bytes(file.read(8), "little")))["__metadata__"]
+    metadata = read_metadata(path)
     spec = own_spec(path, json.loads(metadata["architecture"])["backbone"], metadata)
     return replace(spec, patch_order=metadata["patch_order"])
 

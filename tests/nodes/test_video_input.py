@@ -122,7 +122,7 @@ def test_transparency_is_kept_though_it_cannot_be_saved(frames, matte, make_clip
 
 def test_frames_too_many_to_hold_are_refused(frames, make_clip, module, monkeypatch):  # noqa: F811
     source = make_clip("alpha.mov", codec="png", pixels="rgba", count=4, frame=_half_transparent)
-    monkeypatch.setattr(module("birefnet_core.video.batch"), "free_memory", lambda: 1000)
+    monkeypatch.setattr(module("birefnet_core.memory"), "free_memory", lambda: 1000)
     with pytest.raises(MemoryError, match=r"^alpha.mov: ComfyUI gives its edited frames with transparency only all"):
         frames(EditedVideo(str(source), edits=(FULL_TOP,)))
 
