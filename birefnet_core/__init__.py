@@ -16,9 +16,9 @@ _HOMES = {
     "estimate_foreground": ".matting.foreground",
     "MattingModel": ".matting",
     "ModelSpec": ".weights.catalog",
-    "inspect": ".weights.load",
-    "load_model": ".weights.load",
-    "save_model": ".weights.load",
+    "inspect": ".weights.inspection",
+    "load_model": ".matting.load",
+    "save_model": ".weights.save",
     "export_published": ".weights.published",
     "load_published": ".weights.published",
 }

@@ -2,7 +2,7 @@
 
 import signal
 
-from .command import main
+from .commands.main import main
 from .names import let_stdout_take_any_name
 
 if __name__ == "__main__":

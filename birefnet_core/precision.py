@@ -16,7 +16,9 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 
-from .matting.model import is_out_of_memory
+from .out_of_memory import is_out_of_memory
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 NATIVE = 1.25  # the most of float32's time that counts as native; what is between .6 and 2.5 was never seen
 ROUNDS = 4  # the fastest counts
@@ -94,3 +96,14 @@ def for_matting(device: torch.device) -> torch.dtype:
         return torch.float32
     slow = torch.cuda.is_available() and not is_native(share_of_float32(torch.float16, device))
     return torch.float32 if slow else torch.float16
+
+
+def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """What `for_matting` says for "auto"; else what was asked for. ValueError for anything else."""
+    if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
+        return dtype
+    if dtype == "auto":
+        return for_matting(device)
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be auto, {', '.join(DTYPES)}, got '{dtype}'")
+    return DTYPES[dtype]

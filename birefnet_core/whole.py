@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+UNFINISHED = re.compile(r"\.[0-9a-f]{32}(\.\w+)?")
+
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, suffix: str = ".part") -> Iterator[Path]:
     """A name beside `path` to write to, which becomes `path` when the block ends well; else nothing is left behind and
-    what was there before stays. An OSError over that name speaks of `path`, the one somebody asked for."""
-    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+    what was there before stays. An OSError over that name speaks of `path`, the one somebody asked for. suffix: of that
+    name, for a writer that goes by it."""
+    temporary = path.with_name(f".{uuid.uuid4().hex}{suffix}")  # not its stem, which may be as long as names go
     try:
         yield temporary
         os.replace(temporary, path)
@@ -23,3 +27,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether `path` is such a temporary name, which a killed process leaves behind."""
+    return UNFINISHED.fullmatch(path.name) is not None

@@ -52,7 +52,7 @@ def compute_device() -> torch.device:
     """Where networks run."""
     if management is not None:
         return management.get_torch_device()
-    from ..birefnet_core.weights.load import pick_device
+    from ..birefnet_core.device import pick_device
 
     return pick_device("auto")
 
@@ -177,7 +177,7 @@ def free_cache() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    from ..birefnet_core.matting.model import is_out_of_memory
+    from ..birefnet_core.out_of_memory import is_out_of_memory
 
     return is_out_of_memory(error) or (hasattr(management, "is_oom") and management.is_oom(error))
 

@@ -100,7 +100,8 @@ class LoadBiRefNet:
     def load(
         self, model: str, device: str = "auto", precision: str = "auto", compile: bool = False, patch_order="auto"
     ):
-        from ..birefnet_core.weights.load import PatchOrderWarning, load_model  # imports timm
+        from ..birefnet_core.matting.load import load_model  # imports timm
+        from ..birefnet_core.weights.load import PatchOrderWarning  # imports timm
         from .managed import ManagedModel
 
         model = our_name(model)

@@ -226,7 +226,7 @@ def shown(path: Path, preview: Path | None) -> dict[str, Any]:
 def interruptible() -> Iterator[None]:
     """Gives ComfyUI what it knows where a run reports a failure: the stop itself, which it made a BaseException only
     later, and lack of memory as such, upon which it frees all models."""
-    from ..birefnet_core.matting.model import OutOfMemoryError, is_out_of_memory
+    from ..birefnet_core.out_of_memory import OutOfMemoryError, is_out_of_memory
     from ..birefnet_core.video import Stopped
 
     try:

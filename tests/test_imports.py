@@ -63,7 +63,7 @@ def test_every_public_name_resolves():
 def test_what_needs_no_network_is_answered_without_torch(arguments):
     loaded = run(
         "import sys\n"
-        "from birefnet_core.command import main\n"
+        "from birefnet_core.commands.main import main\n"
         "try:\n"
         f"    main({arguments!r})\n"
         "except SystemExit:\n"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from birefnet_core import precision
-from birefnet_core.weights.load import pick_dtype
+from birefnet_core.precision import pick_dtype
 
 CPU = torch.device("cpu")
 CODE = (

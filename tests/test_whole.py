@@ -2,7 +2,7 @@
 
 import pytest
 
-from birefnet_core.whole import whole_file
+from birefnet_core.whole import is_unfinished, whole_file
 
 
 def test_a_write_that_stops_midway_leaves_what_was_there(tmp_path):
@@ -31,3 +31,11 @@ def test_an_error_names_the_file_that_was_asked_for(tmp_path):
     with pytest.raises(FileNotFoundError) as raised, whole_file(path) as temporary:
         temporary.write_bytes(b"new")
     assert repr(str(path)) in str(raised.value) and ".part" not in str(raised.value)
+
+
+@pytest.mark.parametrize("suffix", [".part", ".pt", ".jpg", ""])
+def test_what_a_killed_process_leaves_behind_is_known_by_its_name(tmp_path, suffix):
+    with whole_file(tmp_path / "best.pt", suffix) as temporary:
+        temporary.write_bytes(b"")
+        assert is_unfinished(temporary)
+    assert not any(is_unfinished(tmp_path / name) for name in ("best.pt", ".gitignore", ".step_0000100.pt"))

@@ -13,7 +13,7 @@ import math
 from pathlib import Path
 
 import birefnet_core as bc
-from birefnet_core.weights.load import save_model
+from birefnet_core.weights.save import save_model
 
 
 def average(models: dict[str, float], out: Path) -> None:

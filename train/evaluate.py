@@ -11,9 +11,9 @@ or those of a model, made here (its name, or the path of a checkpoint; several d
 
 With --out, RESULTS holds summary.csv, summary.json, images.csv (every image), worst-SET.jpg and, of a model, its
 mattes as pred/SET/*.png; and a run that was stopped goes on where it was when the same command is given again. What
-the metrics mean is said in train/metrics/__init__.py. Mattes are grey pictures, or cut-outs, of which the alpha channel
-counts. A model's are rounded to 8 bits before they are scored, so that scoring them again from the saved files gives
-the same figures.
+the metrics mean is said in train/evaluation/metrics/__init__.py. Mattes are grey pictures, or cut-outs, of which the
+alpha channel counts. A model's are rounded to 8 bits before they are scored, so that scoring them again from the saved
+files gives the same figures.
 """
 
 from __future__ import annotations
@@ -40,12 +40,21 @@ if not __package__:  # run as a script: the repository on the path in place of t
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from birefnet_core.names import let_stdout_take_any_name
-from train.files import write_text
-from train.mattes import Value, for_predictions, is_coded, parse_value, read_mask
-from train.metrics import LOWER_IS_BETTER, METRICS, Scores, summarise
-from train.pictures import PROBED, are_cutouts, by_stem, contact_sheet, read_image, read_matte, save_picture, to_grey
-from train.processes import processes_for
-from train.scoring import Journal, Sample, score_all
+from train.evaluation.metrics import LOWER_IS_BETTER, METRICS, Scores, summarise
+from train.evaluation.scoring import Journal, Sample, score_all
+from train.shared.files import write_text
+from train.shared.mattes import Value, for_predictions, is_coded, parse_value, read_mask
+from train.shared.pictures import (
+    PROBED,
+    are_cutouts,
+    by_stem,
+    contact_sheet,
+    read_image,
+    read_matte,
+    save_picture,
+    to_grey,
+)
+from train.shared.processes import processes_for
 
 SHOWN = 5  # names listed in a message
 WORST_BY = "MAD"

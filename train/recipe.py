@@ -14,10 +14,7 @@ import numpy as np
 
 from birefnet_core.network import Architecture
 from birefnet_core.weights.catalog import LARGEST_EDGE_RADIUS
-
-from .augment import Augmentation
-from .losses import LossWeights
-from .scenes import SIDE_MULTIPLE, SceneStyle
+from train.tables import SIDE_MULTIPLE, Augmentation, LossWeights, SceneStyle
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -79,7 +76,7 @@ class Recipe:
         init: what the network starts from: "none", "timm" (the backbone, from timm's hub), "imagenet" (the backbone of
             `timm:tf_efficientnet_lite0`, from a package), a model's name, or a file of a model or of a backbone.
         architecture_from_init: take the architecture of the model that `init` names, and its size where --size is not
-            given (train/initialise.py).
+            given (train/run/initialise.py).
         shrink: two shares of that size: the one trained at, and the one that the finished model is validated and used
             at.
         model_size: what the finished model is meant to be used at, a side or [width, height], 0 for a dynamic model;
@@ -88,7 +85,7 @@ class Recipe:
             at all (birefnet_core/matting/edges.py); goes into the metadata. Training and its validation do without.
         task, licence: go into the metadata.
         precision: of the forward pass: "fp32", or autocast to "bf16" or "fp16" (with a loss scaler). "auto": bf16 where
-            the device computes it natively, else fp32 (train/precision.py); decided once a run and recorded with it.
+            the device computes it natively, else fp32 (train/run/precision.py); decided once a run, recorded with it.
         micro_batch: the most pictures that one process takes at a time; more are accumulated. 0: all of its share.
         frozen_stages: the first so many backbone stages stay as they are; 4 is the whole backbone.
         freeze_backbone_statistics: keep the backbone's BatchNorm statistics as initialised (its weights still learn).

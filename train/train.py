@@ -14,12 +14,12 @@ import torch  # noqa: E402
 
 from birefnet_core.names import let_stdout_take_any_name  # noqa: E402
 from birefnet_core.weights.download import DownloadError  # noqa: E402
-from train.distributed import Processes, processes  # noqa: E402
-from train.initialise import take_architecture  # noqa: E402
-from train.loop import Options, Training, TrainingError  # noqa: E402
-from train.mattes import parse_value as mask_value  # noqa: E402
+from train.data.sources import Root, read_data  # noqa: E402
 from train.recipe import PRECISIONS, parse_value, read_recipe  # noqa: E402
-from train.sources import Root, read_data  # noqa: E402
+from train.run.distributed import Processes, processes  # noqa: E402
+from train.run.initialise import take_architecture  # noqa: E402
+from train.run.loop import Options, Training, TrainingError  # noqa: E402
+from train.shared.mattes import parse_value as mask_value  # noqa: E402
 
 RECIPES = Path(__file__).parent / "recipes"
 DESCRIPTION = """Train a BiRefNet from a recipe. The result is OUT/model.safetensors with a model card, OUT/README.md.

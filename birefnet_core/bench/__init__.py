@@ -38,9 +38,10 @@ def run(args: argparse.Namespace) -> int:
     measurement fails; the messages say which."""
     import torch
 
+    from ..device import pick_device
     from ..network import Architecture
     from ..network.birefnet import STRIDE
-    from ..weights.load import pick_device, pick_dtype
+    from ..precision import pick_dtype
     from .reference import check_checkout
 
     if args.against is not None:

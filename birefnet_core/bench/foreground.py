@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..weights.load import load_model
+    from ..matting.load import load_model
 
     torch.set_num_threads(args.threads)
     model = load_model(args.model, device=args.device)

@@ -16,11 +16,10 @@ import numpy as np
 import torch
 import torch.nn as nn
 
+from ..matting.load import load_model
 from ..network import Architecture, build_network
-from ..network.backbones import find_backbone
 from ..network.deformable import DeformableConv2d
 from ..weights.files import write_weights
-from ..weights.load import load_model
 from ..weights.published import export_published
 from . import reference
 
@@ -48,19 +47,25 @@ REFERENCE_STAGES = {
 REFERENCE_PARTS = [f"bb.conv{i}" for i in (1, 2, 3, 4)]
 
 
-@dataclass(frozen=True)
-class Case:
-    """One row of the table. checkout: of the reference, None for our network."""
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is measured, in which circumstances. checkout: of the reference, None for our network."""
 
     architecture: Architecture
     weights: Path
     checkout: Path | None
     size: int
-    dtype: str
     device: str
     threads: int
+    compiled: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case(Setting):
+    """One row of the table: forward passes."""
+
+    dtype: str
     repeats: int
-    compiled: bool
 
 
 @dataclass(frozen=True)
@@ -129,9 +134,7 @@ def _load(case: Case, device: torch.device, dtype: torch.dtype) -> tuple[nn.Modu
     """The network as its users load it, and what its stages consist of."""
     if case.checkout is None:
         return load_model(case.weights, device, dtype).network, OUR_STAGES
-    backbone = case.architecture.backbone
-    channels = [2 * c for c in reversed(find_backbone(backbone).channels)]  # the image pyramid stacks two scales
-    network = reference.load(case.checkout, backbone, channels, case.weights)
+    network = reference.load(case.checkout, case.architecture.backbone, case.weights)
     return network.to(device, dtype), REFERENCE_STAGES
 
 

@@ -92,8 +92,9 @@ def write_weights(case: Case) -> None:
     """Into the folder where both loaders look."""
     import torch
 
+    from ..matting.load import load_model
     from ..network import Architecture
-    from ..weights.load import load_model, save_model
+    from ..weights.save import save_model
     from .measure import write_random_weights
 
     folder = case.base / "models" / "background_removal"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch.nn as nn
 
+from ..network.backbones import find_backbone
+
 # Import names whose package is called otherwise.
 _PACKAGES = {"cv2": "opencv-python-headless", "PIL": "pillow", "skimage": "scikit-image"}
 
@@ -18,10 +20,9 @@ def check_checkout(path: Path) -> None:
             raise ValueError(f"{path}: not a checkout of ZhengPeng7/BiRefNet, it has no {part}")
 
 
-def load(checkout: Path, backbone: str, channels: list[int], weights: Path) -> nn.Module:
+def load(checkout: Path, backbone: str, weights: Path) -> nn.Module:
     """The reference on `backbone`, in evaluation mode, with the weights of a safetensors file, loaded strictly.
 
-    channels: of its encoder's four levels, deep to shallow, both scales counted.
     Raises RuntimeError that names the package to install when the reference's imports need one.
     """
     from safetensors.torch import load_file
@@ -30,7 +31,7 @@ def load(checkout: Path, backbone: str, channels: list[int], weights: Path) -> n
     # the path. This process imports nothing else afterwards.
     sys.path.insert(0, str(checkout))
     try:
-        _choose_backbone(backbone, channels)
+        _choose_backbone(backbone)
         from models.birefnet import BiRefNet
     except ModuleNotFoundError as error:
         package = _PACKAGES.get(error.name, error.name)
@@ -42,16 +43,18 @@ def load(checkout: Path, backbone: str, channels: list[int], weights: Path) -> n
     return model.eval()
 
 
-def _choose_backbone(backbone: str, channels: list[int]) -> None:
+def _choose_backbone(backbone: str) -> None:
     """Its configuration picks a backbone by an index in the source; every Config made from here on has ours."""
     from config import Config
 
+    # Of its encoder's four levels, deep to shallow; the image pyramid stacks two scales.
+    channels = [2 * count for count in reversed(find_backbone(backbone).channels)]
     configure = Config.__init__
 
     def configure_for_backbone(self) -> None:
         configure(self)
         self.bb = backbone
-        self.lateral_channels_in_collection = list(channels)
+        self.lateral_channels_in_collection = channels
         self.cxt = channels[1:][::-1]
 
     Config.__init__ = configure_for_backbone

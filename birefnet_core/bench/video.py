@@ -115,7 +115,7 @@ def peak_of_run(source: Path, out: Path, format: str, stabilise: float) -> int:
 
 def flicker(args: argparse.Namespace) -> None:
     """dtSSD and MAE of the model's mattes of generated clips, frame by frame and stabilised."""
-    from ..weights.load import load_model
+    from ..matting.load import load_model
     from .clips import known_clips
 
     model = load_model(args.model, device=args.device)

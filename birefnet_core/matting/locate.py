@@ -4,7 +4,7 @@ To a network that sees the whole of a large picture at its own size a small subj
 only says where subjects are; a second pass sees each of them on a crop, and its alpha replaces the first one's there,
 faded in along the crop's border. Not in the paper.
 
-The constants were chosen on every third image of E1 and of `python -m train.evaluation_sets small`, with the first
+The constants were chosen on every third image of E1 and of `python -m train.evaluation.sets small`, with the first
 bundled weights. Mean absolute error and IoU on the small subjects: without a second look .105 and .26, as it is here
 .098 and .51 (on E1 .0933 and .712, then .0928 and .726); with crops of the network's aspect instead of the subject's
 .102 and .48. On 28 of those images, where it has .52, IoU falls to .41 with a first pass at half the size and to .45

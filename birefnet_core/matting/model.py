@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..out_of_memory import OutOfMemoryError, is_out_of_memory
 from . import edges
 from .locate import look_again
 from .size import MODES, network_size
@@ -21,8 +22,6 @@ LARGEST_BATCH = 4  # more brings no speed, only memory (upstream thread 106: 1 p
 # Bytes of activations a pixel of network input is taken to need in half precision: what upstream's README reports for
 # itself, 3.5 GB at 1024 x 1024. Ours was not measured on a GPU; too high a figure only makes batches smaller.
 BYTES_A_PIXEL = 3500
-OutOfMemoryError = torch.cuda.OutOfMemoryError  # torch.OutOfMemoryError is the same, since 2.5
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "not enough gpu", "alloc_failed")
 
 
 class MattingModel:
@@ -221,10 +220,3 @@ def automatic_batch_size(seen: tuple[int, int], weight: Tensor, free: int | None
 def activation_bytes(seen: tuple[int, int], weight: Tensor) -> int:
     """About what one picture of the size seen (width, height) needs beside the weights, in bytes."""
     return seen[0] * seen[1] * BYTES_A_PIXEL * weight.element_size() // 2
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Devices without an error class of their own say it in a RuntimeError's text."""
-    if isinstance(error, (OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)

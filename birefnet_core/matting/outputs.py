@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
 from pathlib import Path
 
 # Suffix -> Pillow's options, for each kind of output.
@@ -29,23 +27,6 @@ def write_options(path: Path, kind: str) -> dict:
         article = "an" if kind[0] in "aeiou" else "a"
         raise ValueError(f"{path}: {article} {kind} is written as {' or '.join(known)}")
     return known[path.suffix.lower()]
-
-
-def refuse_clashes(sources: Iterable[Path], outputs: Iterable[tuple[Path, Path]]) -> None:
-    """ValueError when one of `outputs`, (source, path it is written to), would replace an input or another output."""
-    taken = {_real(source): source for source in sources}
-    becoming: dict[str, Path] = {}
-    for source, path in outputs:
-        place = _real(path)
-        if place in taken:
-            raise ValueError(f"{path} would replace the input {taken[place]}: choose another -o")
-        if place in becoming:
-            raise ValueError(f"{becoming[place]} and {source} would both become {path}: matte them apart")
-        becoming[place] = source
-
-
-def _real(path: Path) -> str:
-    return os.path.normcase(os.path.realpath(path))
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

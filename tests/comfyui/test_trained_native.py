@@ -7,7 +7,7 @@ import torch
 import birefnet_core as bc
 from tests.comfyui.native_logits import compute
 from tests.train.conftest import write_pair
-from train.result import MODEL
+from train.run.result import MODEL
 from train.train import main
 
 SIDE = 256

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import birefnet_core as bc
-from birefnet_core.command import main
+from birefnet_core.commands.main import main
 from birefnet_core.matting import MattingModel, images
 from birefnet_core.matting.locate import MOST, Box, crops, merge
 from birefnet_core.weights.catalog import ModelSpec

@@ -5,7 +5,7 @@ import torch
 
 import birefnet_core as bc
 from birefnet_core.network import Architecture, build_network
-from birefnet_core.weights.load import save_model
+from birefnet_core.weights.save import save_model
 from train.average import main
 
 

@@ -19,9 +19,10 @@ from birefnet_core import picture_files
 from birefnet_core.matting.model import MattingModel
 from birefnet_core.weights import places
 from birefnet_core.weights.catalog import ModelSpec
-from train import evaluate, scoring
-from train.metrics import LOWER_IS_BETTER, METRICS, measure, summarise
-from train.pictures import read_matte, save_picture, to_grey
+from train import evaluate
+from train.evaluation import scoring
+from train.evaluation.metrics import LOWER_IS_BETTER, METRICS, measure, summarise
+from train.shared.pictures import read_matte, save_picture, to_grey
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

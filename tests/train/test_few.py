@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 
 import birefnet_core as bc
 from birefnet_core.weights.places import BUNDLED
-from train.initialise import take_architecture
-from train.pairs import find_pairs
+from train.data.pairs import find_pairs
 from train.recipe import read_recipe
-from train.result import MODEL
+from train.run.initialise import take_architecture
+from train.run.result import MODEL
 from train.train import main, recipe_path
 
 SIDE = 320

@@ -11,9 +11,9 @@ import pytest
 
 from birefnet_core import inspect
 from birefnet_core.names import readable
-from train import sources
-from train.holdout import held_out
-from train.result import CARD, MODEL
+from train.data import sources
+from train.run.result import CARD, MODEL
+from train.shared.holdout import held_out
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ import pytest
 
 import birefnet_core as bc
 from train.recipe import as_dictionary, differences, parse_value, read_recipe
-from train.result import CARD, MODEL
+from train.run.result import CARD, MODEL
 from train.train import main, recipe_path
 
 RECIPES = Path(__file__).parents[2] / "train" / "recipes"

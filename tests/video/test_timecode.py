@@ -6,7 +6,7 @@ import av
 import pytest
 import torch
 
-from birefnet_core.command import main
+from birefnet_core.commands.main import main
 from birefnet_core.video import FORMATS, Clip, Span, matte_clip
 from birefnet_core.video.formats import find_format
 from birefnet_core.video.notes import ClipNote

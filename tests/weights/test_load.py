@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import birefnet_core as bc
-from birefnet_core.weights import load
+from birefnet_core.device import pick_device
+from birefnet_core.precision import pick_dtype
+from birefnet_core.weights import inspection
 from birefnet_core.weights.catalog import ModelSpec
 from birefnet_core.weights.files import WeightsError, read_weights
-from birefnet_core.weights.load import pick_device, pick_dtype
 from birefnet_core.weights.places import BUNDLED, locate
 from birefnet_core.weights.recognise import recognise
 
@@ -123,11 +124,13 @@ def test_weights_that_contradict_the_table_are_told():
     """The bundled weights, which are as surely 2025 as can be, under the name of a model of 2024."""
     weights = read_weights(BUNDLED)[0]
     spec = ModelSpec("BiRefNet", "timm:tf_efficientnet_lite0", (416, 416), patch_order="2024")
-    order, reason = load._decide_patch_order(weights, {}, spec, "auto")
+    order, reason = inspection._decide_patch_order(weights, {}, spec, "auto")
     assert order == "2024" and re.search(
         r"but the weights look like 2025, \d\d standard errors; give the other", reason
     )
-    assert load._decide_patch_order(weights, {}, replace(spec, patch_order="2025"), "auto")[1].endswith("BiRefNet")
+    assert inspection._decide_patch_order(weights, {}, replace(spec, patch_order="2025"), "auto")[1].endswith(
+        "BiRefNet"
+    )
 
 
 def test_undecided_weights_mean_2025_with_a_warning(network, tmp_path):

@@ -1,0 +1,173 @@
+"""`python -m birefnet_core matte IN... -o OUT`: its arguments, and which inputs are pictures (pictures.py) and which
+clips (clips.py)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..matting.colour_names import parse_colour
+from ..matting.outputs import WRITE_OPTIONS
+from ..matting.size import MODES, checked
+from . import clips, pictures
+from .clips import given as clip_options
+from .inputs import find, left_out
+from .outputs import names_a_file
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs", nargs="+", metavar="IN", help="pictures, clips, folders, or patterns such as 'in/*.jpg'"
+    )
+    parser.add_argument("-o", "--out", required=True, metavar="OUT", help="a file for one input, else a folder")
+    parser.add_argument(
+        "--output",
+        action="append",
+        choices=pictures.KINDS,
+        help="cutout: the picture with transparency; alpha: grey, white = foreground; composite: on --background. "
+        "Repeatable, names then end in _cutout, _alpha, _composite (default: cutout)",
+    )
+    parser.add_argument(
+        "--background",
+        type=parse_background,
+        metavar="COLOUR",
+        help="composite on this, '#rrggbb' or a name; clips also on a picture file",
+    )
+    parser.add_argument(
+        "--suffix",
+        type=parse_suffix,
+        metavar="SUFFIX",
+        help="as what pictures are written into a folder: png (default), webp, of composites also jpg; a kind that is "
+        "not written so stays png",
+    )
+    parser.add_argument(
+        "--strip-metadata",
+        action="store_true",
+        help="leave out resolution, EXIF (camera, dates, the GPS position), XMP and timecode, which are kept otherwise "
+        "where the output has a place for them",
+    )
+    parser.add_argument("--depth", type=int, choices=(8, 16), default=8, help="bits of the alpha picture (default: 8)")
+    parser.add_argument("--invert", action="store_true", help="keep the background instead of the foreground")
+    parser.add_argument(
+        "--clean-foreground",
+        action=argparse.BooleanOptionalAction,
+        help="take the old background's colour out of soft edges (default: for pictures yes, for clips no)",
+    )
+    parser.add_argument("--model", default="bundled", help="bundled, a published name or a file (default: bundled)")
+    parser.add_argument("--models-dir", type=Path, help="where downloaded models are (default: models/ in the pack)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, ... (default: auto)")
+    parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "float16", "bfloat16"))
+    parser.add_argument("--patch-order", default="auto", choices=("auto", "2024", "2025"))
+    parser.add_argument(
+        "--size",
+        type=parse_size,
+        metavar="N|WxH",
+        help="at which the network sees the picture (default: the model's own)",
+    )
+    parser.add_argument(
+        "--mode", choices=MODES, default="whole", help="locate: a second, close look at small subjects (default: whole)"
+    )
+    parser.add_argument("--keep-aspect", action="store_true", help="fit the picture's aspect inside the size")
+    parser.add_argument("--recursive", action="store_true", help="folders with their sub-folders")
+    parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist (an input never is)")
+    clips.add_arguments(parser)
+
+
+def parse_background(text: str) -> str:
+    if Path(text).is_file():
+        return text
+    try:
+        parse_colour(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no file and no colour such as '#rrggbb' or white") from error
+    return text
+
+
+def parse_suffix(text: str) -> str:
+    suffix = f".{text.lower().removeprefix('.')}"
+    known = {suffix for options in WRITE_OPTIONS.values() for suffix in options}
+    if suffix not in known:
+        names = ", ".join(sorted(known))
+        raise argparse.ArgumentTypeError(f"{text!r} is no suffix that pictures are written with: {names}")
+    return suffix
+
+
+def parse_size(text: str) -> int | tuple[int, int]:
+    sides = text.lower().split("x")
+    try:
+        numbers = tuple(int(side) for side in sides)
+        return checked(numbers[0] if len(numbers) == 1 else numbers)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: give 1024 for a square or 2560x1440") from error
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code: 0 when every picture and clip was written, 1 when some were not.
+
+    Raises ValueError or OSError, in one sentence, when nothing can be begun: no inputs, two that would share an output,
+    an output that would replace an input, a model that does not load.
+    """
+    from ..progress import byte_bar
+    from ..weights.places import locate
+
+    sources, unmatched = find(args.inputs, recursive=args.recursive)
+    as_clip = args.format is not None and len(sources) == 1
+    moving = [source for source in sources if as_clip or clips.is_clip(source[0])]
+    still = [source for source in sources if source not in moving]
+    if still and args.background and Path(args.background).is_file():
+        raise ValueError(f"--background {args.background}: pictures go on a colour, only clips on a picture")
+    single = len(sources) == 1
+    picture_jobs = pictures.plan(still, args.out, pictures.kinds(args), single=single, suffix=args.suffix or ".png")
+    clip_jobs = clips.plan(moving, args, single=single, pictures=bool(still))
+    refuse_idle(args, pictures=bool(still), clips=bool(moving), single=single)
+    for pattern in unmatched:
+        print(f"{pattern}: no pictures or clips there", file=sys.stderr)
+    if not any(source.exists() for source, _ in sources):
+        for source, _ in sources:
+            print(f"{source} does not exist", file=sys.stderr)
+        return 1
+    weights = locate(args.model, args.models_dir, byte_bar(str(args.model)))
+    # Imported only now: they bring torch, and what is wrong with the arguments was told without it.
+    from ..matting.load import load_model
+    from ..video.split import own_device, place
+
+    model = load_model(weights, device=own_device(args.device), dtype=args.dtype, patch_order=args.patch_order)
+    rank, world = place()
+    for text in left_out(args.inputs, recursive=args.recursive) if rank == 0 else ():
+        print(text, file=sys.stderr)
+    picture_jobs = picture_jobs[rank::world]
+    failed = clips.run(model, clip_jobs, args)
+    if clip_jobs:
+        print(f"{len(clip_jobs) - failed} of {len(clip_jobs)} clips matted into {args.out}")
+    if not picture_jobs:
+        return 1 if failed or unmatched else 0
+    failed_pictures = pictures.matte_files(
+        model,
+        picture_jobs,
+        size=args.size,
+        mode=args.mode,
+        keep_aspect=args.keep_aspect,
+        background=args.background or "white",
+        depth=args.depth,
+        invert=args.invert,
+        clean_foreground=args.clean_foreground is not False,
+        metadata=not args.strip_metadata,
+        overwrite=args.overwrite,
+    )
+    print(f"{len(picture_jobs) - failed_pictures} of {len(picture_jobs)} pictures matted into {args.out}")
+    return 1 if failed or failed_pictures or unmatched else 0
+
+
+def refuse_idle(args: argparse.Namespace, *, pictures: bool, clips: bool, single: bool) -> None:
+    """ValueError for options that nothing among the inputs obeys: of clips without clips, of pictures without any."""
+    idle = []
+    if not clips:
+        idle, kind = clip_options(args), "clips"
+    elif not pictures:
+        idle = [name for name, given in (("--depth", args.depth != 8), ("--suffix", args.suffix)) if given]
+        kind = "pictures"
+    if idle:
+        raise ValueError(f"{' '.join(idle)}: only for {kind}, and there are none among the inputs")
+    if args.suffix and single and names_a_file(args.out):
+        raise ValueError(f"--suffix {args.suffix} is for folders: -o {args.out} names the file itself")

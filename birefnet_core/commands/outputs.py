@@ -1,0 +1,44 @@
+"""What pictures and clips share: where outputs may go, and what becomes of an input that fails."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tqdm import tqdm
+
+
+def names_a_file(out: str) -> bool:
+    """Whether -o, given for one input, is the output itself rather than a folder for it."""
+    return bool(Path(out).suffix) and not out.endswith(("/", os.sep)) and not Path(out).is_dir()
+
+
+def refuse_clashes(sources: Iterable[Path], outputs: Iterable[tuple[Path, Path]]) -> None:
+    """ValueError when one of `outputs`, (source, path it is written to), would replace an input or another output."""
+    taken = {_real(source): source for source in sources}
+    becoming: dict[str, Path] = {}
+    for source, path in outputs:
+        place = _real(path)
+        if place in taken:
+            raise ValueError(f"{path} would replace the input {taken[place]}: choose another -o")
+        if place in becoming:
+            raise ValueError(f"{becoming[place]} and {source} would both become {path}: matte them apart")
+        becoming[place] = source
+
+
+def _real(path: Path) -> str:
+    return os.path.normcase(os.path.realpath(path))
+
+
+def attempt(source: Path, matte: Callable[[], object]) -> bool:
+    """Whether `matte()` went well. What went wrong with `source` is reported on stderr in one sentence, so that the
+    other inputs go on."""
+    try:
+        matte()
+    except (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError) as error:
+        text = str(error) or type(error).__name__
+        tqdm.write(text if str(source) in text else f"{source}: {text}", file=sys.stderr)
+        return False
+    return True

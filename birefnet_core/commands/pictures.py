@@ -1,0 +1,126 @@
+"""The pictures of `python -m birefnet_core matte`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from ..matting.outputs import WRITE_OPTIONS, refuse_existing, write_options
+from ..matting.size import fit_inside, network_size
+from .outputs import attempt, names_a_file, refuse_clashes
+
+if TYPE_CHECKING:
+    from ..matting.model import MattingModel
+
+KINDS = ("cutout", "alpha", "composite")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture: where it is, and where each kind of output goes."""
+
+    source: Path
+    outputs: dict[str, Path]
+
+
+def kinds(args: argparse.Namespace) -> list[str]:
+    """The kinds of output asked for; --background stands for a composite, --depth 16 for alpha."""
+    asked = set(args.output or ())
+    if args.background is not None:
+        asked.add("composite")
+    if args.depth == 16:
+        asked.add("alpha")
+    return [kind for kind in KINDS if kind in asked] or ["cutout"]
+
+
+def plan(
+    sources: list[tuple[Path, Path]], out: str, kinds: list[str], *, single: bool = False, suffix: str = ".png"
+) -> list[Job]:
+    """Where everything goes. Raises ValueError when two outputs would share a name or one would replace an input, or
+    when a kind is not written with its suffix."""
+    jobs = [Job(source, outputs(name, single, out, kinds, suffix)) for source, name in sources]
+    for job in jobs:
+        for kind, path in job.outputs.items():
+            write_options(path, kind)
+    written = ((job.source, path) for job in jobs for path in job.outputs.values())
+    refuse_clashes((source for source, _ in sources), written)
+    return jobs
+
+
+def outputs(name: Path, single: bool, out: str, kinds: list[str], suffix: str = ".png") -> dict[str, Path]:
+    """The output of each kind for the picture called name; single: it is the only input, and may go to a file. suffix:
+    of files in a folder."""
+    single = single and names_a_file(out)
+    base = Path(out) if single else Path(out) / name.with_suffix(suffix)
+    if len(kinds) == 1:
+        return {kinds[0]: base}
+    suffix = base.suffix.lower()
+    suffixes = {kind: suffix if suffix in WRITE_OPTIONS[kind] else ".png" for kind in kinds}
+    return {kind: base.with_name(f"{base.stem}_{kind}{suffixes[kind]}") for kind in kinds}
+
+
+def matte_files(model: MattingModel, jobs: list[Job], **options) -> int:
+    """Matte and write every job, options as of matte_file, with a progress bar on stderr.
+
+    A job that fails is reported there in one sentence and the rest go on. Returns how many failed.
+    """
+    failed = 0
+    with tqdm(jobs, unit="picture", file=sys.stderr) as progress:
+        for job in progress:
+            failed += not attempt(job.source, partial(matte_file, model, job, **options))
+    return failed
+
+
+def matte_file(
+    model: MattingModel,
+    job: Job,
+    *,
+    size: int | tuple[int, int] | None = None,
+    mode: str = "whole",
+    keep_aspect: bool = False,
+    background: str = "white",
+    depth: int = 8,
+    invert: bool = False,
+    clean_foreground: bool = True,
+    metadata: bool = True,
+    overwrite: bool = False,
+) -> None:
+    """Read, matte and write one picture. What was transparent in the file is transparent in its mattes.
+
+    size, mode: as of MattingModel.predict; with keep_aspect, size is the box inside which the picture's aspect is
+    fitted. background: of a composite. depth: bits of an alpha picture. invert: keep the background.
+    clean_foreground: take the old background's colour out of the soft edges of cut-outs and composites. metadata: keep
+    the file's resolution, EXIF and XMP. overwrite: replace existing outputs.
+    """
+    from ..matting import images
+    from ..matting.foreground import estimate_foreground
+
+    for path in job.outputs.values():
+        refuse_existing(path, overwrite)
+    picture = images.read(job.source)
+    height, width = picture.pixels.shape[:2]
+    if keep_aspect:
+        size = fit_inside((width, height), network_size(size, model.spec.size, (width, height)))
+    alpha = model.predict(picture.pixels[None], size=size, mode=mode)[0]
+    if invert:
+        alpha = 1 - alpha
+    pixels, own = picture.pixels, picture.alpha
+    if clean_foreground and job.outputs.keys() - {"alpha"}:
+        pixels = estimate_foreground(pixels[None], alpha[None], None if own is None else own[None])[0]
+    if own is not None:
+        alpha = alpha * own
+    saving = {"metadata": picture.metadata if metadata else images.NOTHING, "overwrite": overwrite}
+    for kind, path in job.outputs.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "alpha":
+            images.write_alpha(path, alpha, depth=depth, **saving)
+        elif kind == "cutout":
+            images.write_cutout(path, pixels, alpha, icc_profile=picture.icc_profile, **saving)
+        else:
+            images.write_composite(path, pixels, alpha, background, icc_profile=picture.icc_profile, **saving)

@@ -1,0 +1,3 @@
+"""The clips of tests/video."""
+
+from tests.video.conftest import _one_thread, make_clip  # noqa: F401

@@ -1,0 +1,205 @@
+"""`python -m birefnet_core matte` with clips."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+from time import sleep
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from birefnet_core.bench.video import stub
+from birefnet_core.commands import matte as command
+from birefnet_core.commands.clips import plan
+from birefnet_core.commands.main import main
+from birefnet_core.matting.load import load_model
+from birefnet_core.video import Clip
+from birefnet_core.video.colour import to_rgb
+from birefnet_core.weights.places import BUNDLED
+from tests.video.conftest import BAD
+from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def stubbed(monkeypatch):
+    """A soft ellipse in place of a network."""
+    monkeypatch.setattr("birefnet_core.matting.load.load_model", lambda *_, **__: stub(64))
+
+
+def matte(*arguments):
+    return main(["matte", *(str(argument) for argument in arguments), "--device", "cpu", "--size", "64"])
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def clip(make_clip):
+    return make_clip("in/clip.mp4", count=6, sound="aac")
+
+
+def test_a_clip_to_prores_is_what_the_model_says(clip, tmp_path, decode, capsys):
+    assert matte(clip, "-o", tmp_path / "out.mov") == 0
+    frames, times = decode(tmp_path / "out.mov")
+    source = torch.stack([torch.from_numpy(to_rgb(frame.picture)) for frame in Clip(clip).frames()])
+    alpha = load_model(BUNDLED, device="cpu").predict(source, size=64).numpy()
+    difference = np.abs(frames[..., 3] / 255 - alpha)
+    assert difference[:, 2:-2, 2:-2].max() <= 2 / 255
+    assert difference.max() <= 4 / 255  # the outermost pixels are resized otherwise
+    assert times == pytest.approx([index / 12 for index in range(6)])
+    printed = capsys.readouterr()
+    assert "1 of 1 clips matted" in printed.out
+    assert "6/6" in printed.err
+
+
+def test_clips_and_pictures_of_a_folder(stubbed, clip, make_clip, tmp_path, capsys):
+    make_clip("in/other.webm", codec="libvpx-vp9", count=3)
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "in" / "photo.jpg")
+    (tmp_path / "in" / "broken.mkv").write_bytes(b"nothing")
+    assert matte(tmp_path / "in", "-o", tmp_path / "out", "--format", "png", "--frames", "2") == 1
+    pictures = ["000001.png", "000002.png", "times.txt"]
+    expected = [f"{folder}/{name}" for folder in ("clip", "other") for name in pictures]
+    assert names(tmp_path / "out") == [*expected, "photo.png"]
+    printed = capsys.readouterr()
+    assert "2 of 3 clips matted" in printed.out
+    assert "1 of 1 pictures matted" in printed.out
+    assert "broken.mkv is not a clip we can read" in printed.err
+
+
+def test_pictures_and_clips_may_become_different_things(stubbed, clip, tmp_path):
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "in" / "photo.jpg")
+    options = ["--format", "mask", "--background", "green", "--output", "composite"]
+    assert matte(tmp_path / "in", "-o", tmp_path / "out", *options) == 0
+    assert names(tmp_path / "out") == ["clip.mp4", "photo.png"]
+
+
+def test_bad_clips_are_named_and_the_rest_go_on(stubbed, bad_clips, make_clip, tmp_path, capsys):
+    """And what was there before, under the name that each would get, stays."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    bad_clips(tmp_path / "in")
+    for name in BAD:
+        (tmp_path / "out" / name).with_suffix(".mov").write_bytes(b"before")
+    make_clip("in/good.mp4", count=2)
+    assert matte(tmp_path / "in", "-o", tmp_path / "out", "--overwrite") == 1
+    printed = capsys.readouterr()
+    assert f"1 of {len(BAD) + 1} clips matted" in printed.out
+    told = {line.split(" ")[0].rsplit("/", 1)[1]: line for line in printed.err.splitlines() if line.startswith("/")}
+    for name, words in BAD.items():
+        assert words in told[name]
+    assert names(tmp_path / "out") == sorted(["good.mov", *(name.rsplit(".", 1)[0] + ".mov" for name in BAD)])
+    for name in BAD:
+        assert (tmp_path / "out" / name).with_suffix(".mov").read_bytes() == b"before"
+
+
+def test_a_codec_nobody_knows_is_named_and_the_rest_go_on(stubbed, make_clip, tmp_path, capsys):
+    source = make_clip("in/a.mkv", count=2)
+    source.write_bytes(source.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_ZPEG4/ISO/ZZZ"))
+    make_clip("in/good.mp4", count=2)
+    assert matte(tmp_path / "in", "-o", tmp_path / "out") == 1
+    printed = capsys.readouterr()
+    assert "1 of 2 clips matted" in printed.out
+    assert "a.mkv has pictures of a codec that FFmpeg cannot decode" in printed.err
+
+
+def test_the_format_follows_the_name_or_the_background(stubbed, clip, tmp_path, decode):
+    Image.new("RGB", (8, 8), "#00ff00").save(tmp_path / "back.png")
+    assert matte(clip, "-o", tmp_path / "a", "--background", tmp_path / "back.png") == 0
+    assert matte(clip, "-o", tmp_path / "b.webm", "--stabilise", "0.5") == 0
+    assert matte(clip, "-o", tmp_path / "c.mp4", "--format", "side-by-side") == 0
+    assert decode(tmp_path / "a" / "clip.mp4")[0].shape == (6, HEIGHT, WIDTH, 4)
+    assert Clip(tmp_path / "b.webm").info.has_alpha
+    assert decode(tmp_path / "c.mp4")[0].shape == (6, HEIGHT, 3 * WIDTH, 4)
+
+
+def test_a_span_of_the_clip(stubbed, make_clip, tmp_path, decode):
+    source = make_clip("clip.mkv", codec="ffv1", pixels="yuv444p")
+    assert matte(source, "-o", tmp_path / "a.mov", "--start", "0.75", "--frames", "3", "--every", "2") == 0
+    frames, _ = decode(tmp_path / "a.mov")
+    assert [number_of(frame[..., :3]) for frame in frames] == [9, 11, 13]
+    assert COUNT > 13
+
+
+def test_locate_sees_whole_frames(stubbed, clip, tmp_path, decode):
+    assert matte(clip, "-o", tmp_path / "a.mov", "--mode", "locate", "--frames", "1") == 0
+    assert decode(tmp_path / "a.mov")[0].shape == (1, HEIGHT, WIDTH, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-o", "out.mov", "--stabilise", "2"], "'2' is no strength"),
+        (["-o", "out.mov", "--output", "alpha"], "--output alpha is for pictures"),
+        (["-o", "out", "--depth", "16"], "say with --format what clips become"),
+        (["-o", "out.mov", "--format", "webm"], "the format webm is written as .webm"),
+        (["-o", "out.mov", "--start", "9"], "no frames from 9 s"),
+        (["-o", "out.mov", "--every", "0"], "every and count 1 or more"),
+        (["-o", "out.mov", "--frames", "0"], "every and count 1 or more, not 0, 1 and 0"),
+        (["-o", "out.mov", "--end", "inf"], "end must be a number of seconds after start (0.0 s), not inf"),
+        (["-o", "out.mov", "--background", "green"], "--background green would not be seen: clips become prores"),
+        (["-o", "out", "--format", "webm", "--background", "green"], "clips become webm"),
+        (["-o", "out", "--output", "composite"], "--output composite is for pictures: clips become prores"),
+        (["-o", "out", "--output", "cutout", "--format", "mask"], "--output cutout is for pictures: clips become mask"),
+        (["-o", "out.mov", "--background", "greenish"], "no file and no colour"),
+        (["-o", "clip.mp4", "--overwrite"], "would replace the input"),
+    ],
+)
+def test_wrong_arguments_are_told_in_one_sentence(stubbed, clip, capsys, monkeypatch, arguments, said):
+    monkeypatch.chdir(clip.parent)
+    content = clip.read_bytes()
+    try:
+        assert matte("clip.mp4", *arguments) != 0
+    except SystemExit as stopped:
+        assert stopped.code == 2
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert "Traceback" not in printed
+    assert names(clip.parent) == ["clip.mp4"]
+    assert clip.read_bytes() == content
+
+
+@pytest.mark.skipif(os.name == "nt", reason="terminate() asks no one there")
+def test_a_run_that_is_terminated_keeps_what_is_done(make_clip, tmp_path):
+    source = make_clip("clip.mkv", codec="ffv1", pixels="yuv444p", count=400)
+    arguments = ["matte", str(source), "-o", str(tmp_path / "out" / "a.mov"), "--device", "cpu", "--size", "128"]
+    with subprocess.Popen([sys.executable, "-m", "birefnet_core", *arguments], cwd=ROOT, stderr=subprocess.PIPE) as run:
+        while not any(path.stat().st_size for path in tmp_path.glob("out/.*.part")):
+            assert run.poll() is None
+            sleep(0.05)
+        run.terminate()
+        assert run.wait(60) == 130
+    assert names(tmp_path / "out") == ["a.partial.mov"]
+
+
+def test_two_clips_do_not_share_a_name(tmp_path):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    args = parser.parse_args(["x", "-o", "out"])
+    sources = [(tmp_path / "a.mp4", tmp_path / "a.mp4"), (tmp_path / "a.mkv", tmp_path / "a.mkv")]
+    with pytest.raises(ValueError, match="would both become"):
+        plan(sources, args, single=False)
+
+
+def test_a_damaged_frame_is_told_and_strict_stops_there(stubbed, make_clip, tmp_path, capsys):
+    source = make_clip("clip.mov", codec="png", pixels="rgba", count=8)
+    data = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        place = [packet.pos for packet in container.demux(video=0) if packet.size][5]
+    data[place : place + 16] = bytes(16)
+    source.write_bytes(data)
+    assert matte(source, "-o", tmp_path / "out.mov") == 0
+    assert f"{source}: 1 frame could not be decoded (at 0.42 s); 1 held by the frame before" in capsys.readouterr().err
+    assert len(list(Clip(tmp_path / "out.mov").frames())) == 8
+    assert matte(source, "-o", tmp_path / "strict.mov", "--strict") == 1
+    printed = capsys.readouterr()
+    assert "0 of 1 clips matted" in printed.out
+    assert "is cut off or damaged at 0." in printed.err
+    assert len(list(Clip(tmp_path / "strict.partial.mov").frames())) <= 5

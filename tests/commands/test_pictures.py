@@ -1,0 +1,402 @@
+import argparse
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from birefnet_core.commands import matte as command
+from birefnet_core.commands import pictures
+from birefnet_core.commands.main import main
+from birefnet_core.matting import MattingModel
+from birefnet_core.matting.foreground import estimate_foreground
+from birefnet_core.matting.images import read
+from birefnet_core.matting.load import load_model
+from birefnet_core.picture_files import READ_SUFFIXES
+from birefnet_core.weights.places import BUNDLED
+from birefnet_core.weights.save import save_model
+
+
+@pytest.fixture
+def matte(model, monkeypatch):
+    """`matte ARGUMENTS...` with the narrow network in place of what load_model would load; gives the exit code."""
+    loaded = []
+
+    def load_model(name, **options):
+        loaded.append((name, options))
+        return model
+
+    monkeypatch.setattr("birefnet_core.matting.load.load_model", load_model)
+
+    def matte(*arguments):
+        return command.run(parsed(*arguments))
+
+    matte.loaded = loaded
+    return matte
+
+
+def parsed(*arguments):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args([str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def folder(tmp_path, photograph):
+    """in/: a.jpg, b.png with transparency, c.png which is damaged, d.webp, notes.txt, and sub/e.png."""
+    inside = tmp_path / "in"
+    (inside / "sub").mkdir(parents=True)
+    crops = [Image.fromarray(photograph[60 * i : 60 * i + 60, 80 * i : 80 * i + 90]) for i in range(4)]
+    crops[0].save(inside / "a.jpg", quality=95)
+    transparent = crops[1].copy()
+    transparent.putalpha(Image.fromarray(np.repeat(np.uint8([[0, 255]]), 45, axis=1).repeat(60, axis=0)))
+    transparent.save(inside / "b.png")
+    crops[2].save(inside / "c.png")
+    (inside / "c.png").write_bytes((inside / "c.png").read_bytes()[:2000])
+    crops[2].save(inside / "d.webp")
+    (inside / "notes.txt").write_text("not a picture")
+    crops[3].save(inside / "sub" / "e.png")
+    return inside
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder).as_posix()) for path in folder.rglob("*") if path.is_file())
+
+
+def test_one_file_to_one_file(matte, model, folder, tmp_path):
+    assert matte(folder / "a.jpg", "-o", tmp_path / "deep" / "x.png", "--no-clean-foreground") == 0
+    source, cutout = read(folder / "a.jpg"), read(tmp_path / "deep" / "x.png")
+    assert torch.equal(cutout.pixels, source.pixels)
+    torch.testing.assert_close(cutout.alpha, model.predict(source.pixels[None])[0], atol=0.51 / 255, rtol=0)
+    assert files(tmp_path / "deep") == ["x.png"]
+    assert matte.loaded == [(BUNDLED, {"device": "auto", "dtype": "auto", "patch_order": "auto"})]
+
+
+def test_one_bad_file_is_reported_and_the_rest_go_on(matte, folder, tmp_path, capsys):
+    assert matte(folder, "-o", tmp_path / "out") == 1
+    assert files(tmp_path / "out") == ["a.png", "b.png", "d.png"]
+    captured = capsys.readouterr()
+    assert captured.err.count("c.png") == 1
+    assert "c.png cannot be read" in captured.err
+    assert "Traceback" not in captured.err
+    assert "4/4" in captured.err  # the progress bar
+    assert "3 of 4 pictures" in captured.out
+
+
+def test_transparency_of_the_file_stays(matte, folder, tmp_path):
+    assert matte(folder / "b.png", "-o", tmp_path / "out") == 0
+    alpha = read(tmp_path / "out" / "b.png").alpha
+    assert alpha[:, :45].max() == 0
+    assert alpha[:, 45:].max() > 0
+
+
+def test_missing_file_among_others(matte, folder, tmp_path, capsys):
+    assert matte(folder / "a.jpg", folder / "nowhere.jpg", folder / "d.webp", "-o", tmp_path / "out") == 1
+    assert files(tmp_path / "out") == ["a.png", "d.png"]
+    assert "nowhere.jpg does not exist" in capsys.readouterr().err
+
+
+def test_patterns_are_expanded_and_sorted(matte, folder, tmp_path):
+    assert (
+        matte(folder / "[ad].*", folder / "a.jpg", folder / "not*", "-o", tmp_path / "out") == 1
+    )  # notes.txt: no picture
+    assert files(tmp_path / "out") == ["a.png", "d.png"]
+    sources, unmatched = command.find([str(folder / "*")])
+    assert [source.name for source, _ in sources] == ["a.jpg", "b.png", "c.png", "d.webp"]
+    assert unmatched == []
+    (folder / "c.png").unlink()
+    assert matte(folder / "**" / "*.png", "-o", tmp_path / "deep") == 0
+    assert files(tmp_path / "deep") == ["b.png", "e.png"]
+
+
+def test_a_name_with_brackets_is_a_name(matte, folder, tmp_path):
+    (folder / "d.webp").rename(folder / "d [1].webp")
+    assert matte(folder / "d [1].webp", "-o", tmp_path / "out") == 0
+    assert files(tmp_path / "out") == ["d [1].png"]
+
+
+def test_folders_go_deeper_when_asked(matte, folder, tmp_path):
+    (folder / "c.png").unlink()
+    assert matte(folder, "-o", tmp_path / "out", "--recursive") == 0
+    assert files(tmp_path / "out") == ["a.png", "b.png", "d.png", "sub/e.png"]
+
+
+def test_several_kinds_of_output(matte, model, folder, tmp_path):
+    out = tmp_path / "out"
+    kinds = ["--output", "alpha", "--output", "cutout", "--depth", "16", "--background", "#00ff00"]
+    assert matte(folder / "a.jpg", "-o", out, *kinds, "--no-clean-foreground") == 0
+    assert files(out) == ["a_alpha.png", "a_composite.png", "a_cutout.png"]
+    source = read(folder / "a.jpg").pixels
+    alpha = model.predict(source[None])[0]
+    torch.testing.assert_close(read(out / "a_alpha.png").pixels[..., 0], alpha, atol=1e-5, rtol=0)
+    composite = source * alpha[..., None] + torch.tensor([0.0, 1.0, 0.0]) * (1 - alpha[..., None])
+    torch.testing.assert_close(read(out / "a_composite.png").pixels, composite, atol=0.51 / 255, rtol=0)
+
+
+def test_soft_edges_lose_the_old_background(matte, model, folder, tmp_path):
+    kinds = ["--output", "cutout", "--background", "#00ff00"]
+    assert matte(folder / "d.webp", "-o", tmp_path / "out", *kinds) == 0
+    source = read(folder / "d.webp").pixels
+    alpha = model.predict(source[None])
+    expected = estimate_foreground(source[None], alpha)[0]
+    assert (expected - source).abs().max() > 0.02
+    cutout = read(tmp_path / "out" / "d_cutout.png").pixels
+    torch.testing.assert_close(cutout, expected, atol=0.51 / 255, rtol=0)
+    composite = expected * alpha[0, ..., None] + torch.tensor([0.0, 1.0, 0.0]) * (1 - alpha[0, ..., None])
+    torch.testing.assert_close(read(tmp_path / "out" / "d_composite.png").pixels, composite, atol=0.51 / 255, rtol=0)
+
+
+def test_a_transparent_picture_keeps_its_colours(matte, model, tmp_path):
+    """Straight alpha: where the network's alpha is not lower than the file's, in every kind of output."""
+    own = np.tile(np.linspace(0, 255, 96).astype(np.uint8), (64, 1))
+    colours = np.where(own[..., None] > 0, np.uint8([200, 100, 100]), np.uint8([255, 255, 255]))
+    Image.fromarray(np.dstack([colours, own])).save(tmp_path / "logo.png")
+    kinds = ["--output", "cutout", "--background", "#00ff00"]
+    assert matte(tmp_path / "logo.png", "-o", tmp_path / "out", *kinds) == 0
+    found = np.asarray(Image.open(tmp_path / "out" / "logo_cutout.png")).astype(int)
+    assert np.abs(found[..., :3] - (200, 100, 100))[found[..., 3] > 0].max() == 0
+    network = model.predict(read(tmp_path / "logo.png").pixels[None])[0].numpy()
+    assert np.abs(found[..., 3] - network * own).max() < 0.51
+    composite = np.asarray(Image.open(tmp_path / "out" / "logo_composite.png")).astype(int)
+    share = (network * own / 255)[..., None]
+    assert np.abs(composite - (share * (200, 100, 100) + (1 - share) * (0, 255, 0))).max() < 1.6
+
+
+def test_what_an_option_implies(matte, folder, tmp_path):
+    assert matte(folder / "a.jpg", "-o", tmp_path / "on.jpg", "--background", "navy") == 0
+    assert matte(folder / "a.jpg", "-o", tmp_path / "deep.png", "--depth", "16") == 0
+    with Image.open(tmp_path / "on.jpg") as composite, Image.open(tmp_path / "deep.png") as alpha:
+        assert (composite.format, composite.mode) == ("JPEG", "RGB")
+        assert alpha.mode == "I;16"
+
+
+def test_the_suffix_of_a_file_serves_the_kinds_it_can(matte, folder, tmp_path):
+    kinds = ["--output", "alpha", "--output", "composite"]
+    assert matte(folder / "a.jpg", "-o", tmp_path / "out" / "x.jpg", *kinds) == 0
+    assert files(tmp_path / "out") == ["x_alpha.png", "x_composite.jpg"]
+
+
+def test_profile_travels_and_orientation_is_applied(matte, folder, tmp_path, srgb_profile):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (60, 40), "teal").save(folder / "turned.jpg", exif=exif, icc_profile=srgb_profile)
+    assert matte(folder / "turned.jpg", "-o", tmp_path / "x.png") == 0
+    with Image.open(tmp_path / "x.png") as image:
+        assert image.size == (40, 60)
+        assert image.info["icc_profile"] == srgb_profile
+        assert image.getexif().get(0x0112) is None
+
+
+def test_metadata_stays_unless_stripped(matte, tmp_path, srgb_profile):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x8825] = "Maker", {1: "N"}
+    options = {"exif": exif, "dpi": (300, 300), "xmp": b"<x/>", "icc_profile": srgb_profile}
+    Image.new("RGB", (60, 40), "teal").save(tmp_path / "a.jpg", **options)
+    kinds = ["--output", "cutout", "--output", "alpha", "--background", "red"]
+    assert matte(tmp_path / "a.jpg", "-o", tmp_path / "kept", *kinds) == 0
+    assert matte(tmp_path / "a.jpg", "-o", tmp_path / "stripped", *kinds, "--strip-metadata") == 0
+    for name in ("a_cutout.png", "a_alpha.png", "a_composite.png"):
+        with Image.open(tmp_path / "kept" / name) as kept, Image.open(tmp_path / "stripped" / name) as stripped:
+            assert kept.getexif()[0x010F] == "Maker" and kept.getexif().get_ifd(0x8825) == {1: "N"}
+            assert kept.info["dpi"] == pytest.approx((300, 300), abs=0.01) and kept.info["XML:com.adobe.xmp"] == "<x/>"
+            assert not stripped.getexif() and not {"dpi", "exif", "xmp", "XML:com.adobe.xmp"} & set(stripped.info)
+            assert stripped.info.get("icc_profile") == (None if "alpha" in name else srgb_profile)
+
+
+def test_hidden_files_are_nobodys_pictures(matte, folder, tmp_path, capsys):
+    (folder / "c.png").unlink()
+    (folder / ".thumbnails" / "deep").mkdir(parents=True)
+    for name in ("._a.jpg", ".thumbnails/t.jpg", ".thumbnails/deep/u.jpg", "sub/._e.png", "._clip.mp4"):
+        (folder / name).write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(60))
+    assert matte(folder, "-o", tmp_path / "out", "--recursive") == 0
+    assert files(tmp_path / "out") == ["a.png", "b.png", "d.png", "sub/e.png"]
+    assert "._" not in capsys.readouterr().err  # nor left out: nobody meant them
+    assert matte(folder / "*", folder / "**" / "*.png", "-o", tmp_path / "two") == 0
+    assert files(tmp_path / "two") == ["a.png", "b.png", "d.png", "e.png"]
+    # named outright it is meant, as is a folder whose own name begins with a dot
+    Image.new("RGB", (20, 20)).save(folder / ".thumbnails" / ".dot.png")
+    assert matte(folder / ".thumbnails" / ".dot.png", "-o", tmp_path / "x.png") == 0
+    assert matte(folder / "._a.jpg", "-o", tmp_path / "y.png") == 1
+    assert "._a.jpg is not a picture we can read" in capsys.readouterr().err
+    Image.new("RGB", (20, 20)).save(folder / ".thumbnails" / "t.jpg")
+    assert matte(folder / ".thumbnails", "-o", tmp_path / "three") == 0
+    assert files(tmp_path / "three") == ["t.png"]
+
+
+def test_what_is_left_out_is_named_once(matte, folder, tmp_path, capsys):
+    for name in ("b.heic", "c.psd", "d.cr2", "e.txt", "f.json", "Thumbs.db"):
+        (folder / name).write_bytes(b"something")
+    (folder / "c.png").unlink()
+    (folder / "empty").mkdir()
+    assert matte(folder, "-o", tmp_path / "out") == 0
+    error = capsys.readouterr().err
+    assert error.count("left out") == 2
+    assert f"{folder}: 6 files (b.heic, c.psd, d.cr2, e.txt, f.json, ...) left out, no picture or clip we read" in error
+    assert f"{folder}: 1 sub-folder (sub) left out, --recursive takes them" in error
+    assert ("install pillow-heif" in error) == (".heic" not in READ_SUFFIXES)
+    assert matte(folder / "a.jpg", "-o", tmp_path / "one") == 0
+    assert "left out" not in capsys.readouterr().err
+    assert matte(folder / "[ae].*", "-o", tmp_path / "two") == 0
+    assert "1 file (e.txt) left out" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"no pictures or clips in .*psd: 1 file \(c\.psd\) left out, no picture"):
+        matte(folder / "*.psd", "-o", tmp_path / "three")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--stabilise", "0.8"], ["--start", "5"], ["--end", "5"], ["--frames", "1"], ["--every", "2"], ["--no-sound"]],
+)
+def test_options_of_clips_are_refused_for_pictures(matte, folder, tmp_path, options):
+    refused(matte, f"{options[0]}: only for clips", folder, "-o", tmp_path / "out", *options)
+    refused(matte, "--format: only for clips", folder, "-o", tmp_path / "out", "--format", "webm")
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_pictures_are_refused_for_clips(matte, tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"no clip, but called one")
+    for options in (["--suffix", "webp"], ["--format", "mask", "--depth", "16"]):
+        refused(matte, "only for pictures", tmp_path / "a.mp4", "-o", tmp_path / "out", *options)
+
+
+def test_the_suffix_of_a_folders_pictures(matte, folder, tmp_path):
+    (folder / "c.png").unlink()
+    assert matte(folder, "-o", tmp_path / "out", "--background", "navy", "--suffix", "jpg") == 0
+    assert files(tmp_path / "out") == ["a.jpg", "b.jpg", "d.jpg"]
+    with Image.open(tmp_path / "out" / "a.jpg") as image:
+        assert image.format == "JPEG"
+    kinds = ["--output", "alpha", "--output", "cutout", "--background", "navy", "--suffix", ".WebP"]
+    assert matte(folder / "a.jpg", "-o", tmp_path / "more", *kinds) == 0
+    assert files(tmp_path / "more") == ["a_alpha.png", "a_composite.webp", "a_cutout.webp"]
+    jpg = ["--suffix", "jpg"]
+    with pytest.raises(ValueError, match=r"a\.jpg: a cutout is written as \.png or \.webp"):
+        matte(folder, "-o", tmp_path / "out", *jpg)
+    with pytest.raises(ValueError, match=r"--suffix .jpg is for folders: -o .*x.png names the file itself"):
+        matte(folder / "a.jpg", "-o", tmp_path / "x.png", "--background", "navy", *jpg)
+    with pytest.raises(SystemExit):
+        parsed("a.png", "-o", "b", "--suffix", "gif")
+
+
+def test_invert(matte, folder, tmp_path):
+    assert matte(folder / "a.jpg", "-o", tmp_path / "x.png", "--output", "alpha") == 0
+    assert matte(folder / "a.jpg", "-o", tmp_path / "y.png", "--output", "alpha", "--invert") == 0
+    total = read(tmp_path / "x.png").pixels + read(tmp_path / "y.png").pixels
+    torch.testing.assert_close(total, torch.ones_like(total), atol=1.01 / 255, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], (96, 128)),
+        (["--size", "64"], (64, 64)),
+        (["--size", "160x64"], (64, 160)),
+        (["--size", "192", "--keep-aspect"], (128, 192)),
+        (["--keep-aspect"], (96, 128)),
+    ],
+)
+def test_sizes(matte, model, folder, tmp_path, options, expected):
+    seen = []
+    hook = model.network.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[2:])))
+    try:
+        assert matte(folder / "a.jpg", "-o", tmp_path / "x.png", *options) == 0
+    finally:
+        hook.remove()
+    assert seen == [expected]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--size", "0"], ["--size", "12x"], ["--size", "1x2x3"], ["--background", "greenish"], ["--depth", "12"]],
+)
+def test_wrong_options_are_refused_by_the_parser(arguments, capsys):
+    with pytest.raises(SystemExit):
+        parsed("a.png", "-o", "b", *arguments)
+    assert arguments[1] in capsys.readouterr().err
+
+
+def test_nothing_is_overwritten_without_the_option(matte, folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.png").write_bytes(b"precious")
+    assert matte(folder / "a.jpg", folder / "d.webp", "-o", out) == 1
+    assert (out / "a.png").read_bytes() == b"precious"
+    assert files(out) == ["a.png", "d.png"]
+    assert "a.png exists" in capsys.readouterr().err
+    assert matte(folder / "a.jpg", "-o", out, "--overwrite") == 0
+    assert read(out / "a.png").alpha is not None
+
+
+def refused(matte, message, *arguments):
+    with pytest.raises(ValueError, match=message) as raised:
+        matte(*arguments)
+    assert matte.loaded == []  # before any work
+    assert "\n" not in str(raised.value)
+
+
+def test_an_input_is_never_overwritten(matte, folder, tmp_path):
+    before = (folder / "b.png").read_bytes()
+    refused(matte, "would replace the input", folder / "b.png", "-o", folder, "--overwrite")
+    refused(matte, "would replace the input", folder / "b.png", "-o", folder / "b.png", "--overwrite")
+    # nor another picture of the same call
+    (folder / "b.jpg").write_bytes((folder / "a.jpg").read_bytes())
+    refused(matte, "b.png would replace", folder / "b.jpg", folder / "b.png", "-o", f"{folder}/sub/..", "--overwrite")
+    assert (folder / "b.png").read_bytes() == before
+
+
+def test_two_pictures_of_one_name_are_refused(matte, folder, tmp_path):
+    (folder / "d.webp").rename(folder / "a.webp")
+    refused(matte, "a.jpg and .*a.webp would both become .*a.png", folder, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_matched(matte, tmp_path):
+    refused(matte, "no pictures or clips in", tmp_path / "*.png", "-o", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    refused(matte, "no pictures or clips in", tmp_path / "empty", "-o", tmp_path / "out")
+
+
+def test_an_empty_name_is_not_the_current_folder(matte, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    refused(matte, "an input is empty", "", "-o", tmp_path / "out.png")
+
+
+def test_a_suffix_the_kind_is_not_written_as(matte, folder, tmp_path):
+    alpha = ["--output", "alpha"]
+    refused(matte, "x.jpg: an alpha is written as .png", folder / "a.jpg", "-o", tmp_path / "x.jpg", *alpha)
+    refused(matte, "x.jpg: a cutout is written as .png or .webp", folder / "a.jpg", "-o", tmp_path / "x.jpg")
+
+
+def test_the_whole_command_with_a_weight_file(network, model, folder, tmp_path, capsys):
+    weights = tmp_path / "narrow.safetensors"
+    save_model(network.network, weights, spec=model.spec, dtype=torch.float32)
+    out = tmp_path / "out"
+    assert main(["matte", str(folder), "-o", str(out), "--model", str(weights), "--device", "cpu"]) == 1
+    assert files(out) == ["a.png", "b.png", "d.png"]
+    assert "c.png cannot be read" in capsys.readouterr().err
+    expected = load_model(weights, device="cpu").predict(read(folder / "d.webp").pixels[None])[0]
+    torch.testing.assert_close(read(out / "d.png").alpha, expected, atol=0.51 / 255, rtol=0)
+
+    assert main(["matte", str(folder), "-o", str(out), "--model", str(tmp_path / "no.safetensors")]) == 1
+    assert main(["matte", str(tmp_path / "*.gif"), "-o", str(out), "--model", str(weights)]) == 1
+    error = capsys.readouterr().err
+    assert "no.safetensors" in error
+    assert "no pictures or clips in" in error
+    assert error.count("\n") == 2
+
+
+def test_out_of_memory_on_one_picture_does_not_stop_the_others(model, folder, tmp_path, capsys):
+    def full(_, inputs):
+        if inputs[0].shape[3] > 512:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    Image.new("RGB", (600, 100)).save(folder / "b.png")
+    dynamic = MattingModel(model.network, replace(model.spec, size=None))
+    sources, _ = command.find([str(folder / name) for name in ("a.jpg", "b.png", "d.webp")])
+    hook = model.network.register_forward_pre_hook(full)
+    try:
+        assert pictures.matte_files(dynamic, pictures.plan(sources, str(tmp_path / "out"), ["alpha"])) == 1
+    finally:
+        hook.remove()
+    assert files(tmp_path / "out") == ["a.png", "d.png"]
+    error = capsys.readouterr().err
+    assert "b.png: not enough memory on cpu for one 600 x 100 picture at the model size 1536 x 256" in error
