@@ -108,7 +108,7 @@ def crops(coarse: Tensor, size: Size, seen_of: Callable[[Size], Size]) -> list[B
         )
         for box in subjects(coarse)
     ]
-    boxes = [_padded(box, size, seen) for box in _apart(found, size, seen)[:MOST]]
+    boxes = [padded(box, size, seen) for box in _apart(found, size, seen)[:MOST]]
     return [box for box in boxes if _enlargement(box.size, seen_of) >= GAIN * _enlargement(size, seen_of)]
 
 
@@ -132,7 +132,7 @@ def _apart(boxes: list[Box], size: Size, seen: Size) -> list[Box]:
     apart: list[Box] = []
     for box in boxes:
         place = len(apart)
-        while near := [other for other in apart if _padded(box, size, seen).overlaps(_padded(other, size, seen))]:
+        while near := [other for other in apart if padded(box, size, seen).overlaps(padded(other, size, seen))]:
             place = min(place, apart.index(near[0]))
             apart = [other for other in apart if other not in near]
             for other in near:
@@ -141,7 +141,7 @@ def _apart(boxes: list[Box], size: Size, seen: Size) -> list[Box]:
     return apart
 
 
-def _padded(box: Box, size: Size, seen: Size) -> Box:
+def padded(box: Box, size: Size, seen: Size) -> Box:
     """The crop for box: padded, of at least SMALLEST, moved into the picture."""
     left, right = _side(box.left, box.right, size[0], SMALLEST * seen[0])
     top, bottom = _side(box.top, box.bottom, size[1], SMALLEST * seen[1])

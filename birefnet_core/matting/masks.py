@@ -21,28 +21,29 @@ FILL_STEPS = 20
 COARSE_SIGMA = 4.0  # pixels; a blur wider than twice that is done at lower resolution
 
 
-def checked_masks(masks: Tensor) -> Tensor:
+def checked_masks(masks: Tensor, name: str = "mask") -> Tensor:
     """Masks as [B, H, W] float32, clamped to 0..1. Takes [H, W], [B, H, W] and [B, 1, H, W], as nodes hand them around.
 
-    ValueError for other shapes, for masks that are not floating point, and for NaN, infinite values or values above 2.
+    name: what messages call a mask. ValueError for other shapes, for masks that are not floating point, and for NaN,
+    infinite values or values above 2.
     """
     if not isinstance(masks, Tensor):
-        raise ValueError(f"a mask must be a tensor [B, H, W], not {type(masks).__name__}")
+        raise ValueError(f"a {name} must be a tensor [B, H, W], not {type(masks).__name__}")
     shape = list(masks.shape)
     if len(shape) not in (2, 3, 4) or (len(shape) == 4 and shape[1] != 1):
-        raise ValueError(f"a mask must be [B, H, W], not {shape}")
+        raise ValueError(f"a {name} must be [B, H, W], not {shape}")
     if 0 in shape[-2:]:
-        raise ValueError(f"a mask must have at least one pixel a side, not {shape}")
+        raise ValueError(f"a {name} must have at least one pixel a side, not {shape}")
     if 0 in shape:
-        raise ValueError("the mask is an empty batch")
+        raise ValueError(f"the {name} is an empty batch")
     if not masks.is_floating_point():
-        raise ValueError(f"a mask must be floating point 0..1, not {masks.dtype}")
+        raise ValueError(f"a {name} must be floating point 0..1, not {masks.dtype}")
     masks = masks.reshape(-1, *shape[-2:]).float()
     least, most = (value.item() for value in masks.aminmax())
     if not (abs(least) < math.inf and abs(most) < math.inf):
-        raise ValueError("the mask has NaN or infinite values")
+        raise ValueError(f"the {name} has NaN or infinite values")
     if most > 2:
-        raise ValueError(f"the mask goes up to {most:g}, which looks like 0..255: divide by 255")
+        raise ValueError(f"the {name} goes up to {most:g}, which looks like 0..255: divide by 255")
     return masks.clamp(0, 1)
 
 

@@ -43,8 +43,9 @@ class MattingModel:
         batch_size: int | None = None,
         mode: str = "whole",
         on_progress: Callable[[int, int], None] | None = None,
+        hint: Tensor | None = None,
     ) -> Tensor:
-        """The alpha of each picture.
+        """The alpha of each picture: of everything salient, or of what the hint asks for.
 
         images: [B, H, W, 3] or [B, H, W, 4] (the fourth channel is ignored), floating point 0..1 or uint8 0..255, on
             any device; values slightly outside 0..1 are clamped. Never changed.
@@ -55,6 +56,10 @@ class MattingModel:
             take a small part of it (locate.py); up to three more passes for each such picture.
         on_progress: called with (done, total) pictures after each batch; what it raises stops the work and reaches the
             caller.
+        hint: [B, h, w] or, one for all, [1, h, w] or [h, w], floating point 0..1, of any size (it is stretched over the
+            picture): 1 = belongs to what is asked for. A mask, perfect or not, a filled box, a scribble or a dot;
+            all 0: nothing is asked for, and alpha is 0. The network then looks only where the hint says, in either mode
+            (hint.py).
 
         Returns alpha [B, H, W] float32 0..1 on the device of images, 1 = foreground. Beside input and output only one
         batch is in memory, however many pictures there are.
@@ -70,6 +75,10 @@ class MattingModel:
             raise ValueError("the network is in training mode: call network.eval() before predict")
         check_images(images)
         total, height, width = images.shape[:3]
+        if hint is not None:
+            from .hint import checked_hint
+
+            hint = checked_hint(hint, total)
         seen_of = partial(network_size, size, self.spec.size)
         seen = seen_of((width, height))
         weight = next(self.network.parameters())
@@ -78,7 +87,8 @@ class MattingModel:
         done = 0
         while done < total:
             count = min(batch, total - done)
-            if not self._alpha_into(alpha[done : done + count], images[done : done + count], seen_of, mode):
+            some = slice(done, done + count)
+            if not self._alpha_into(alpha[some], images[some], seen_of, mode, None if hint is None else hint[some]):
                 if weight.device.type == "cuda":
                     torch.cuda.empty_cache()
                 if count == 1:
@@ -94,23 +104,29 @@ class MattingModel:
                 on_progress(done, total)
         return alpha
 
-    def _alpha_into(self, alpha: Tensor, images: Tensor, seen_of: Callable, mode: str) -> bool:
-        """Fill alpha [n, H, W] from images [n, H, W, 3|4]; False when memory ran out.
+    def _alpha_into(
+        self, alpha: Tensor, images: Tensor, seen_of: Callable, mode: str, hints: Tensor | None = None
+    ) -> bool:
+        """Fill alpha [n, H, W] from images [n, H, W, 3|4] and hints [n, h, w]; False when memory ran out.
 
         A function of its own: by the time it returns, the frames that held the failed pass's tensors are gone.
         """
+
+        def matte(part: Tensor) -> Tensor:
+            return self._fitted(*self._seen(part, seen_of), part)
+
         try:
+            if hints is not None:
+                from .hint import asked_for
+
+                for own, image, hint in zip(alpha, images, hints, strict=True):
+                    own.copy_(asked_for(image, hint, seen_of=seen_of, matte=matte))
+                return True
             seen, colours = self._seen(images, seen_of)
             alpha.copy_(self._fitted(seen, colours, images))
             if mode == "locate":
                 for own, image, coarse in zip(alpha, images, seen[:, 0], strict=True):
-                    look_again(
-                        own,
-                        image,
-                        coarse,
-                        seen_of=seen_of,
-                        matte=lambda part: self._fitted(*self._seen(part, seen_of), part),
-                    )
+                    look_again(own, image, coarse, seen_of=seen_of, matte=matte)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

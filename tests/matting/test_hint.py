@@ -1,0 +1,205 @@
+"""Hints: the bundled model on drawn birds, whose alpha is known."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+import birefnet_core as bc
+from birefnet_core.matting.hint import checked_hint, draw_boxes, draw_points
+
+WIDTH, HEIGHT = 512, 384
+RED, BLUE = (150, 50, 30), (40, 60, 110)
+
+
+def bird(picture, left, top, colour, mirrored=False, across=230, down=150):
+    """Draw a bird over picture [H, W, 3] in place -> its alpha [H, W]."""
+    y, x = torch.meshgrid(*(torch.arange(side * 2) / 2 for side in picture.shape[:2]), indexing="ij")
+    x, y = (x - left) * 230 / across, (y - top) * 150 / down
+    x = 230 - x if mirrored else x
+
+    def ellipse(column, row, a, b, slope=0.0):
+        return (((x - column) / a) ** 2 + ((y - row - slope * (x - column)) / b) ** 2 < 1).float()
+
+    dark = tuple(value // 2 for value in colour)
+    parts = [
+        (ellipse(186, 64, 34, 7, -0.3), dark),  # tail
+        (ellipse(102, 118, 3, 26).maximum(ellipse(124, 118, 3, 26)), (210, 120, 40)),  # legs
+        (ellipse(110, 70, 60, 32), colour),  # body
+        (ellipse(52, 36, 22, 20), dark),  # head
+        (ellipse(26, 38, 16, 4), (230, 160, 40)),  # beak
+        (ellipse(120, 66, 36, 15, 0.2), dark),  # wing
+    ]
+    alpha = torch.zeros(picture.shape[:2])
+    for part, colour in parts:
+        soft = torch.nn.functional.avg_pool2d(part[None], 2)[0]
+        picture.lerp_(torch.tensor(colour) / 255.0, soft[..., None])
+        alpha = torch.maximum(alpha, soft)
+    return alpha
+
+
+def sky(width=WIDTH, height=HEIGHT):
+    rows = torch.linspace(0, 1, height)[:, None, None]
+    picture = torch.tensor([0.45, 0.6, 0.8]) * (1 - rows) + torch.tensor([0.85, 0.8, 0.7]) * rows
+    return picture.expand(height, width, 3).clone()
+
+
+def scene(first, second):
+    """A sky with a red bird at `first` and, over it, a blue one at `second` -> picture, their visible alphas."""
+    picture = sky()
+    red = bird(picture, *first, RED)
+    blue = bird(picture, *second, BLUE, mirrored=True)
+    return picture, red * (1 - blue), blue
+
+
+def iou(alpha, truth):
+    alpha, truth = alpha > 0.5, truth > 0.5
+    return ((alpha & truth).sum() / (alpha | truth).sum()).item()
+
+
+def around(alpha, more=0):
+    """The box (x, y, width, height) of what alpha shows, wider by `more` pixels on each side."""
+    rows, columns = (torch.nonzero((alpha > 0.5).any(axis)).flatten() for axis in (1, 0))
+    x, y = columns[0].item() - more, rows[0].item() - more
+    return x, y, columns[-1].item() + 1 + more - x, rows[-1].item() + 1 + more - y
+
+
+def middle(alpha):
+    """The point (x, y) deepest inside what alpha shows."""
+    depth = ndimage.distance_transform_edt(alpha.numpy() > 0.5)
+    y, x = np.unravel_index(depth.argmax(), depth.shape)
+    return x + 0.5, y + 0.5
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    return bc.load_model("bundled", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def apart():
+    return scene((20, 100), (270, 170))
+
+
+# What a hint is
+
+
+def test_one_hint_serves_all_and_others_are_one_each():
+    one = torch.rand(6, 9)
+    for given in (one, one[None], one[None, None]):
+        assert torch.equal(checked_hint(given, 3), one.expand(3, 6, 9))
+    three = torch.rand(3, 6, 9)
+    assert torch.equal(checked_hint(three, 3), three)
+    assert torch.equal(checked_hint(three > 0.5, 3), (three > 0.5).float())
+    assert torch.equal(checked_hint(one.double() * 1.01, 1), (one.double() * 1.01).float().clamp(0, 1)[None])
+
+
+@pytest.mark.parametrize(
+    ("hint", "message"),
+    [
+        (torch.rand(2, 6, 9), "^2 hints do not go with 3 pictures: give one for all, or one each$"),
+        (torch.rand(9), r"^a hint must be \[B, H, W\], not \[9\]$"),
+        (torch.rand(1, 6, 9, 3), r"^a hint must be \[B, H, W\], not \[1, 6, 9, 3\]$"),
+        (torch.rand(0, 6, 9), "^the hint is an empty batch$"),
+        (torch.rand(1, 0, 9), "^a hint must have at least one pixel a side"),
+        (torch.full((6, 9), 255.0), "^the hint goes up to 255, which looks like 0..255: divide by 255$"),
+        (torch.full((6, 9), torch.nan), "^the hint has NaN or infinite values$"),
+        (torch.full((6, 9), torch.inf), "^the hint has NaN or infinite values$"),
+        (torch.ones(6, 9, dtype=torch.uint8), "^a hint must be floating point 0..1, not torch.uint8$"),
+        (np.ones((6, 9)), r"^a hint must be a tensor \[B, H, W\], not ndarray$"),
+    ],
+)
+def test_a_bad_hint_is_refused_in_one_sentence(bundled, hint, message):
+    with pytest.raises(ValueError, match=message):
+        bundled.predict(torch.rand(3, 20, 30, 3), hint=hint)
+
+
+def test_boxes_are_filled_and_cut_off_at_the_picture():
+    drawn = draw_boxes([(-5, 2, 8, 3), (7, 4, 100, 100)], (10, 6))
+    wanted = torch.zeros(6, 10)
+    wanted[2:5, :3] = 1
+    wanted[4:, 7:] = 1
+    assert torch.equal(drawn, wanted)
+    assert draw_boxes([(3.2, 1.4, 0.1, 0.1)], (10, 6)).sum() == 1
+    assert torch.equal(draw_boxes([], (10, 6)), torch.zeros(6, 10))
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ((1, 2, -3, 4), "^a box must have a positive width and height, not -3 x 4$"),
+        ((1, 2, 3, 0), "^a box must have a positive width and height, not 3 x 0$"),
+        ((10, 2, 3, 4), "^the box 10, 2, 3, 4 lies outside the 10 x 6 picture$"),
+        ((1, -9, 3, 4), "^the box 1, -9, 3, 4 lies outside the 10 x 6 picture$"),
+        ((1, 2, 3), r"^a box must be \(x, y, width, height\) in pixels, not \(1, 2, 3\)$"),
+        ((1, 2, 3, float("nan")), r"^a box must be \(x, y, width, height\) in pixels, not "),
+        ("1,2,3", r"^a box must be \(x, y, width, height\) in pixels, not '1,2,3'$"),
+        (7, r"^a box must be \(x, y, width, height\) in pixels, not 7$"),
+    ],
+)
+def test_a_bad_box_is_refused_in_one_sentence(box, message):
+    with pytest.raises(ValueError, match=message):
+        draw_boxes([(0, 0, 1, 1), box], (10, 6))
+
+
+def test_points_are_dots():
+    drawn = draw_points([(100, 50), (0, 0)], (400, 300))
+    pieces, count = ndimage.label(drawn)
+    assert count == 2
+    row, column = ndimage.center_of_mass(pieces == pieces[50, 100])
+    assert abs(column + 0.5 - 100) < 1 and abs(row + 0.5 - 50) < 1
+    assert 9 <= (pieces == pieces[50, 100]).sum() < 0.001 * drawn.numel()
+    assert draw_points([(1, 1)], (3, 3)).any() and not draw_points([], (3, 3)).any()
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        ((11, 2), "^the point 11, 2 lies outside the 10 x 6 picture$"),
+        ((1, -0.5), "^the point 1, -0.5 lies outside the 10 x 6 picture$"),
+        ((1, 2, 3), r"^a point must be \(x, y\) in pixels, not \(1, 2, 3\)$"),
+    ],
+)
+def test_a_bad_point_is_refused_in_one_sentence(point, message):
+    with pytest.raises(ValueError, match=message):
+        draw_points([point], (10, 6))
+
+
+# What predict makes of it
+
+
+@pytest.mark.parametrize("mode", ["whole", "locate"])
+def test_an_empty_hint_asks_for_nothing(bundled, apart, mode):
+    picture = apart[0][None]
+    assert not bundled.predict(picture, mode=mode, hint=torch.zeros(10, 10)).any()
+
+
+def test_of_two_the_one_that_is_asked_for_stays(bundled, apart):
+    picture, red, blue = apart
+    everything = bundled.predict(picture[None])[0]
+    assert iou(everything, red + blue) > 0.9
+    for truth in (red, blue):
+        for mode in ("whole", "locate"):
+            assert iou(bundled.predict(picture[None], mode=mode, hint=truth)[0], truth) > 0.9
+
+
+def test_each_picture_has_its_hint_and_one_serves_all(bundled, apart):
+    picture, red, blue = apart
+    pictures = picture.expand(3, -1, -1, -1)
+    hints = torch.stack([blue, torch.zeros_like(blue), red])
+    calls = []
+    together = bundled.predict(pictures, batch_size=2, hint=hints, on_progress=lambda *call: calls.append(call))
+    assert calls == [(2, 3), (3, 3)]
+    for alpha, hint in zip(together, hints):
+        assert torch.equal(alpha, bundled.predict(picture[None], hint=hint)[0])
+    assert torch.equal(bundled.predict(pictures, hint=red), together[2].expand(3, -1, -1))
+
+
+def test_the_hint_stays_as_it_is_and_may_be_of_any_size(bundled, apart):
+    picture, red, _ = apart
+    wanted = bundled.predict(picture[None], hint=red)[0]
+    for size in ((192, 256), (600, 500)):
+        hint = torch.nn.functional.interpolate(red[None, None], size, mode="bilinear", antialias=True)[0, 0]
+        before = hint.clone()
+        assert iou(bundled.predict((picture[None] * 255).byte(), hint=hint)[0], wanted) > 0.95
+        assert torch.equal(hint, before)
