@@ -7,6 +7,7 @@
 | E3 | renders of thin things and leaves that training never saw | 2, 3, 4, 5 |
 | E4 | painted portraits of people, beasts and ghosts on painted landscapes | 6 |
 | small | E1's cut-outs small in large photographs | 1, 2, 3 |
+| pairs | two or three of E1's cut-outs on one photograph, one of them asked for by a hint | 1, 2, 3 |
 
 In a folder:
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import train.evaluation.sets
 
-from . import e1, e4, rendered, small_subjects
+from . import e1, e4, pairs, rendered, small_subjects
 
 BUILDERS = {
     "E1": e1.build,
     "E2": rendered.build_e2,
     "E3": rendered.build_e3,
     "E4": e4.build,
+    "pairs": pairs.build,
     "small": small_subjects.build,
 }
 
