@@ -260,7 +260,7 @@ def offer_replacement(*, output_mapping: list[dict[str, int]], **fields: Any) ->
             return {**super().as_dict(), "output_mapping": output_mapping}
 
     # The server looks for what reads an output under the name that its input had before it was replaced, too, and
-    # fails where that comes first: so it is told of outputs only where they move.
+    # fails where that comes first: so it gets outputs only where they move.
     moved = any(output["old_idx"] != output["new_idx"] for output in output_mapping)
     server.node_replace_manager.register(Replacement(**fields, output_mapping=output_mapping if moved else None))
 
@@ -274,7 +274,7 @@ def _server() -> Any:
 def clip_notes() -> Iterator[None]:
     """While it lasts, what the core says of a clip (video.notes) is said on the node, all of it: a node shows one
     text."""
-    from ..birefnet_core.video.notes import told
+    from ..birefnet_core.video.notes import notes_to
 
     said = []
 
@@ -283,7 +283,7 @@ def clip_notes() -> Iterator[None]:
         log.warning(text)
         say_on_node("\n".join(said))
 
-    with told(tell):
+    with notes_to(tell):
         yield
 
 

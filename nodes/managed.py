@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[int, int], None]
 
-# A model that runs at a size this many times its own, or a part of it, is told to the user. Upstream's card of
+# A model that runs at a size this many times its own, or a part of it, is named to the user. Upstream's card of
 # BiRefNet_512x512: at 512 the general model (1024) loses .045 of its F-measure, BiRefNet_HR (2048) .339.
 FAR_FROM_OWN_SIZE = 1.5
 
@@ -41,7 +41,7 @@ class ManagedModel:
         # torch.compile's wrapper shares its parameters with the network, which is what the manager moves.
         self._matting = MattingModel(torch.compile(model.network), model.spec) if compiled else model
         self._compiled = compiled
-        self._told: tuple[Any, str] | None = None
+        self._noticed: tuple[Any, str] | None = None
 
     @property
     def patcher(self) -> Any:
@@ -60,10 +60,10 @@ class ManagedModel:
         check_images(images)
         seen = network_size(size, self.spec.size, (images.shape[2], images.shape[1]))
         text = far_from_own_size(self.spec, seen) if size is not None else ""
-        told = host.running(), text
-        if text and told != self._told:  # once a run, not with every batch of a clip
+        notice = host.running(), text
+        if text and notice != self._noticed:  # once a run, not with every batch of a clip
             host.say(text, logging.WARNING)
-        self._told = told
+        self._noticed = notice
         # An automatic batch takes the room that is left: it gains too little to send other models away for it.
         count = min(batch_size or 1, max(1, len(images)))
         weight = next(self.managed.model.parameters())
@@ -86,7 +86,7 @@ class ManagedModel:
 
         image_size: side of the square at which the network sees the image. None and 1024, which the node asks for when
         nobody chose a size, mean the model's own. resolution: the same, by the name it had before. What a future
-        version asks besides is not done, and told.
+        version asks besides is not done, and the log says so.
         """
         check_images(image)
         side = image_size or resolution or NATIVE_SIZE

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ..matting.size import fit_inside, network_size
 from ..video.formats import FORMATS, Format
-from ..video.notes import told
+from ..video.notes import notes_to
 from ..video.read import Clip, Span
 from ..video.source import SUFFIXES
 from ..video.strength import check_strength
@@ -139,7 +139,7 @@ def run(model: MattingModel, jobs: list[Job], args: argparse.Namespace) -> int:
     rank, world = place()
     together = len(jobs) < world
     for job in jobs if together else jobs[rank::world]:
-        with told(lambda text: tqdm.write(text, file=sys.stderr)):
+        with notes_to(lambda text: tqdm.write(text, file=sys.stderr)):
             if together and world > 1:
                 matte_job(model, job, args, rank, world)
             else:

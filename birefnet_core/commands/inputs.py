@@ -43,18 +43,18 @@ def find(inputs: list[str], *, recursive: bool = False) -> tuple[list[tuple[Path
 
 def left_out(inputs: list[str], *, recursive: bool = False) -> list[str]:
     """A sentence for each folder or pattern in which there are files that `find` leaves out, or sub-folders."""
-    told = []
+    sentences = []
     for text in inputs:
         files = [file for file, _ in _files(text, recursive) or () if not _is_input(file)]
         files = [file for file in files if file.name.lower() not in SYSTEM_FILES]
         if files:
             known = [name for name in MISSING if any(file.suffix.lower() in FORMATS[name] for file in files)]
             advice = "".join(f"; {_first(files, FORMATS[name]).name} is {ADVICE[name]}" for name in known)
-            told.append(f"{text}: {_counted(files, 'file')} left out, no picture or clip we read{advice}")
+            sentences.append(f"{text}: {_counted(files, 'file')} left out, no picture or clip we read{advice}")
         folders = [] if recursive or not Path(text).is_dir() else _folders_of_inputs(Path(text))
         if folders:
-            told.append(f"{text}: {_counted(folders, 'sub-folder')} left out, --recursive takes them")
-    return told
+            sentences.append(f"{text}: {_counted(folders, 'sub-folder')} left out, --recursive takes them")
+    return sentences
 
 
 def _files(text: str, recursive: bool) -> list[tuple[Path, Path]] | None:

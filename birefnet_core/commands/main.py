@@ -8,7 +8,7 @@ import warnings
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one subcommand and return its exit code. Errors a user can mend are one sentence, without a stack trace."""
+    """Run one subcommand and return its exit code. What a user can put right is one sentence, without a stack trace."""
     parser, args = _parse(arguments)
     if not hasattr(args, "run"):
         parser.print_help()

@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{source} does not exist", file=sys.stderr)
         return 1
     weights = locate(args.model, args.models_dir, byte_bar(str(args.model)))
-    # Imported only now: they bring torch, and what is wrong with the arguments was told without it.
+    # Imported only now: they bring torch, and what is wrong with the arguments was said without it.
     from ..matting.load import load_model
     from ..video.split import own_device, place
 

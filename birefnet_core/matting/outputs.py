@@ -1,4 +1,4 @@
-"""Where mattes may be written, and as what. Needs no torch, so that what cannot be written is told at once."""
+"""Where mattes may be written, and as what. Needs no torch, so that what cannot be written is refused at once."""
 
 from __future__ import annotations
 

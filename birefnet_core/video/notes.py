@@ -13,13 +13,13 @@ class ClipNote(UserWarning):
 
 
 def note(text: str, kind: type[ClipNote] = ClipNote) -> None:
-    """Say it, from any thread: to whoever listens by `told`, else as a warning."""
+    """Say it, from any thread: to whoever listens by `notes_to`, else as a warning."""
     warnings.warn(text, kind, stacklevel=2)
 
 
 @contextmanager
-def told(tell: Callable[[str], None]) -> Iterator[None]:
-    """Hands each note given inside the block to `tell`, once; other warnings go their own way."""
+def notes_to(receive: Callable[[str], None]) -> Iterator[None]:
+    """Hands each note given inside the block to `receive`, once; other warnings go their own way."""
     said = set()
     with warnings.catch_warnings():
         warnings.simplefilter("always", ClipNote)
@@ -30,7 +30,7 @@ def told(tell: Callable[[str], None]) -> Iterator[None]:
                 others(message, category, *place, **more)
             elif str(message) not in said:
                 said.add(str(message))
-                tell(str(message))
+                receive(str(message))
 
         warnings.showwarning = show
         yield

@@ -1,4 +1,4 @@
-"""Where weight files lie, from the names people give them. Needs no torch, so that a wrong name is told at once."""
+"""Where weight files lie, from the names people give them. Needs no torch, so that a wrong name is refused at once."""
 
 from __future__ import annotations
 

@@ -5,12 +5,12 @@ import warnings
 
 import pytest
 
-from birefnet_core.video.notes import ClipNote, note, told
+from birefnet_core.video.notes import ClipNote, note, notes_to
 
 
 def test_each_note_is_told_once_from_any_thread():
     heard = []
-    with told(heard.append):
+    with notes_to(heard.append):
         thread = threading.Thread(target=note, args=("a.mp4: one",))
         thread.start()
         thread.join()
@@ -20,7 +20,7 @@ def test_each_note_is_told_once_from_any_thread():
 
 
 def test_other_warnings_go_their_own_way():
-    with pytest.warns(DeprecationWarning, match="old"), told(pytest.fail):
+    with pytest.warns(DeprecationWarning, match="old"), notes_to(pytest.fail):
         warnings.warn("old", DeprecationWarning, stacklevel=1)
 
 

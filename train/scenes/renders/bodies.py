@@ -34,7 +34,7 @@ class Body:
 
     Attributes:
         vertices: [V,3] metres; x to the person's left, y backward, z up.
-        upright: the same before posing, for what is told by where it lies on a body.
+        upright: the same before posing, for what is known by where it lies on a body.
         bones: name -> [4,4], moves what is fixed to the bone from `upright` into the pose.
         joints: name -> [3], where the bone begins in `upright`.
         male, child: what the shapes are mostly made of.
