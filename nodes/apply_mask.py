@@ -154,7 +154,7 @@ class ApplyMask:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         from ..birefnet_core.matting import compose, masks
         from ..birefnet_core.matting.foreground import estimate_foreground
-        from ..birefnet_core.matting.model import check_images, unit
+        from ..birefnet_core.matting.tensors import check_images, unit
 
         check_images(image)
         height, width = image.shape[1:3]
@@ -227,7 +227,7 @@ def _background(background: str, colour: str, background_image: Tensor | None) -
 
 def check_background(images: Tensor) -> None:
     """ValueError unless images can be what shows behind a subject: [B, H, W, 3|4], one at least."""
-    from ..birefnet_core.matting.model import check_images
+    from ..birefnet_core.matting.tensors import check_images
 
     try:
         check_images(images)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ..birefnet_core.matting.masks import checked_masks, fit
-from ..birefnet_core.matting.model import MattingModel, activation_bytes, automatic_batch_size, check_images, unit
+from ..birefnet_core.matting.model import MattingModel, activation_bytes, automatic_batch_size
 from ..birefnet_core.matting.size import DYNAMIC_SIDES, network_size
+from ..birefnet_core.matting.tensors import check_images, unit
 from . import host
 
 if TYPE_CHECKING:

@@ -260,7 +260,7 @@ def metadata(prompt: dict | None, extra_pnginfo: dict | None) -> dict[str, str]:
 
 def composite(pixels: Tensor, alpha: Tensor, clip: Any) -> np.ndarray:
     """A small picture of the cut-out on a checkerboard: uint8 [h, w, 3] with the clip's aspect and even sides."""
-    from ..birefnet_core.matting.model import resize, unit
+    from ..birefnet_core.matting.tensors import resize, unit
     from ..birefnet_core.video.paint import checkerboard
 
     width, height = preview_size(clip)

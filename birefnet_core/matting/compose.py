@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .model import resize, unit
+from .tensors import resize, unit
 
 
 def over(foreground: Tensor, alpha: Tensor, background: Tensor | tuple[float, float, float]) -> Tensor:

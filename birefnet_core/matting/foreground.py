@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .model import check_images, unit
+from .tensors import check_images, unit
 
 CLEAR = 0.5 / 255  # alpha that 8 bits would round to 0; 1 - CLEAR rounds to 1. A network's sigmoid never reaches either
 FREEDOM = 0.02  # how far the layers may leave their neighbours' mean

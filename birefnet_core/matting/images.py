@@ -19,8 +19,8 @@ from . import grey_profile
 from .colour_names import parse_colour
 from .compose import over
 from .metadata import Metadata, metadata_of, save_options
-from .model import unit
 from .outputs import refuse_existing, write_options
+from .tensors import unit
 
 NOTHING = Metadata()
 

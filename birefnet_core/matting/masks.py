@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .model import resize
+from .tensors import resize
 
 SOLID = 0.5  # at and above this a pixel belongs to the subject, where a decision is needed
 FAINT = 0.5 / 255  # below this a pixel is black in 8 bits

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..matting.model import resize
+from ..matting.tensors import resize
 from .colour import Colours, from_deep_rgb, integers, levels, own_alpha, plane, to_deep_rgb, to_pixels, to_rgb
 from .formats import Format
 

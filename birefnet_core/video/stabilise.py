@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..matting.model import unit
+from ..matting.tensors import unit
 from .motion import Matcher, blur, follow, look_up, refined, spread
 from .strength import check_strength
 from .threads import until_error

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 
 from birefnet_core.matting import edges
 from birefnet_core.matting.load import load_model
-from birefnet_core.matting.model import MattingModel, drawn_after, resize
+from birefnet_core.matting.model import MattingModel, drawn_after
+from birefnet_core.matting.tensors import resize
 from birefnet_core.weights.inspection import inspect
 from birefnet_core.weights.save import save_model
 from train.recipe import read_recipe

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from birefnet_core.matting.model import resize
+from birefnet_core.matting.tensors import resize
 from birefnet_core.video import Clip, Span, VideoError, read_batch
 from birefnet_core.video.colour import own_alpha, to_deep_rgb, to_rgb, to_seen
 from tests.video.conftest import BAD

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from birefnet_core.matting.model import resize
+from birefnet_core.matting.tensors import resize
 from train.scenes.compositing import adjust, colour_matrix, gaussian_blur, homography, jpeg, sample
 from train.tables import Augmentation
 

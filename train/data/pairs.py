@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from birefnet_core.matting.images import read
-from birefnet_core.matting.model import resize
+from birefnet_core.matting.tensors import resize
 from birefnet_core.picture_files import READ_SUFFIXES
 from train.shared.holdout import held_out
 from train.shared.mattes import Value, read_mask
