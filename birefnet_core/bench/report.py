@@ -1,4 +1,4 @@
-"""Measurements as Markdown, ready for the README."""
+"""Measurements as Markdown, ready for docs/figures.md."""
 
 from __future__ import annotations
 
