@@ -14,6 +14,7 @@ class Architecture:
 
     `block_channels`, `branch_channels` and `inward_channels` are the widths inside a reconstruction block, of each of
     its deformable branches and inside an inward reference; narrow them for a small model.
+    `hint` lets the encoder take a hint beside the picture, which says what is asked for (hint.py).
     `dropout` (after each reconstruction block's receptive fields) and `stochastic_depth` act in training only.
     """
 
@@ -30,10 +31,13 @@ class Architecture:
     inward_channels: int = 64
     dropout: float = 0.5
     stochastic_depth: float = 0.0
+    hint: bool = False
 
     def to_json(self) -> str:
-        """This architecture as one line of JSON, the form kept in a weight file's metadata."""
-        return json.dumps(asdict(self))
+        """This architecture as one line of JSON, the form kept in a weight file's metadata. Without a hint it has no
+        word of hints, so that versions from before there were any read it."""
+        values = asdict(self)
+        return json.dumps(values if self.hint else {k: v for k, v in values.items() if k != "hint"})
 
     @classmethod
     def from_json(cls, text: str) -> "Architecture":

@@ -31,7 +31,11 @@ class TrainingOutput:
 
 class BiRefNet(nn.Module):
     """The complete network. x [N,3,H,W] normalised, sides multiples of 32 -> logits [N,1,H,W] in evaluation mode,
-    `TrainingOutput` in training mode."""
+    `TrainingOutput` in training mode.
+
+    One of an `Architecture` with `hint` also takes a hint [N,1,H,W]: 1 where a pixel belongs to what is asked for, 0
+    where it does not, 0.5 where nothing is said. None, the same as 0.5 everywhere, asks for everything salient.
+    """
 
     def __init__(self, architecture: Architecture):
         super().__init__()
@@ -40,10 +44,12 @@ class BiRefNet(nn.Module):
         inward = tuple(c // 8 for c in self.localization.encoder_channels)
         self.reconstruction = ReconstructionModule(self.localization.channels, inward, architecture)
 
-    def forward(self, image: torch.Tensor) -> "torch.Tensor | TrainingOutput":
+    def forward(self, image: torch.Tensor, hint: torch.Tensor | None = None) -> "torch.Tensor | TrainingOutput":
         check_input(image, self.localization.smallest)
+        if hint is not None:
+            check_hint(hint, image, self.architecture)
         image = image.contiguous(memory_format=torch.channels_last)
-        (*laterals, squeezed), class_logits = self.localization(image)
+        (*laterals, squeezed), class_logits = self.localization(image, hint)
         logits, stages = self.reconstruction(squeezed, laterals, image, training=self.training)
         if not self.training:
             return logits
@@ -87,3 +93,12 @@ def check_input(image: torch.Tensor, smallest: int = STRIDE) -> None:
             f"image sides must be multiples of {STRIDE} (for this backbone at least {smallest}), got "
             f"{height} x {width} (height x width): pad or resize to {padded[0]} x {padded[1]}"
         )
+
+
+def check_hint(hint: torch.Tensor, image: torch.Tensor, architecture: Architecture) -> None:
+    """Raise ValueError unless the network takes hints, and `hint` is [N,1,H,W] for `image` [N,3,H,W]."""
+    if not architecture.hint:
+        raise ValueError("this network takes no hint: build it with hint=True, or call it without")
+    expected = [image.shape[0], 1, *image.shape[-2:]]
+    if list(hint.shape) != expected:
+        raise ValueError(f"expected a hint {expected} for images {list(image.shape)}, got {list(hint.shape)}")

@@ -43,6 +43,11 @@ class Inspection:
         return self.spec.size if self.spec else None
 
     @property
+    def hint(self) -> bool:
+        """Whether the network takes a hint beside the picture."""
+        return self.architecture is not None and self.architecture.hint
+
+    @property
     def patch_order(self) -> str:
         return self.spec.patch_order if self.spec else ""
 
@@ -55,6 +60,7 @@ class Inspection:
             "backbone": spec.backbone,
             "size": f"{size[0]} x {size[1]}" if size else "dynamic, 256-2304 a side",
             "edges": f"drawn after the picture, {spec.edge_radius} pixels" if spec.edge_radius else "",
+            "hint": "takes one, which says what is asked for; only this suite loads it" if self.hint else "",
             "task": spec.task,
             "patch order": f"{spec.patch_order} ({self.patch_order_reason})",
             "dtype": self.dtype,

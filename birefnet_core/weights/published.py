@@ -5,12 +5,15 @@ import re
 import torch
 
 from ..network.birefnet import BiRefNet
+from ..network.hint import COLOURS
 from ..network.swin import WindowAttention
 from .files import strip_prefixes
 from .patch_order import CANONICAL, reorder
+from .recognise import takes_hint
 
 # Recomputed when absent; every other key is required.
 OPTIONAL = ("relative_position_index", "num_batches_tracked")
+HINT = ".hint.weight"  # how the names of a hint's weights end here; in a file they are a convolution's fourth channel
 
 # Our prefix -> the published one; the first match counts. Upstream counts its decoder's stages down, we count up.
 _BLOCK = r"^reconstruction\.blocks\.(\d)\."
@@ -70,22 +73,23 @@ def published_key(key: str, backbone: str) -> str:
         rules = next((rules for family, rules in _BACKBONE_RULES.items() if backbone.startswith(family)), [])
     for pattern, replacement in rules:
         key = re.sub(pattern, replacement, key)
-    return key
+    return key.replace(".picture.", ".")  # network/hint.py
 
 
 def load_published(network: BiRefNet, state_dict: dict[str, torch.Tensor], patch_order: str = CANONICAL) -> None:
     """Load weights in the published layout into `network`, in place.
 
     patch_order: "2024" or "2025", the channel order of the decoder's image patches in `state_dict`.
-    Only `relative_position_index` and `num_batches_tracked` may be absent. Raises ValueError that names the keys that
-    are missing, unexpected or of another shape. What DataParallel or torch.compile put before every key is dropped.
-    `state_dict` is not changed; values are cast to the network's dtype.
+    Only `relative_position_index` and `num_batches_tracked` may be absent, and for a network that takes a hint the
+    weights of that: they are zero then, and the network gives what it gives without. Raises ValueError that names the
+    keys that are missing, unexpected or of another shape. What DataParallel or torch.compile put before every key is
+    dropped. `state_dict` is not changed; values are cast to the network's dtype.
     """
     state_dict = strip_prefixes(state_dict)
     if problem := misfits(network, state_dict):
         raise ValueError(problem)
     own = network.state_dict()
-    given = reorder(state_dict, patch_order, CANONICAL)
+    given = reorder(_hints_apart(state_dict, network), patch_order, CANONICAL)
     with torch.no_grad():
         for key, value in own.items():
             name = published_key(key, network.architecture.backbone)
@@ -100,6 +104,7 @@ def misfits(network: BiRefNet, state_dict: dict[str, torch.Tensor]) -> str:
     own = network.state_dict()
     names = {published_key(key, network.architecture.backbone): key for key in own}
     given = {key: value for key, value in state_dict.items() if not key.endswith("relative_position_index")}
+    given = _hints_apart(given, network)
     if wrong := [key for key, value in given.items() if not isinstance(value, torch.Tensor)]:
         return _listing("values that are no tensors", wrong)
     problems = [
@@ -124,8 +129,26 @@ def misfits(network: BiRefNet, state_dict: dict[str, torch.Tensor]) -> str:
     ]
     if not any(problems):
         return ""
-    backbone = network.architecture.backbone
-    return f"weights do not fit a BiRefNet on {backbone}: " + "; ".join(filter(None, problems))
+    architecture = network.architecture
+    what = f"{architecture.backbone} that takes a hint" if architecture.hint else architecture.backbone
+    problem = f"weights do not fit a BiRefNet on {what}: " + "; ".join(filter(None, problems))
+    return problem if architecture.hint or not takes_hint(given) else f"{problem}; these weights take a hint"
+
+
+def _hints_apart(state_dict: dict[str, torch.Tensor], network: BiRefNet) -> dict[str, torch.Tensor]:
+    """`state_dict` with the weights of the hint under names of their own, as `network` has them: the fourth channel of
+    the convolutions that see the picture, or zeros where these have three."""
+    apart = dict(state_dict)
+    for key in network.state_dict():
+        if not key.endswith(HINT):
+            continue
+        name = published_key(key, network.architecture.backbone)
+        whole = f"{name.removesuffix(HINT)}.weight"
+        weight = apart.get(whole)
+        if isinstance(weight, torch.Tensor) and weight.ndim == 4 and weight.shape[1] in (COLOURS, COLOURS + 1):
+            hint = weight[:, COLOURS:]
+            apart |= {whole: weight[:, :COLOURS], name: hint if hint.numel() else torch.zeros_like(weight[:, :1])}
+    return apart
 
 
 def is_folded(network: BiRefNet) -> bool:
@@ -150,6 +173,9 @@ def export_published(network: BiRefNet, patch_order: str = CANONICAL) -> dict[st
         if isinstance(module, WindowAttention):
             key = published_key(f"{name}.relative_position_index", network.architecture.backbone)
             state[key] = module.relative_position_index.clone()
+    for key in [key for key in state if key.endswith(HINT)]:
+        whole = f"{key.removesuffix(HINT)}.weight"
+        state[whole] = torch.cat((state[whole], state.pop(key)), dim=1)
     return reorder(state, CANONICAL, patch_order)
 
 

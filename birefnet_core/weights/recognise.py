@@ -10,6 +10,10 @@ from ..network.architecture import Architecture
 
 _DEEPEST_BLOCK = "squeeze_module.0.conv_in.weight"
 _ALWAYS = (_DEEPEST_BLOCK, "squeeze_module.0.conv_out.weight", "decoder.conv_out1.0.weight")
+_SEE_THE_PICTURE = (
+    *("bb.patch_embed.proj.weight", "bb.patch_embed1.proj.weight"),
+    *("bb.conv1.0.weight", "bb.model.patch_embed.proj.weight"),
+)
 _PARTS_OF_OTHERS = {
     "stage1.rebnconvin.conv_s1.weight": "U2Net or ISNet (RMBG-1.4) weights",
     "encoder.patch_embed.backbone.proj.weight": "InSPyReNet weights",
@@ -49,7 +53,13 @@ def recognise(weights: Weights) -> Architecture:
         block_channels=width(_DEEPEST_BLOCK, defaults.block_channels),
         branch_channels=width("squeeze_module.0.dec_att.global_avg_pool.1.weight", defaults.branch_channels),
         inward_channels=width("decoder.ipt_blk5.conv1.weight", defaults.inward_channels),
+        hint=takes_hint(weights),
     )
+
+
+def takes_hint(weights: Weights) -> bool:
+    """Whether a published-layout state dict on one of the published backbones is of a network that takes a hint."""
+    return any(weights[key].shape[1:2] == (4,) for key in _SEE_THE_PICTURE if key in weights)
 
 
 def _recognise_backbone(weights: Weights) -> str:

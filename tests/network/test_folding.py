@@ -36,6 +36,19 @@ def test_all_of_a_convolutional_backbone_is_folded(backbone, mode):
     assert not norms(network)
 
 
+@pytest.mark.parametrize("backbone", ["timm:repvgg_a0", "timm:fastvit_t8"])
+@torch.no_grad()
+def test_norms_of_what_no_convolution_gave_are_told_from_later_ones(backbone):
+    """Those beside a convolution: what goes into them is freed, and a later convolution's output may lie there."""
+    torch.manual_seed(0)
+    network = build_network(backbone, **NARROW).eval()
+    norms(network)
+    images = torch.randn(1, 3, 64, 64)
+    before = network(images)
+    after = network.fold_batch_norm_()(images)
+    torch.testing.assert_close(after, before, atol=1e-4 * before.abs().max().item(), rtol=1e-4)
+
+
 class Standardised(nn.Conv2d):
     """As timm's StdConv2d."""
 

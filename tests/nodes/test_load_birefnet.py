@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import birefnet_core as bc
 from tests.weights.hub_server import LocalHub
 
 BUNDLED = Path(__file__).parents[2] / "birefnet_core" / "weights" / "bundled.safetensors"
@@ -288,6 +289,18 @@ def test_encode_image_is_what_segment_gives(load, node):
     small, _ = node("BiRefNetSegment")().segment(loaded, images, width=256, height=256)
     assert torch.equal(loaded.encode_image(images, resolution=256), small)
     assert not torch.equal(small, mask)
+
+
+def test_a_model_that_takes_a_hint_mattes_without_one(homes, load):
+    """Also for ComfyUI's own Remove Background, which knows no hints."""
+    found = bc.inspect(BUNDLED)
+    network = bc.build_network(found.architecture, hint=True).eval()
+    bc.load_published(network, bc.export_published(bc.load_model(BUNDLED, fold=False, device="cpu").network))
+    bc.save_model(network, homes[0] / "hinted.safetensors", spec=found.spec)
+    hinted, bundled = load("hinted.safetensors"), load()
+    images = torch.rand(1, 50, 70, 3)
+    assert torch.equal(hinted.predict(images, 128), bundled.predict(images, 128))
+    assert torch.equal(hinted.encode_image(images, 128), bundled.encode_image(images, 128))
 
 
 def test_names_of_other_packs_loaders_are_taken(node, homes, hub, load):
