@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..birefnet_core.matting.hint import asked_for, checked_hint
 from ..birefnet_core.matting.masks import checked_masks, fit
 from ..birefnet_core.matting.model import MattingModel, activation_bytes, automatic_batch_size
 from ..birefnet_core.matting.size import DYNAMIC_SIDES, network_size
@@ -56,6 +57,7 @@ class ManagedModel:
         batch_size: int | None = None,
         mode: str = "whole",
         on_progress: OnProgress | None = None,
+        hint: Tensor | None = None,
     ) -> Tensor:
         """As MattingModel.predict, on the device the manager chose. Says so when size is far from the model's own."""
         check_images(images)
@@ -73,7 +75,7 @@ class ManagedModel:
             weight = next(self.managed.model.parameters())
             batch_size = automatic_batch_size(seen, weight, free=host.free_memory(self.managed, weight.device))
         try:
-            return self._matting.predict(images, size, batch_size, mode, on_progress)
+            return self._matting.predict(images, size, batch_size, mode, on_progress, hint)
         except Exception as error:
             if self._compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 reason = " ".join(str(error).strip().split("\n\n")[0].split())  # what follows is about debugging torch
@@ -126,17 +128,31 @@ class ForeignModel:
         batch_size: int | None = None,
         mode: str = "whole",
         on_progress: OnProgress | None = None,
+        hint: Tensor | None = None,
     ) -> Tensor:
         """As MattingModel.predict; batch_size has no effect. ValueError for what the foreign model cannot do."""
-        encode_image = self._at(size, mode)
+        encode_image = self._at(size, mode if hint is None else "whole")
         check_images(images)
+        hints = None if hint is None else checked_hint(hint, len(images))
+
+        def matte(part: Tensor) -> Tensor:
+            return fit(checked_masks(encode_image(unit(part[..., :3]))), *part.shape[1:3])
+
         alpha = torch.empty(images.shape[:3], dtype=torch.float32, device=images.device)
-        for index in range(len(images)):
-            mask = encode_image(unit(images[index : index + 1, ..., :3]))
-            alpha[index] = fit(checked_masks(mask), *alpha.shape[1:])[0]
+        for index, image in enumerate(images):
+            if hints is None:
+                alpha[index] = matte(image[None])[0]
+            else:
+                alpha[index] = asked_for(image, hints[index], seen_of=partial(self._seen, size), matte=matte)
             if on_progress is not None:
                 on_progress(index + 1, len(images))
         return alpha
+
+    def _seen(self, size: int | tuple[int, int] | None, picture: tuple[int, int]) -> tuple[int, int]:
+        """About the size (width, height) at which the foreign model sees a picture."""
+        own = getattr(self._model, "image_size", None)
+        own = own if isinstance(own, int) else NATIVE_SIZE
+        return network_size(size, (own, own), picture)
 
     def _at(self, size: int | tuple[int, int] | None, mode: str) -> Callable[[Tensor], Tensor]:
         """The foreign `encode_image`, at the size asked for. ValueError where there is no such thing."""

@@ -1,6 +1,8 @@
-"""Segment: the mask of the subject in every image of a batch."""
+"""Segment: the mask of the subject in every image of a batch, or of that which a hint names."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from torch import Tensor
 
@@ -13,9 +15,20 @@ class Segment:
     DESCRIPTION = (
         "Finds the subject of each image. The mask is 1 on the subject and 0 on the background, as that of ComfyUI's "
         "own Remove Background; inverted_mask is the other way round, as Join Image with Alpha and nodes that repaint "
-        "the background want it."
+        "the background want it. Which subject, if there are several? A hint or boxes say it."
     )
-    SEARCH_ALIASES = ("birefnet", "remove background", "rembg", "rmbg", "matting", "cut out", "subject mask", "alpha")
+    SEARCH_ALIASES = (
+        "birefnet",
+        "remove background",
+        "rembg",
+        "rmbg",
+        "matting",
+        "cut out",
+        "subject mask",
+        "alpha",
+        "which subject",
+        "segment anything",
+    )
     CATEGORY = "BiRefNet"
     FUNCTION = "segment"
     RETURN_TYPES = ("MASK", "MASK")
@@ -64,16 +77,44 @@ class Segment:
                         "tooltip": "Images at once. 0: what free memory allows. Halved when memory runs out.",
                     },
                 ),
+                "hint": (
+                    "MASK",
+                    {
+                        "tooltip": "Which subject, where there are several: 1 = belongs to it. A mask of SAM 3, what "
+                        "was painted in Load Image's mask editor, a scribble or a dot, of any size; one for all images "
+                        "or one each. The model looks closely there, and only what belongs to it stays, with its whole "
+                        "soft edge. Nothing connected: everything salient."
+                    },
+                ),
+                "boxes": (
+                    "BOUNDING_BOX",
+                    {
+                        "forceInput": True,
+                        "tooltip": "Which subject, by boxes around it, from Create Bounding Boxes or a detector. The "
+                        "boxes of an image are one hint together, and what hint marks is asked for as well. A list of "
+                        "boxes serves all images; a list of lists has one for each.",
+                    },
+                ),
             },
         }
 
     def segment(
-        self, model, image: Tensor, width: int = 0, height: int = 0, mode: str = "whole", batch_size: int = 0
+        self,
+        model,
+        image: Tensor,
+        width: int = 0,
+        height: int = 0,
+        mode: str = "whole",
+        batch_size: int = 0,
+        hint: Tensor | None = None,
+        boxes: Any = None,
     ) -> tuple[Tensor, Tensor]:
+        from .hints import hint_from
         from .managed import predictor
 
+        asked_for = hint_from(hint, boxes, image)
         size = (width or height, height or width) if width or height else None
         with host.progress(len(image)) as bar:
-            alpha = predictor(model).predict(image, size, batch_size or None, mode, bar.report)
+            alpha = predictor(model).predict(image, size, batch_size or None, mode, bar.report, asked_for)
         mask = host.output(alpha)
         return mask, 1 - mask

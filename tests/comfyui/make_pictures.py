@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from tests.nodes.conftest import load_pack
@@ -22,6 +22,10 @@ SQUARE = 440  # pixels a side of a thumbnail: the photograph's height
 WIDTH = 1020  # pixels of a picture of a help page
 SQUARES = 20  # pixels of the checkerboard
 GREY, DARK, GREEN = "#d8dde3", "#26304f", "#00b140"
+TWO = "two.jpg"  # in demo/: two subjects
+SCRIBBLE = ((110, 300), (140, 215), (205, 160), (265, 205), (300, 300))  # on the left one
+BOX = {"x": 352, "y": 172, "width": 262, "height": 268}  # around the right one
+MARK = "#ffb000"
 FILM, HOLE, GAP = 56, 26, 44  # pixels: the width of a film's edge, its holes, and from one to the next
 
 
@@ -32,23 +36,28 @@ def main() -> None:
         node = pack.NODE_CLASS_MAPPINGS[name]
         return getattr(node(), node.FUNCTION)(*inputs, **options)
 
-    photo = torch.from_numpy(np.asarray(Image.open(ROOT / "demo" / "photograph.jpg")) / np.float32(255))[None]
+    photo, two = (opened(ROOT / "demo" / name) for name in ("photograph.jpg", TWO))
     [model] = run("LoadBiRefNet", "bundled", device="cpu")
     mask, inverted = run("BiRefNetSegment", model, photo)
-    over = {
-        name: run("BiRefNetApplyMask", photo, mask, background="image", background_image=scene)[0]
-        for name, scene in scenes(photo).items()
-    }
+    behind = scenes(photo)
+    over = {name: run("BiRefNetApplyMask", photo, mask, **on(scene))[0] for name, scene in behind.items()}
     grey = run("BiRefNetApplyMask", photo, mask, background="colour", colour=GREY)[0]
     green = run("BiRefNetApplyMask", photo, mask, background="colour", colour=GREEN)[0]
     soft, hard = (
         run("BiRefNetApplyMask", photo, mask, background="colour", colour=DARK, clean_foreground=clean)[0]
         for clean in (True, False)
     )
+    scribble = drawn(torch.zeros_like(two), scribble=True)[..., 0]
+    hints = ({}, {"hint": scribble}, {"boxes": [[BOX]]})
+    asked_for = [
+        run("BiRefNetApplyMask", two, run("BiRefNetSegment", model, two, **hint)[0], **on(behind["board"]))[0]
+        for hint in hints
+    ]
 
     docs, thumbnails = ROOT / "web" / "docs", ROOT / "example_workflows"
     panels(docs / "LoadBiRefNet.jpg", photo, grey_picture(mask), over["board"])
     panels(docs / "BiRefNetSegment.jpg", photo, grey_picture(mask), grey_picture(inverted))
+    panels(docs / "BiRefNetSegment_hint.jpg", drawn(two, scribble=True, box=True), *asked_for)
     panels(docs / "BiRefNetApplyMask.jpg", over["board"], grey, over["dusk"])
     edge = (slice(None), slice(60, 170), slice(160, 330))
     panels(docs / "clean_foreground.jpg", photo[edge], hard[edge], soft[edge])
@@ -66,6 +75,28 @@ def main() -> None:
     square(thumbnails / "6-clip-to-alpha.jpg", film(torch.where(half[:, None], photo, over["board"])))
     square(thumbnails / "7-clip-in-generated-scene.jpg", film(over["night"]))
     square(thumbnails / "8-green-screen.jpg", film(torch.where(half[:, None], green, over["dusk"])))
+
+
+def opened(path: Path) -> Tensor:
+    """[1,H,W,3]"""
+    return torch.from_numpy(np.asarray(Image.open(path)) / np.float32(255))[None]
+
+
+def on(scene: Tensor) -> dict:
+    """Options of Apply Mask."""
+    return {"background": "image", "background_image": scene}
+
+
+def drawn(picture: Tensor, *, scribble: bool = False, box: bool = False) -> Tensor:
+    """The picture with marks on it: a scribble on its left subject, white on black, and a box around its right one."""
+    image = to_image(picture)
+    draw = ImageDraw.Draw(image)
+    if scribble:
+        draw.line(SCRIBBLE, "white" if not picture.any() else MARK, width=12, joint="curve")
+    if box:
+        corners = (BOX["x"], BOX["y"], BOX["x"] + BOX["width"], BOX["y"] + BOX["height"] - 1)
+        draw.rectangle(corners, outline=MARK, width=5)
+    return torch.from_numpy(np.asarray(image) / np.float32(255))[None]
 
 
 def scenes(photo: Tensor) -> dict[str, Tensor]:

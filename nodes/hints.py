@@ -1,0 +1,60 @@
+"""Which subject: the hint that a node's inputs `hint` and `boxes` make together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from . import host
+from .apply_mask import is_no_mask
+
+
+def hint_from(hint: Tensor | None, boxes: Any, images: Tensor) -> Tensor | None:
+    """The hint [1 | B, h, w] 0..1 for images [B, H, W, C]; None without either input.
+
+    hint: MASK of any size. The empty one that Load Image gives for a file without transparency is no hint. boxes:
+    BOUNDING_BOX in any of its forms; the boxes of an image are one hint. Given both, what lies in either is asked for.
+
+    ValueError, one sentence, for what is no hint and no box, and where there is neither one for all nor one for each.
+    """
+    from ..birefnet_core.matting.masks import checked_masks, fit
+    from ..birefnet_core.matting.model import check_images
+
+    if hint is None and boxes is None:
+        return None
+    check_images(images)
+    count, height, width = images.shape[:3]
+    drawn = None if boxes is None else _drawn(boxes, count, (width, height))
+    if hint is None:
+        return drawn
+    hint = checked_masks(hint, "hint")
+    _check_count(len(hint), count, "hints")
+    if is_no_mask(hint, (height, width)):
+        if drawn is None:
+            host.say("the hint is Load Image's empty mask, nothing is painted on it yet: everything is looked for")
+        return drawn
+    return hint if drawn is None else fit(hint, height, width).maximum(drawn.to(hint.device))
+
+
+def _drawn(boxes: Any, count: int, size: tuple[int, int]) -> Tensor:
+    """boxes as masks [1 | count, H, W], 1 within them."""
+    import torch
+
+    from ..birefnet_core.matting.hint import draw_boxes
+    from .boxes import parsed
+
+    lists = parsed(boxes, size)
+    _check_count(len(lists), count, "lists of boxes")
+    if not any(lists):
+        host.say("there are no boxes: nothing is asked for")
+    return torch.stack([draw_boxes([box.pixels for box in of_image], size) for of_image in lists])
+
+
+def _check_count(given: int, images: int, what: str) -> None:
+    if given not in (1, images):
+        image = f"{images} image{'s' * (images != 1)}"
+        raise ValueError(
+            f"{given} {what} do not go with {image}: give one for all or one each, or cut each out by itself with "
+            "Split Subjects (BiRefNet)"
+        )

@@ -1,0 +1,46 @@
+"""demo/two.jpg, for what needs more than one subject: the animal of the repository's photograph twice, on its
+background.
+
+    python -m tests.comfyui.make_two
+
+Cut out by our own nodes with the bundled model; no ComfyUI is needed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+
+from tests.comfyui.make_pictures import ROOT, save, to_image
+from tests.nodes.conftest import load_pack
+
+BLUR = 14  # pixels; of what takes the animal's place in the background
+PLACES = ((0.86, -90, False), (0.7, 246, True))  # of each: scale, left side in pixels, whether it is mirrored
+
+
+def main() -> None:
+    pack = load_pack("birefnet_suite_two")
+
+    def run(name: str, *inputs, **options) -> tuple:
+        node = pack.NODE_CLASS_MAPPINGS[name]
+        return getattr(node(), node.FUNCTION)(*inputs, **options)
+
+    photograph = Image.open(ROOT / "demo" / "photograph.jpg")
+    photo = torch.from_numpy(np.asarray(photograph) / np.float32(255))[None]
+    [model] = run("LoadBiRefNet", "bundled", device="cpu")
+    mask, inverted = run("BiRefNetSegment", model, photo)
+    cutout = run("BiRefNetApplyMask", photo, mask, black_point=0.1, white_point=0.9)[1]
+    behind = run("BiRefNetApplyMask", photo, inverted)[2]
+    animal = Image.fromarray((cutout[0] * 255).round().byte().numpy())
+    picture = to_image(behind).filter(ImageFilter.GaussianBlur(BLUR))
+    for scale, left, mirrored in PLACES:
+        size = round(animal.width * scale), round(animal.height * scale)
+        small = animal.resize(size, Image.Resampling.LANCZOS)
+        small = small.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else small
+        picture.paste(small, (left, picture.height - small.height), small)
+    save(picture, ROOT / "demo" / "two.jpg")
+
+
+if __name__ == "__main__":
+    main()
