@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ..matting.size import fit_inside, network_size
-from ..video.formats import FORMATS, Format
+from ..video.formats import FORMATS, PREMULTIPLIED, STRAIGHT, Format
 from ..video.notes import notes_to
 from ..video.read import Clip, Span
 from ..video.source import SUFFIXES
@@ -50,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         metavar="0..1",
         help="take flicker out of the matte; 0.8 suits most clips; 0: every frame by itself (default)",
+    )
+    group.add_argument(
+        "--alpha",
+        choices=(STRAIGHT, PREMULTIPLIED),
+        help="whether colours are darkened by alpha (default: premultiplied in exr, straight elsewhere)",
     )
     group.add_argument("--start", type=float, default=0.0, metavar="SECONDS", help="begin there")
     group.add_argument("--end", type=float, metavar="SECONDS", help="end before there")
@@ -168,7 +173,7 @@ def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int
             "format": job.format,
             "size": None if args.mode == "locate" else size,
             "span": span,
-            "look": Look(args.stabilise, background(args), bool(args.clean_foreground), args.invert),
+            "look": Look(args.stabilise, background(args), bool(args.clean_foreground), args.invert, args.alpha),
             "sound": not args.no_sound,
             "square_pixels": args.square_pixels,
             "timecode": not args.strip_metadata,
@@ -186,7 +191,9 @@ def seen_size(model: MattingModel, clip: Clip, args: argparse.Namespace) -> tupl
     return fit_inside(clip.info.shown, size) if args.keep_aspect else size
 
 
-def background(args: argparse.Namespace) -> str | Path:
-    """A colour, or the path of a picture."""
+def background(args: argparse.Namespace) -> str | Path | Clip:
+    """A colour, the path of a picture, or a clip."""
     given = args.background or "white"
-    return Path(given) if Path(given).is_file() else given
+    if not Path(given).is_file():
+        return given
+    return Clip(given) if is_clip(Path(given)) else Path(given)

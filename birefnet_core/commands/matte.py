@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--background",
         type=parse_background,
         metavar="COLOUR",
-        help="composite on this, '#rrggbb' or a name; clips also on a picture file",
+        help="composite on this, '#rrggbb' or a name; clips also on a picture or a clip, which starts over at its end",
     )
     parser.add_argument(
         "--suffix",

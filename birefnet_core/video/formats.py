@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+STRAIGHT, PREMULTIPLIED = "straight", "premultiplied"  # colours as they are, or darkened by alpha
+
 
 @dataclass(frozen=True)
 class Format:
@@ -13,7 +15,9 @@ class Format:
     muxer: FFmpeg's name of the container; None: a folder of numbered pictures. pixels: FFmpeg's pixel format. even: the
     sides must be even, odd pictures grow by one repeated line. copies: audio codecs that go into the container as they
     are; others become `audio`. fields: the encoder's options for interlaced frames, by field order; empty where the
-    format cannot hold any.
+    format cannot hold any. alphas: how colours may go with alpha, "straight" or "premultiplied", by default the first.
+    dynamic: holds high dynamic range (PQ, HLG) as it is. linear: in linear light, numbered as compositors count.
+    animation: an animated picture, whose pixels are square and which is made in one go.
     """
 
     name: str
@@ -29,6 +33,10 @@ class Format:
     copies: tuple[str, ...] = ()
     audio: str | None = None
     fields: dict[str, dict[str, str]] = field(default_factory=dict)
+    alphas: tuple[str, ...] = (STRAIGHT,)
+    dynamic: bool = False
+    linear: bool = False
+    animation: bool = False
 
 
 _ANY_TAG = {"movflags": "use_metadata_tags"}  # without it MOV and MP4 take tags of known names only
@@ -71,6 +79,8 @@ FORMATS = {
             copies=(*_MP4_AUDIO, *_MOV_PCM),
             audio="aac",
             fields=_FIELDS,
+            alphas=(STRAIGHT, PREMULTIPLIED),
+            dynamic=True,
         ),
         Format(
             name="webm",
@@ -95,6 +105,54 @@ FORMATS = {
             pixels="rgba",
             # A 1080p frame takes 80 ms of a CPU at level 1 and 450 at the default 6, for 2.4 MB in place of 1.9.
             options={"compression_level": "1"},
+            dynamic=True,
+        ),
+        Format(
+            name="png16",
+            label="PNG pictures of 16 bits with alpha (folder)",
+            suffix="",
+            shows="cutout",
+            muxer=None,
+            codec="png",
+            pixels="rgba64be",
+            options={"compression_level": "1"},
+            dynamic=True,
+        ),
+        Format(
+            name="exr",
+            label="EXR pictures in linear light with alpha (folder)",
+            suffix="",
+            shows="cutout",
+            muxer=None,
+            codec="exr",
+            pixels="gbrapf32le",
+            options={"format": "half", "compression": "zip16"},
+            alphas=(PREMULTIPLIED, STRAIGHT),
+            dynamic=True,
+            linear=True,
+        ),
+        Format(
+            name="webp",
+            label="animated WebP with alpha (.webp)",
+            suffix=".webp",
+            shows="cutout",
+            muxer="webp",
+            codec="libwebp_anim",
+            pixels="bgra",
+            options={"quality": "90"},
+            muxer_options={"loop": "0"},
+            animation=True,
+        ),
+        Format(
+            name="apng",
+            label="animated PNG with alpha (.apng)",
+            suffix=".apng",
+            shows="cutout",
+            muxer="apng",
+            codec="apng",
+            pixels="rgba",
+            muxer_options={"plays": "0"},
+            animation=True,
         ),
         Format(name="h264", label="H.264 on a background (.mp4)", shows="composite", **_MP4),
         Format(name="mask", label="H.264 of the mask (.mp4)", shows="alpha", **_MP4),

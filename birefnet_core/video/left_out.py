@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .colour import DYNAMIC
-from .formats import Format
+from .colour import DYNAMIC, Colours
+from .formats import FORMATS, Format
 from .notes import note
 from .source import ClipInfo, Source, audio_streams
 
@@ -33,10 +33,20 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what}{plural}{' of ' + rest if rest else ''}" if count > 0 else ""
 
 
+def refuse_dynamic(info: ClipInfo, colours: Colours, format: Format) -> None:
+    """ValueError for colours of high dynamic range in a format of 8 bits, where they would band; a mask has none."""
+    if colours.dynamic and not format.dynamic and format.shows != "alpha":
+        able = " or ".join(name for name, row in FORMATS.items() if row.dynamic)
+        raise ValueError(
+            f"{info.name} is of high dynamic range ({colours.dynamic}), which {format.label} does not hold: "
+            f"choose {able}, or convert the clip before"
+        )
+
+
 def note_how_shown(info: ClipInfo, format: Format | None) -> None:
     """What frames alone do not tell of how they are to be shown. format: None for frames in memory."""
     curve = DYNAMIC.get(info.transfer)
-    if curve and (format is None or format.muxer is None):
+    if curve and (format is None or format.codec == "png"):
         how = "are given" if format is None else "are kept, in pictures that say so (cICP),"
         note(f"{info.name} is of high dynamic range ({curve}): colours {how} as they are, flat where sRGB is expected")
     if info.field_order and (format is None or not format.fields):

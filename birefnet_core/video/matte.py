@@ -17,17 +17,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .behind import Background
 from .colour import Colours, resized, to_rgb, to_seen
 from .formats import Format, find_format
 from .interrupts import interrupts_held
-from .left_out import note_how_shown, note_left_out
+from .left_out import note_how_shown, note_left_out, refuse_dynamic
 from .notes import note
 from .paint import Painter, painter
 from .read import Clip, Frame, Span, chained
 from .stabilise import stabilised
 from .strength import check_strength
 from .threads import Behind, ahead, until_error
-from .timecode import with_timecode
+from .timecode import first_number, with_timecode
 from .write import Writer
 
 BATCH = 4  # frames handed to the network at once
@@ -57,13 +58,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class Look:
-    """How the result looks. stabilise: 0 (frame by frame) to 1. background: of format h264, as of paint.painter.
-    clean_foreground: take the background's colour out of half-transparent pixels. invert: keep the background."""
+    """How the result looks. stabilise: 0 (frame by frame) to 1. background: of format h264, as of behind.backgrounds.
+    clean_foreground: take the background's colour out of half-transparent pixels. invert: keep the background. alphas:
+    how colours go with alpha, as of cutouts.check_alphas; None: as the format has it."""
 
     stabilise: float = 0.0
-    background: str | Path | Tensor = "#00ff00"
+    background: Background = "#00ff00"
     clean_foreground: bool = False
     invert: bool = False
+    alphas: str | None = None
 
 
 @dataclass
@@ -119,18 +122,30 @@ def matte_clip(
     frames = clip.frames(span)
     first = next(frames)
     colours = Colours.of(first.picture, info.primaries, info.transfer)
+    square_pixels = square_pixels or format.animation
     full = info.shown if square_pixels else (info.width, info.height)
     aspect = Fraction(1) if square_pixels else info.pixel_aspect
-    paint = painter(format, full, colours, background=look.background, clean_foreground=look.clean_foreground,
-                    pixel_aspect=aspect)  # fmt: skip
+    refuse_dynamic(info, colours, format)
+    rate = info.frame_rate / span.every
+    paint = painter(
+        format,
+        full,
+        colours,
+        background=look.background,
+        clean_foreground=look.clean_foreground,
+        alphas=look.alphas,
+        pixel_aspect=aspect,
+        frame_rate=rate,
+    )
     begin = first.pts * info.time_base
+    number = first_number(clip, format, begin, span.every)
     if timecode and keep:
         metadata = with_timecode(metadata, clip, format, begin, span.every)
     writer = Writer(
         path,
         format,
         size=full,
-        frame_rate=info.frame_rate / span.every,
+        frame_rate=rate,
         time_base=info.time_base,
         colours=colours,
         pixel_aspect=aspect,
@@ -139,6 +154,7 @@ def matte_clip(
         sound_from=begin,
         sound_to=clip.seconds(span)[1],
         metadata=metadata,
+        first_number=number,
         overwrite=overwrite,
     )
     if keep:
@@ -146,6 +162,10 @@ def matte_clip(
         note_how_shown(info, format)
         if aspect != 1:
             note(f"{info.name}: {info.pixels_as_shown}, and stay so")
+        elif format.animation and info.pixel_aspect != 1:
+            note(
+                f"{info.name}: {info.pixels_as_shown}; {format.label} knows square ones only, to which it is stretched"
+            )
     zero = first.pts if origin is None else origin
     depth = _depth(clip, size)
     encoder = Behind(lambda frame, alpha: _encode(writer, paint, frame, alpha, zero, look.invert), depth)
@@ -236,4 +256,6 @@ def _matted(items: Iterator[Seen], matte: Matte, batch: int, stops: list[BaseExc
 
 
 def _encode(writer: Writer, paint: Painter, frame: Frame, alpha: Tensor, origin: int, invert: bool) -> None:
-    writer.write(paint(frame.picture, 1 - alpha if invert else alpha), frame.pts - origin, frame.duration)
+    pts = frame.pts - origin
+    seconds = pts * writer.time_base
+    writer.write(paint(frame.picture, 1 - alpha if invert else alpha, seconds), pts, frame.duration)

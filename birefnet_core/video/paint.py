@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..matting.tensors import resize
-from .colour import Colours, from_deep_rgb, integers, levels, own_alpha, plane, to_deep_rgb, to_pixels, to_rgb
+from .behind import Background, Behind, backgrounds
+from .colour import Colours, from_deep_rgb, levels, own_alpha, plane, to_deep_rgb, to_pixels
+from .cutouts import check_alphas, cutouts
 from .formats import Format
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CHECKS = 16  # pixels a square of the checkerboard
 FULL = "yuv444p"
-Painter = Callable[["av.VideoFrame", Tensor], "av.VideoFrame"]
+Painter = Callable[["av.VideoFrame", Tensor, Fraction], "av.VideoFrame"]
 
 
 def painter(
@@ -34,77 +34,61 @@ def painter(
     size: tuple[int, int],
     colours: Colours,
     *,
-    background: str | Path | Tensor = "#00ff00",
+    background: Background = "#00ff00",
     clean_foreground: bool = False,
+    alphas: str | None = None,
     pixel_aspect: Fraction = Fraction(1),
+    frame_rate: Fraction = Fraction(1),
 ) -> Painter:
-    """What makes the frame to encode from a source frame of `size` (width, height) and the alpha [h, w] 0..1 of any
-    size that the network gives it. What is transparent in the frame itself stays so.
+    """What makes the frame to encode from a source frame of `size` (width, height), the alpha [h, w] 0..1 of any size
+    that the network gives it, and the time in seconds at which it is shown. What is transparent in the frame itself
+    stays so.
 
-    background: of a composite: "#rrggbb", a colour's name, the path of a picture or a picture [h, w, 3|4] 0..1, which
-    fills the frame, cut at its longer sides; what is transparent in it is black. clean_foreground: take the
-    background's colour out of half-transparent pixels. pixel_aspect: width / height of the frames' pixels as shown.
+    background: of a composite, as of behind.backgrounds. clean_foreground: take the background's colour out of
+    half-transparent pixels. alphas: of a cut-out, as of cutouts.check_alphas. pixel_aspect: width / height of the
+    frames' pixels as shown. frame_rate: at which a batch of backgrounds goes by.
     ValueError for an unknown colour, images.ImageError for a picture that cannot be read.
     """
-    show = _shown(format, size, colours, background, pixel_aspect)
+    if format.shows != "cutout" or alphas is not None:
+        check_alphas(format, alphas)
+    behind = backgrounds(background, size, pixel_aspect, frame_rate) if format.shows == "composite" else None
+    show = _shown(format, size, colours, behind, alphas)
     clean = clean_foreground and format.shows != "alpha"
 
-    def paint(picture, alpha):
+    def paint(picture, alpha, seconds=Fraction(0)):
         own, foreground = own_alpha(picture), picture
         if own is not None or clean:
             own = None if own is None else torch.from_numpy(own)
             alpha = resize(alpha[None, None], (picture.height, picture.width))[0, 0].clamp(0, 1)
         if clean:
             foreground = _clean(picture, alpha, own)
-        return show(picture, foreground, alpha if own is None else alpha * own)
+        return show(picture, foreground, alpha if own is None else alpha * own, seconds)
 
     return paint
 
 
-def _shown(format: Format, size: tuple[int, int], colours: Colours, background, pixel_aspect: Fraction) -> Callable:
-    """What makes the frame to encode from source, the same with its foreground's colours, and alpha."""
+def _shown(
+    format: Format, size: tuple[int, int], colours: Colours, behind: Behind | None, alphas: str | None
+) -> Callable:
+    """What makes the frame to encode from source, the same with its foreground's colours, alpha and the time."""
     if format.shows == "alpha":
-        return lambda picture, foreground, alpha: _mask(size, alpha)
-    if format.shows == "cutout" and format.pixels == "rgba":
-        return lambda picture, foreground, alpha: _rgba(foreground, alpha)
+        return lambda picture, foreground, alpha, seconds: _mask(size, alpha)
     if format.shows == "cutout":
-        return lambda picture, foreground, alpha: _cutout(foreground, alpha, format.pixels, colours)
+        cutout = cutouts(format, colours, alphas)
+        return lambda picture, foreground, alpha, seconds: cutout(foreground, alpha)
     side_by_side = format.shows == "side-by-side"
     pixels = FULL if side_by_side or size[0] % 2 or size[1] % 2 else format.pixels
-    behind = checkerboard(size) if side_by_side else background_picture(background, size, pixel_aspect)
-    merge = _Merge(to_pixels(_frame(behind), pixels, colours))
+    merge = _Merge(size, pixels, colours)
+    board = checkerboard(size)
 
-    def composite(picture, foreground, alpha):
-        merged = merge(to_pixels(foreground, pixels, colours), alpha)
+    def composite(picture, foreground, alpha, seconds):
+        background = board if behind is None else behind(seconds)
+        merged = merge(to_pixels(foreground, pixels, colours), alpha, background)
         if side_by_side:
             merged = _beside(to_pixels(picture, FULL, colours), _grey(size, alpha), merged)
         return merged if pixels == format.pixels else to_pixels(_even(merged), format.pixels, colours)
 
     return composite
-
-
-def background_picture(
-    background: str | Path | Tensor, size: tuple[int, int], pixel_aspect: Fraction = Fraction(1)
-) -> np.ndarray:
-    """A colour or a picture as uint8 [H, W, 3] of size (width, height), cut so that it looks right in pixels of that
-    aspect; on black where the picture is transparent."""
-    from ..matting import compose, images
-    from ..matting.colour_names import parse_colour
-
-    if isinstance(background, Tensor):
-        pixels = compose.on_black(background.cpu())
-    elif isinstance(background, Path):
-        picture = images.read(background)
-        pixels = picture.pixels if picture.alpha is None else picture.pixels * picture.alpha[..., None]
-    else:
-        return np.full((size[1], size[0], 3), [round(255 * value) for value in parse_colour(background)], np.uint8)
-    image = Image.fromarray(integers(pixels, 8))
-    # The largest part of the picture that has the frame's shape as shown, around its middle.
-    across, down = size[0] * float(pixel_aspect), size[1]
-    scale = min(image.width / across, image.height / down)
-    left, top = (image.width - across * scale) / 2, (image.height - down * scale) / 2
-    box = (left, top, image.width - left, image.height - top)
-    return np.array(image.resize(size, Image.Resampling.LANCZOS, box=box))
 
 
 def checkerboard(size: tuple[int, int]) -> np.ndarray:
@@ -122,19 +106,6 @@ def _clean(picture: av.VideoFrame, alpha: Tensor, own: Tensor | None) -> av.Vide
     rgb = torch.from_numpy(to_deep_rgb(picture))
     colours = estimate_foreground(rgb[None], alpha[None], None if own is None else own[None])
     return from_deep_rgb(colours[0].clamp(0, 1))
-
-
-def _cutout(picture: av.VideoFrame, alpha: Tensor, pixels: str, colours: Colours) -> av.VideoFrame:
-    made = to_pixels(picture, pixels, colours)
-    plane(made, 3)[:] = levels(alpha, (made.width, made.height), made.format.components[3].bits)
-    return made
-
-
-def _rgba(picture: av.VideoFrame, alpha: Tensor) -> av.VideoFrame:
-    import av
-
-    alpha = levels(alpha, (picture.width, picture.height), 8)
-    return av.VideoFrame.from_ndarray(np.dstack([to_rgb(picture), alpha]), format="rgba")
 
 
 def _mask(size: tuple[int, int], alpha: Tensor) -> av.VideoFrame:
@@ -190,13 +161,14 @@ def _frame(rgb: np.ndarray) -> av.VideoFrame:
 
 
 class _Merge:
-    """front over one background through alpha, by FFmpeg's maskedmerge."""
+    """front over a background [H, W, 3] uint8 through alpha, by FFmpeg's maskedmerge."""
 
-    def __init__(self, background: av.VideoFrame) -> None:
+    def __init__(self, size: tuple[int, int], pixels: str, colours: Colours) -> None:
         import av
 
-        self._background, self._count = background, 0
-        width, height, pixels = background.width, background.height, background.format.name
+        self._pixels, self._colours, self._count = pixels, colours, 0
+        self._given: np.ndarray | None = None  # the background that was converted last
+        width, height = size
         self._mask = av.VideoFrame(width, height, pixels)
         graph = av.filter.Graph()
         merge, self._sink = graph.add("maskedmerge"), graph.add("buffersink")
@@ -208,7 +180,10 @@ class _Merge:
         graph.configure()
         self._graph = graph
 
-    def __call__(self, front: av.VideoFrame, alpha: Tensor) -> av.VideoFrame:
+    def __call__(self, front: av.VideoFrame, alpha: Tensor, background: np.ndarray) -> av.VideoFrame:
+        if background is not self._given:
+            self._given = background
+            self._background = to_pixels(_frame(background), self._pixels, self._colours)
         planes = [plane(self._mask, index) for index in range(3)]
         planes[0][:] = levels(alpha, (planes[0].shape[1], planes[0].shape[0]), 8)
         chroma = planes[0] if planes[1].shape == planes[0].shape else levels(alpha, planes[1].shape[::-1], 8)

@@ -18,8 +18,8 @@ from .left_out import note_left_out
 from .matte import Matte, matte_clip
 from .read import Clip, Span
 from .stabilise import RADIUS
-from .timecode import with_timecode
-from .write import TIMES, Joined, refuse, remove, rename
+from .timecode import first_number, with_timecode
+from .write import TIMES, Joined, numbered, refuse, remove, rename
 
 LONGEST_RUN = timedelta(days=7)  # that a process waits for the others
 
@@ -72,11 +72,12 @@ def matte_together(
     """As matte_clip, called by every process with the same arguments but rank. Process 0 joins what all wrote.
 
     A failure or interrupt in one process ends the run (torchrun stops the others) and leaves nothing behind. Clips
-    whose file carries no times (H.264 in AVI) cannot be split exactly: process 0 mattes them alone.
+    whose file carries no times (H.264 in AVI) cannot be split exactly, nor can animated pictures be joined: process 0
+    mattes them alone.
     """
     whole = {"format": format, "sound": sound, "timecode": timecode, "metadata": metadata, "overwrite": overwrite}
     whole |= options
-    if not clip.times() or clip.count(span) < world:
+    if not clip.times() or clip.count(span) < world or format.animation:
         if rank == 0:
             matte_clip(clip, path, matte, span=span, **whole)
         wait()
@@ -118,7 +119,9 @@ def join(
     temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         if format.muxer is None:
-            join_pictures(parts, temporary, format)
+            begin = clip.first_pts(span) * clip.info.time_base
+            first = first_number(clip, format, begin, span.every)
+            join_pictures(parts, temporary, numbered(format, path), first)
         else:
             begin, end = clip.seconds(span)
             with_sound = sound and clip.info.has_audio and span.every == 1
@@ -139,12 +142,13 @@ def join(
         raise
 
 
-def join_pictures(parts: list[Path], folder: Path, format: Format) -> None:
+def join_pictures(parts: list[Path], folder: Path, names: str, number: int) -> None:
     folder.mkdir()
-    count, times = 0, ""
+    times = ""
     for part in parts:
-        for picture in sorted(part.glob(f"*.{format.codec}")):
-            count += 1
-            os.replace(picture, folder / f"{count:06d}{picture.suffix}")
+        pictures = [picture for picture in part.iterdir() if picture.name != TIMES]
+        for picture in sorted(pictures, key=lambda picture: int(picture.stem.rpartition(".")[2])):
+            os.replace(picture, folder / names.format(number))
+            number += 1
         times += (part / TIMES).read_text()
     (folder / TIMES).write_text(times)

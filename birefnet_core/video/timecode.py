@@ -11,6 +11,7 @@ from .read import Clip
 from .source import video_stream
 
 WRITTEN = re.compile(r"(\d\d):(\d\d):(\d\d)([:;.,])(\d{1,3})")  # hours, minutes, seconds, frames; ; where some drop out
+UNCOUNTED = 1001  # the first frame's number where nothing counts
 HIGHEST = 255  # frames a second; the field in MOV is one byte
 
 
@@ -39,6 +40,8 @@ def with_timecode(
         why = f"it counts frames, and one of {every} is written"
     elif not moved:
         why = f"none counts {float(clip.info.frame_rate):g} frames a second"
+    elif format.linear:  # in the numbers of its pictures
+        return tags
     elif not format.muxer:
         why = f"{format.label} has no place for it"
     else:
@@ -47,19 +50,40 @@ def with_timecode(
     return tags
 
 
+def first_number(clip: Clip, format: Format, begin: Fraction, every: int) -> int:
+    """The number of the first of a folder's pictures, which is shown `begin` seconds after the clip's first frame: in
+    linear formats the frame that the clip's timecode counts, else 1001 as compositors have it; in others 1."""
+    if not format.linear:
+        return 1
+    code, rate = timecode_of(clip), clip.info.frame_rate
+    counted = _count(code, round(rate)) if code and every == 1 and 1 <= round(rate) <= HIGHEST else None
+    return UNCOUNTED if counted is None else counted + round(begin * rate)
+
+
+def _count(code: str, second: int) -> int:
+    """How many frames after midnight a timecode is, `second` of them in a second as it counts."""
+    hours, minutes, seconds, mark, number = WRITTEN.fullmatch(code).groups()
+    passed = int(hours) * 60 + int(minutes)
+    dropped = _dropped(mark, second)
+    return (passed * 60 + int(seconds)) * second + int(number) - dropped * (passed - passed // 10)
+
+
+def _dropped(mark: str, second: int) -> int:
+    """Numbers left out of each minute but every tenth."""
+    return second // 15 if mark in ";.," and second % 30 == 0 else 0
+
+
 def later(code: str, frames: int, rate: Fraction) -> str:
     """The timecode so many frames later, over midnight too; "" where none counts frames of that rate.
 
     With a semicolon it keeps to the clock at 29.97, 59.94 and the like: the first numbers of each minute but every
     tenth are dropped, two of thirty.
     """
-    hours, minutes, seconds, mark, number = WRITTEN.fullmatch(code).groups()
     second = round(rate)  # as timecode counts: 30 for 29.97
-    dropped = second // 15 if mark in ";.," and second % 30 == 0 else 0
     if not 1 <= second <= HIGHEST:
         return ""
-    passed = int(hours) * 60 + int(minutes)
-    count = (passed * 60 + int(seconds)) * second + int(number) - dropped * (passed - passed // 10) + frames
+    dropped = _dropped(WRITTEN.fullmatch(code)[4], second)
+    count = _count(code, second) + frames
     minute, tens = 60 * second - dropped, 600 * second - 9 * dropped
     count %= 144 * tens
     passed, rest = divmod(count, tens)

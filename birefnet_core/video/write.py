@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..matting.outputs import refuse_existing
+from .animated import put_end
 from .audio import Sound, audio_tracks
 from .colour import LIMITED, Colours
 from .formats import Format
@@ -28,7 +29,8 @@ class Writer:
 
     path: the file, or the folder of numbered pictures. size: (width, height) of the frames given. time_base: seconds a
     tick of their pts. sound_of, sound_from, sound_to: where the sound comes from and which seconds of it. metadata:
-    tags of the container. Raises FileExistsError when path exists and may not be replaced, OSError when the disk fails.
+    tags of the container. first_number: of a folder's pictures. Raises FileExistsError when path exists and may not be
+    replaced, OSError when the disk fails.
     """
 
     def __init__(
@@ -46,19 +48,22 @@ class Writer:
         sound_from: Fraction = Fraction(0),
         sound_to: Fraction | None = None,
         metadata: dict[str, str] | None = None,
+        first_number: int = 1,
         overwrite: bool = False,
     ) -> None:
         refuse(path, format, overwrite)
         self.path, self.size, self.frames, self.finishing = path, size, 0, False
         self._format, self._overwrite = format, overwrite
-        self._time_base, self._colours = time_base, colours
+        self.time_base, self._colours = time_base, colours
         path.parent.mkdir(parents=True, exist_ok=True)
         self._temporary = path.with_name(f".{uuid.uuid4().hex}.part")
         self._output: _Pictures | _Encoded | None = None
         try:
             if format.muxer is None:
-                self._output = _Pictures(self._temporary, format, size, time_base, pixel_aspect)
-                if colours.dynamic:  # for which PNG has a chunk (cICP); others are taken for sRGB
+                names = numbered(format, path)
+                self._output = _Pictures(self._temporary, format, names, first_number, size, time_base, pixel_aspect)
+                self._output.context.framerate = frame_rate
+                if colours.dynamic and not format.linear:  # PNG has a chunk (cICP); others are taken for sRGB
                     self._output.tag(colours)
                 return
             self._output = _Encoded(self._temporary, format, metadata or {})
@@ -71,7 +76,7 @@ class Writer:
 
     def write(self, frame: av.VideoFrame, pts: int, duration: int) -> None:
         """Encode one frame, shown for `duration` ticks from `pts` on."""
-        frame.pts, frame.duration, frame.time_base = pts, duration, self._time_base
+        frame.pts, frame.duration, frame.time_base = pts, duration, self.time_base
         if not frame.format.is_rgb:
             frame.colorspace, frame.color_range = self._colours.matrix, LIMITED
         self._output.write(frame)
@@ -160,6 +165,7 @@ class _File:
         self._file.flush()
         if self._aspect != 1:
             put_aspect(self._path, self._aspect)
+        put_end(self._path, self._format.muxer, self._shown)
         os.fsync(self._file.fileno())
         self._file.close()
 
@@ -276,18 +282,25 @@ class _Pictures:
     """A folder of numbered pictures, and a text file of their times in seconds."""
 
     def __init__(
-        self, folder: Path, format: Format, size: tuple[int, int], time_base: Fraction, aspect: Fraction
+        self,
+        folder: Path,
+        format: Format,
+        names: str,
+        first: int,
+        size: tuple[int, int],
+        time_base: Fraction,
+        aspect: Fraction,
     ) -> None:
         import av
 
         folder.mkdir()
-        self._folder, self._suffix, self._count, self._times = folder, f".{format.codec}", 0, []
+        self._folder, self._names, self._number, self._times = folder, names, first, []
         self._colours: Colours | None = None  # of pictures that say what theirs are
-        self._context = av.CodecContext.create(format.codec, "w")
+        self.context = self._context = av.CodecContext.create(format.codec, "w")
         self._context.width, self._context.height, self._context.pix_fmt = *size, format.pixels
         self._context.time_base = time_base
         # FFmpeg writes the aspect as PNG's pixels a unit, across and down, which are the other way round.
-        self._context.sample_aspect_ratio = 1 / aspect
+        self._context.sample_aspect_ratio = 1 / aspect if format.codec == "png" else aspect
         self._context.thread_type = "AUTO"
         self._context.options = dict(format.options)
 
@@ -303,8 +316,8 @@ class _Pictures:
 
     def _save(self, packets: list[av.Packet]) -> None:
         for packet in packets:
-            self._count += 1
-            (self._folder / f"{self._count:06d}{self._suffix}").write_bytes(bytes(packet))
+            (self._folder / self._names.format(self._number)).write_bytes(bytes(packet))
+            self._number += 1
 
     def finish(self, *, everything: bool) -> None:
         self._save(self._context.encode(None))
@@ -312,6 +325,12 @@ class _Pictures:
 
     def abandon(self) -> None:
         pass
+
+
+def numbered(format: Format, folder: Path) -> str:
+    """The names of the pictures in a folder, to be formatted with their numbers; of EXR as compositors name them."""
+    name = folder.name.replace("{", "{{").replace("}", "}}")
+    return f"{name}.{{:04d}}.exr" if format.linear else f"{{:06d}}.{format.codec}"
 
 
 def _coded_size(size: tuple[int, int], format: Format) -> tuple[int, int]:

@@ -101,8 +101,9 @@ def test_side_by_side_shows_source_mask_and_cut_out(matted, decode):
 @pytest.mark.parametrize("format", list(FORMATS))
 def test_odd_sizes_fit_every_format(matted, format):
     path = matted(format, clip={"size": (61, 47), "count": 3})
-    if format == "png":
-        assert Image.open(path / "000001.png").size == (61, 47)
+    if FORMATS[format].muxer is None:
+        with av.open(str(min(path.glob("*.[pe][nx][gr]")))) as picture:
+            assert (picture.streams.video[0].width, picture.streams.video[0].height) == (61, 47)
         return
     info = Clip(path).info
     wide = 183 if format == "side-by-side" else 61

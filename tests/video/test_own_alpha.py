@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from birefnet_core.video import Clip, Look, Span, matte_clip, read_batch
+from birefnet_core.video.behind import filled
 from birefnet_core.video.colour import own_alpha, plane, resized
-from birefnet_core.video.paint import background_picture
 
 
 def opaque(pixels):
@@ -88,7 +88,7 @@ def test_a_background_does_not_show_what_it_hides(tmp_path, as_tensor):
     rgba[..., :3] = (10, 200, 30)
     rgba[:, :30, 3] = 0
     Image.fromarray(rgba).save(tmp_path / "behind.png")
-    made = background_picture(torch.from_numpy(rgba) / 255 if as_tensor else tmp_path / "behind.png", (60, 40))
+    made = filled(torch.from_numpy(rgba) / 255 if as_tensor else tmp_path / "behind.png", (60, 40))
     assert (made[:, :28] == 0).all() and (made[:, 32:] == (10, 200, 30)).all()
 
 

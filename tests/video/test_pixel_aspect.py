@@ -15,7 +15,7 @@ from birefnet_core.video.split import join
 from birefnet_core.video.webm import size_as_shown
 
 WIDE = Fraction(32, 27)
-CODED = [name for name, row in FORMATS.items() if row.muxer]
+CODED = [name for name, row in FORMATS.items() if row.muxer and not row.animation]
 
 
 def opaque(pixels):
@@ -75,6 +75,15 @@ def test_the_aspect_stays(dv, tmp_path, format, aspect):
     assert aspect_of(path) == aspect
     assert len(list(Clip(path).frames())) == 3
     assert Clip(path).info.pixel_aspect == aspect
+
+
+@pytest.mark.parametrize("format", ["webp", "apng"])
+def test_what_knows_square_pixels_only_is_stretched(dv, tmp_path, format):
+    clip = Clip(dv())
+    with pytest.warns(ClipNote, match="knows square ones only"):
+        path = matte_clip(clip, tmp_path / f"out.{format}", opaque, format=format)
+    with Image.open(path) as made:
+        assert made.size == clip.info.shown != (clip.info.width, clip.info.height)
 
 
 @pytest.mark.usefixtures("_quiet")

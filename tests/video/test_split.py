@@ -47,9 +47,12 @@ def test_the_parts_join_without_a_seam(make_clip, tmp_path, decode, format):
     matte_clip(Clip(source), alone, ellipse, **options)
     assert together(3, source, joined, **options) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["clip.mkv", alone.name, joined.name])
-    if format == "png":
+    if row.muxer is None:
         for path in alone.iterdir():
-            assert path.read_bytes() == (joined / path.name).read_bytes()
+            assert path.read_bytes() == (joined / path.name.replace("alone", "joined")).read_bytes()
+        return
+    if row.animation:
+        assert alone.read_bytes() == joined.read_bytes()
         return
     frames, seconds = zip(decode(alone), decode(joined), strict=True)
     assert seconds[0] == pytest.approx(seconds[1], abs=1.1e-3 if format == "webm" else 1e-9)

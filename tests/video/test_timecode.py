@@ -52,6 +52,20 @@ def test_it_is_that_of_the_first_frame_written(coded, tmp_path, format):
     assert len(list(Clip(part).frames())) == 3
 
 
+@pytest.mark.parametrize(
+    "code, rate, first",
+    [
+        ("00:01:00:10", Fraction(25), 60 * 25 + 10 + 25),
+        ("00:01:00;02", NTSC, 60 * 30 + 30),  # a minute drops the numbers 0 and 1
+        ("", Fraction(25), 1001),
+    ],
+)
+def test_exr_pictures_are_numbered_by_it(coded, tmp_path, code, rate, first):
+    clip, span = Clip(coded(code, rate)), Span(start=1.0, count=2)
+    folder = matte_clip(clip, tmp_path / "out", opaque, format="exr", span=span)
+    assert sorted(path.name for path in folder.glob("*.exr")) == [f"out.{first}.exr", f"out.{first + 1}.exr"]
+
+
 def test_it_is_a_track_of_its_own_in_mov(coded, tmp_path):
     path = matte_clip(Clip(coded("00:00:59;20", NTSC)), tmp_path / "out.mov", opaque, span=Span(start=0.35))
     with av.open(str(path)) as container:

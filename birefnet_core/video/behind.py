@@ -1,0 +1,106 @@
+"""What stands behind the subject of a composite: a colour, a picture, or a clip or a batch that starts over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .colour import integers, to_rgb
+from .read import Clip, Frame
+
+Background = str | Path | Tensor | Clip
+Behind = Callable[[Fraction], np.ndarray]  # seconds from the first frame written -> uint8 [H, W, 3]
+
+
+def backgrounds(background: Background, size: tuple[int, int], pixel_aspect: Fraction, frame_rate: Fraction) -> Behind:
+    """What is behind the frame shown at a time, of size (width, height), in pixels of that aspect.
+
+    background: "#rrggbb", a colour's name, the path of a picture, a picture [h, w, 3|4] or batch [n, h, w, 3|4] 0..1,
+    of which each frame takes one in turn, or a clip, which runs at its own rate. All fill the frame, cut at their
+    longer sides; what is transparent in them is black. A clip is to be asked for rising times.
+    ValueError for an unknown colour and an empty batch, ImageError or VideoError for a file that cannot be read.
+    """
+    if isinstance(background, Clip):
+        return _Looped(background, size, pixel_aspect)
+    if isinstance(background, Tensor) and background.ndim == 4:
+        if len(background) == 0:
+            raise ValueError("the batch of backgrounds is empty")
+        if len(background) > 1:
+            return lambda seconds: filled(background[round(seconds * frame_rate) % len(background)], size, pixel_aspect)
+        background = background[0]
+    still = filled(background, size, pixel_aspect)
+    return lambda seconds: still
+
+
+def filled(background: str | Path | Tensor, size: tuple[int, int], pixel_aspect: Fraction = Fraction(1)) -> np.ndarray:
+    """A colour or a picture as uint8 [H, W, 3] of size (width, height), cut so that it looks right in pixels of that
+    aspect; on black where the picture is transparent."""
+    from ..matting import compose, images
+    from ..matting.colour_names import parse_colour
+
+    if isinstance(background, Tensor):
+        pixels = compose.on_black(background.cpu())
+    elif isinstance(background, Path):
+        picture = images.read(background)
+        pixels = picture.pixels if picture.alpha is None else picture.pixels * picture.alpha[..., None]
+    else:
+        return np.full((size[1], size[0], 3), [round(255 * value) for value in parse_colour(background)], np.uint8)
+    return _cut(integers(pixels, 8), size, pixel_aspect)
+
+
+def _cut(pixels: np.ndarray, size: tuple[int, int], pixel_aspect: Fraction, own_aspect: Fraction = Fraction(1)):
+    """The largest part that has the frame's shape as shown, around its middle. own_aspect: of the given pixels."""
+    image = Image.fromarray(pixels)
+    across, down = size[0] * float(pixel_aspect / own_aspect), size[1]
+    scale = min(image.width / across, image.height / down)
+    left, top = (image.width - across * scale) / 2, (image.height - down * scale) / 2
+    box = (left, top, image.width - left, image.height - top)
+    return np.array(image.resize(size, Image.Resampling.LANCZOS, box=box))
+
+
+class _Looped:
+    """A clip that begins again at its end. One of its frames is in memory."""
+
+    def __init__(self, clip: Clip, size: tuple[int, int], pixel_aspect: Fraction) -> None:
+        self._clip, self._size, self._aspect = clip, size, pixel_aspect
+        self._begins = Fraction(0)  # seconds at which this turn began
+        self._turn()
+
+    def _turn(self) -> None:
+        self._frames: Iterator[Frame] = self._clip.frames()
+        self._frame = next(self._frames)
+        self._zero = self._frame.pts
+        self._drawn: np.ndarray | None = None
+
+    def _ends(self) -> Fraction:
+        return self._begins + (self._frame.pts - self._zero + self._frame.duration) * self._clip.info.time_base
+
+    def __call__(self, seconds: Fraction) -> np.ndarray:
+        while self._ends() <= seconds:
+            following = next(self._frames, None)
+            if following is None:
+                if self._ends() == self._begins:  # a clip of no length stays as it is
+                    break
+                self._begins = self._ends()
+                self._turn()
+            else:
+                self._frame, self._drawn = following, None
+        if self._drawn is None:
+            own = self._clip.info.pixel_aspect
+            self._drawn = _cut(_on_black(self._frame), self._size, self._aspect, own)
+        return self._drawn
+
+
+def _on_black(frame: Frame) -> np.ndarray:
+    from .colour import own_alpha
+
+    pixels, alpha = to_rgb(frame.picture), own_alpha(frame.picture)
+    if alpha is None:
+        return pixels
+    return integers(torch.from_numpy(pixels / 255 * alpha[..., None]), 8)
