@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..birefnet_core.video.formats import FORMATS  # costs nothing
 from . import host
 from .apply_mask import check_background
 from .video_input import open_video
 
 PREVIEW_SIDE = 384  # pixels, of the clip shown in the browser
 PLAYABLE = (".mp4", ".webm")  # by browsers
-FORMATS = ("prores", "webm", "png", "h264", "mask", "side-by-side")
 
 
 class MatteVideo:
@@ -58,9 +58,10 @@ class MatteVideo:
                     list(FORMATS),
                     {
                         "default": "prores",
-                        "tooltip": "prores: .mov with alpha for editing. webm: VP9 with alpha for the web. png: "
-                        "pictures with alpha. h264: .mp4 on the background. mask: .mp4 of the mask. side-by-side: .mp4 "
-                        "of source, mask and cut-out, to check them.",
+                        "tooltip": "prores: .mov with alpha for editing. webm: VP9 with alpha for the web. png, "
+                        "png16: pictures with alpha. exr: pictures in linear light for compositors. webp, apng: "
+                        "animated pictures with alpha. h264: .mp4 on the background. mask: .mp4 of the mask. "
+                        "side-by-side: .mp4 of source, mask and cut-out, to check them.",
                     },
                 ),
                 "stabilise": (
@@ -81,7 +82,10 @@ class MatteVideo:
                 ),
                 "background_image": (
                     "IMAGE",
-                    {"tooltip": "Of format h264, in place of the colour; fills the frame. The first of a batch."},
+                    {
+                        "tooltip": "Of format h264, in place of the colour; fills the frame. "
+                        "Of a batch each frame takes one, over and over."
+                    },
                 ),
                 "filename_prefix": (
                     "STRING",
@@ -180,7 +184,7 @@ class MatteVideo:
         def check(done: int, total: int) -> None:
             host.check_interrupt()  # with a slow network a batch takes minutes
 
-        background = background_colour if background_image is None else background_image[0]
+        background = background_colour if background_image is None else background_image
         playable = chosen.suffix in PLAYABLE
         with (
             interruptible(),
@@ -216,7 +220,7 @@ def shown(path: Path, preview: Path | None) -> dict[str, Any]:
     """What the browser shows on the node: the file written, or a preview where it would not play it. Then the file is
     named too, that ComfyUI's assets know it, under a key of which frontends put nothing on the node; of a folder of
     pictures the first one."""
-    written = host.shown(min(path.glob("*.png"), default=path) if path.is_dir() else path, "output")
+    written = host.shown(min(path.glob("*.[pe]*"), default=path) if path.is_dir() else path, "output")
     if preview is None:
         return {"images": [written], "animated": (True,)}
     return {"images": [host.shown(preview, "temp")], "animated": (True,), "files": [written]}

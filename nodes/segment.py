@@ -9,6 +9,7 @@ from torch import Tensor
 from . import host
 
 LARGEST_SIDE = 4096
+OWN_SIZE = 0  # the size of the weights, ModelSpec.size
 
 
 class Segment:
@@ -40,7 +41,7 @@ class Segment:
 
     @classmethod
     def INPUT_TYPES(cls):
-        side = {"default": 0, "min": 0, "max": LARGEST_SIDE, "step": 32}
+        side = {"default": OWN_SIZE, "min": 0, "max": LARGEST_SIDE, "step": 32}
         return {
             "required": {
                 "model": (
@@ -102,8 +103,8 @@ class Segment:
         self,
         model,
         image: Tensor,
-        width: int = 0,
-        height: int = 0,
+        width: int = OWN_SIZE,
+        height: int = OWN_SIZE,
         mode: str = "whole",
         batch_size: int = 0,
         hint: Tensor | None = None,

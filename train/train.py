@@ -18,7 +18,8 @@ from train.data.sources import Root, read_data  # noqa: E402
 from train.recipe import PRECISIONS, parse_value, read_recipe  # noqa: E402
 from train.run.distributed import Processes, processes  # noqa: E402
 from train.run.initialise import take_architecture  # noqa: E402
-from train.run.loop import Options, Training, TrainingError  # noqa: E402
+from train.run.loop import Training  # noqa: E402
+from train.run.options import Options, TrainingError  # noqa: E402
 from train.shared.mattes import parse_value as mask_value  # noqa: E402
 
 RECIPES = Path(__file__).parent / "recipes"

@@ -1,5 +1,5 @@
-"""From pictures to alpha: the model on IMAGE-shaped tensors, sizes, picture files and the `matte` command. Names are
-imported on first use."""
+"""From pictures to alpha: the model on IMAGE-shaped tensors, sizes, picture files. Names are imported on
+first use."""
 
 from ..lazy import importer
 

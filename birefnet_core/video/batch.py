@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from ..memory import free_memory
-from .audio import read_samples
 from .colour import own_alpha, resized, to_deep_rgb, to_rgb
 from .left_out import note_how_shown
 from .notes import note
 from .read import Clip, Span
+from .sound import read_samples
 
 SPARE = 0.9  # of the free memory that a batch may take
 

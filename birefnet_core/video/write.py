@@ -1,4 +1,4 @@
-"""Writing clips: under a temporary name until they are whole, or as whole as they will be."""
+"""Writing clips: pictures and sound into one container, under a temporary name until it is whole."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from ..matting.outputs import refuse_existing
 from .animated import put_end
-from .audio import Sound, audio_tracks
 from .colour import LIMITED, Colours
 from .formats import Format
+from .sound import Sound, audio_tracks
 from .source import Source
 from .webm import PLACE, put_aspect
 

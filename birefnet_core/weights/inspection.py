@@ -1,4 +1,7 @@
-"""What a weight file is, or what is wrong with it: `inspect`."""
+"""What a weight file is, or what is wrong with it: `examine` decides it for every file that is loaded, `inspect` tells.
+
+A file's own metadata come first, then its keys and shapes (recognise.py); what does not fit its network is refused.
+"""
 
 from __future__ import annotations
 
@@ -92,6 +95,8 @@ def check_patch_order(asked: str) -> None:
 
 
 def examine(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, str], asked: str) -> Inspection:
+    """What the tensors and metadata of a file are; `problem` says why they cannot be loaded. asked: as patch_order of
+    `inspect`."""
     try:
         own = _own_architecture(metadata)
         architecture = own or recognise(weights)

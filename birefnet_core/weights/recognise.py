@@ -1,4 +1,4 @@
-"""What a weight file holds, from its keys and shapes alone."""
+"""What a weight file holds, from its keys and shapes alone: for files whose metadata name no architecture of ours."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from birefnet_core.video import FORMATS, Clip, Look, Span, Stopped, VideoError, matte_clip
-from birefnet_core.video.audio import read_samples
 from birefnet_core.video.colour import to_rgb
+from birefnet_core.video.sound import read_samples
 from birefnet_core.video.write import TIMES
 from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of, numbered, onsets
 

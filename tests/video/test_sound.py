@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from birefnet_core.video import FORMATS, Clip, Span, matte_clip, read_batch
-from birefnet_core.video.audio import SoundWarning
+from birefnet_core.video.sound import SoundWarning
 from tests.video.pictures import COUNT
 
 
@@ -115,7 +115,7 @@ def test_sound_that_breaks_ends_and_the_pictures_go_on(make_clip, tmp_path, monk
         raise av.error.UndefinedError(5, "broken")
         yield
 
-    monkeypatch.setattr("birefnet_core.video.audio._decoded", broken)
+    monkeypatch.setattr("birefnet_core.video.sound._decoded", broken)
     source = make_clip(sound="aac")
     with pytest.warns(SoundWarning, match=r"clip\.mp4: its sound ends early"):
         path = matte_clip(Clip(source), tmp_path / "out.webm", opaque, format="webm")

@@ -9,9 +9,9 @@ import torch
 from av.stream import Disposition
 
 from birefnet_core.video import FORMATS, Clip, Span, matte_clip, read_batch
-from birefnet_core.video.audio import language_of, title_of
 from birefnet_core.video.formats import find_format
 from birefnet_core.video.notes import ClipNote
+from birefnet_core.video.sound import language_of, title_of
 from birefnet_core.video.split import join
 
 RATE = 48_000

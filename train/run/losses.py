@@ -55,7 +55,7 @@ def _target_means(target: Tensor) -> tuple[Tensor, Tensor]:
 def structural_dissimilarity(
     logits: Tensor, target: Tensor, target_means: tuple[Tensor, Tensor] | None = None
 ) -> Tensor:
-    """(1 - SSIM) / 2, mean over pixels (equation 4), local statistics under an 11 x 11 Gaussian window.
+    """(1 - SSIM) / 2, half of equation 4, mean over pixels; local statistics under an 11 x 11 Gaussian window.
 
     `target_means` are those of the target and of its square, which all side outputs of a step share.
     """
@@ -142,7 +142,7 @@ def gradient_loss(predictions: list[Tensor], labels: list[Tensor]) -> Tensor:
 def training_loss(
     output, target: Tensor, weights: LossWeights, class_labels: Tensor | None = None, *, parts: int = 1
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The whole objective for one `birefnet_core.network.TrainingOutput`.
+    """The whole objective (equation 1) for one `birefnet_core.network.TrainingOutput`, its class term equation 5.
 
     Args:
         output: what the network returns in training mode.

@@ -14,11 +14,11 @@ from train.recipe import Recipe
 
 from .distributed import Processes, gradients_stay_here
 from .losses import training_loss
+from .normalise import normalise
 from .optimise import learning_rate_share, training_mode_, update_average
 from .options import TrainingError
 from .precision import autocast
 from .state import State
-from .validate import normalise
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,14 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from birefnet_core.weights.catalog import IMAGENET_MEAN, IMAGENET_STD
 from train.data.sources import Source
 from train.evaluation.metrics import measure, summarise
 
 from .distributed import Processes
+from .normalise import normalise
 
 SHOWN = 16
 AT_A_TIME = 8
-
-
-def normalise(images: Tensor) -> Tensor:
-    """[N,3,H,W] in 0..1 -> ImageNet statistics, as the whole suite feeds its networks."""
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(3, 1, 1)
-    return (images - mean) / torch.tensor(IMAGENET_STD, device=images.device).view(3, 1, 1)
 
 
 # The columns of a published model card, and what this suite calls them.

@@ -12,8 +12,8 @@ from train.recipe import read_recipe
 from train.run import loop
 from train.run import precision as precisions
 from train.run.losses import training_loss
+from train.run.normalise import normalise
 from train.run.recompute import recompute_, units
-from train.run.validate import normalise
 from train.tables import LossWeights
 from train.train import recipe_path
 

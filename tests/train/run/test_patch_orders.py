@@ -12,7 +12,7 @@ import birefnet_core as bc
 from birefnet_core.network.reference import InwardReference
 from birefnet_core.weights.patch_order import detect
 from train.run.losses import training_loss
-from train.run.validate import normalise
+from train.run.normalise import normalise
 from train.scenes.cutouts import read_pack
 from train.scenes.scenes import Scenes
 from train.tables import LossWeights, SceneStyle

@@ -18,7 +18,7 @@ from train.data.pairs import Pairs, find_pairs
 from train.recipe import read_recipe
 from train.run import checkpoint, loop, optimise
 from train.run.losses import training_loss
-from train.run.validate import normalise
+from train.run.normalise import normalise
 from train.shared.files import write_whole
 from train.tables import LossWeights
 from train.train import main

@@ -40,6 +40,7 @@ CURVES: dict[str, Callable[[Pair], np.ndarray]] = {
     "E": segmentation.e_curve,
     "BIoU": boundary.boundary_iou_curve,
 }
+# To add one: a function of a Pair in a file beside this one, and a row here (contours, strips and thinning only help).
 METRICS: dict[str, Metric] = {  # in the order of the paper's tables, then upstream's further columns, then matting
     "max F": Metric(np.max, "segmentation", curve="F"),
     "weighted F": Metric(weighted.weighted_f, "segmentation"),

@@ -1,7 +1,7 @@
 """A clip's sound: copied packet by packet where the container takes its codec, else encoded again, kept in time.
 
 Pictures cost hours and sound costs nothing: packets of sound that are damaged are left away, and where no more can be
-had of it the clip goes on without.
+had of it the clip goes on without. `write.py` feeds it beside the pictures; `read_samples` gives the sound of a batch.
 """
 
 from __future__ import annotations
