@@ -5,6 +5,7 @@ from .apply_mask import ApplyMask
 from .load_birefnet import LoadBiRefNet
 from .matte_video import MatteVideo
 from .segment import Segment
+from .split_subjects import SplitSubjects
 from .video_frames import VideoFrames
 
 NODE_CLASS_MAPPINGS = {
@@ -13,6 +14,7 @@ NODE_CLASS_MAPPINGS = {
     "BiRefNetApplyMask": ApplyMask,
     "BiRefNetVideoFrames": VideoFrames,
     "BiRefNetMatteVideo": MatteVideo,
+    "BiRefNetSplitSubjects": SplitSubjects,
 }
 NODE_DISPLAY_NAME_MAPPINGS = {
     "LoadBiRefNet": "Load BiRefNet",
@@ -20,6 +22,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "BiRefNetApplyMask": "Apply Mask (BiRefNet)",
     "BiRefNetVideoFrames": "Video Frames (BiRefNet)",
     "BiRefNetMatteVideo": "Matte Video (BiRefNet)",
+    "BiRefNetSplitSubjects": "Split Subjects (BiRefNet)",
 }
 
 replacements.register()

@@ -24,7 +24,7 @@ SQUARES = 20  # pixels of the checkerboard
 GREY, DARK, GREEN = "#d8dde3", "#26304f", "#00b140"
 TWO = "two.jpg"  # in demo/: two subjects
 SCRIBBLE = ((110, 300), (140, 215), (205, 160), (265, 205), (300, 300))  # on the left one
-BOX = {"x": 352, "y": 172, "width": 262, "height": 268}  # around the right one
+BOXES = ({"x": 40, "y": 110, "width": 322, "height": 330}, {"x": 370, "y": 172, "width": 262, "height": 268})
 MARK = "#ffb000"
 FILM, HOLE, GAP = 56, 26, 44  # pixels: the width of a film's edge, its holes, and from one to the next
 
@@ -48,16 +48,19 @@ def main() -> None:
         for clean in (True, False)
     )
     scribble = drawn(torch.zeros_like(two), scribble=True)[..., 0]
-    hints = ({}, {"hint": scribble}, {"boxes": [[BOX]]})
+    hints = ({}, {"hint": scribble}, {"boxes": [BOXES[1:]]})
     asked_for = [
         run("BiRefNetApplyMask", two, run("BiRefNetSegment", model, two, **hint)[0], **on(behind["board"]))[0]
         for hint in hints
     ]
+    layers, _, _ = run("BiRefNetSplitSubjects", two, model, boxes=[BOXES])
+    layers = [compose(layer[None], behind["board"]) for layer in layers]
 
     docs, thumbnails = ROOT / "web" / "docs", ROOT / "example_workflows"
     panels(docs / "LoadBiRefNet.jpg", photo, grey_picture(mask), over["board"])
     panels(docs / "BiRefNetSegment.jpg", photo, grey_picture(mask), grey_picture(inverted))
-    panels(docs / "BiRefNetSegment_hint.jpg", drawn(two, scribble=True, box=True), *asked_for)
+    panels(docs / "BiRefNetSegment_hint.jpg", drawn(two, scribble=True, boxes=BOXES[1:]), *asked_for)
+    panels(docs / "BiRefNetSplitSubjects.jpg", drawn(two, boxes=BOXES), *layers)
     panels(docs / "BiRefNetApplyMask.jpg", over["board"], grey, over["dusk"])
     edge = (slice(None), slice(60, 170), slice(160, 330))
     panels(docs / "clean_foreground.jpg", photo[edge], hard[edge], soft[edge])
@@ -87,16 +90,20 @@ def on(scene: Tensor) -> dict:
     return {"background": "image", "background_image": scene}
 
 
-def drawn(picture: Tensor, *, scribble: bool = False, box: bool = False) -> Tensor:
-    """The picture with marks on it: a scribble on its left subject, white on black, and a box around its right one."""
+def drawn(picture: Tensor, *, scribble: bool = False, boxes: tuple[dict, ...] = ()) -> Tensor:
+    """The picture with marks on it: a scribble on its left subject, white on black, and boxes."""
     image = to_image(picture)
     draw = ImageDraw.Draw(image)
     if scribble:
         draw.line(SCRIBBLE, "white" if not picture.any() else MARK, width=12, joint="curve")
-    if box:
-        corners = (BOX["x"], BOX["y"], BOX["x"] + BOX["width"], BOX["y"] + BOX["height"] - 1)
-        draw.rectangle(corners, outline=MARK, width=5)
+    for x, y, width, height in (box.values() for box in boxes):
+        draw.rectangle((x, y, x + width, y + height - 1), outline=MARK, width=5)
     return torch.from_numpy(np.asarray(image) / np.float32(255))[None]
+
+
+def compose(layer: Tensor, scene: Tensor) -> Tensor:
+    """[1,H,W,4] over [1,H,W,3]"""
+    return torch.lerp(scene, layer[..., :3], layer[..., 3:])
 
 
 def scenes(photo: Tensor) -> dict[str, Tensor]:

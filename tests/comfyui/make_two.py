@@ -16,7 +16,7 @@ from tests.comfyui.make_pictures import ROOT, save, to_image
 from tests.nodes.conftest import load_pack
 
 BLUR = 14  # pixels; of what takes the animal's place in the background
-PLACES = ((0.86, -90, False), (0.7, 246, True))  # of each: scale, left side in pixels, whether it is mirrored
+PLACES = ((0.86, -90, False), (0.7, 264, True))  # of each: scale, left side in pixels, whether it is mirrored
 
 
 def main() -> None:

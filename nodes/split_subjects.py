@@ -1,0 +1,193 @@
+"""Split Subjects: a layer for each of the subjects of an image."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import host
+
+MOST = 50  # layers that ComfyUI's Create Layered Image takes
+LAYERS_NODE = "LayersFromBoundingBoxes"
+
+
+class SplitSubjects:
+    DESCRIPTION = (
+        "Cuts each subject of an image out by itself: one layer a subject, with its own soft edge and clean colours. "
+        "Which subjects: masks, as SAM 3 gives them one by one, or boxes; without them the pieces that the model "
+        "finds. Connect layers and boxes to Layers From Bounding Boxes, and its output to Create Layered Image, to "
+        "edit them and export a PSD."
+    )
+    SEARCH_ALIASES = ("birefnet", "layers", "psd", "individual masks", "instances", "segment anything", "separate")
+    CATEGORY = "BiRefNet"
+    FUNCTION = "split"
+    RETURN_TYPES = ("IMAGE", "MASK", "BOUNDING_BOX")
+    RETURN_NAMES = ("layers", "masks", "boxes")
+    OUTPUT_TOOLTIPS = (
+        "RGBA, one image a subject, each of the whole image's size. With boxes for Layers From Bounding Boxes, whose "
+        "mask input then stays empty: transparency is in the layers already.",
+        "1 = transparent, as Load Image gives masks and Join Image with Alpha takes them. One a subject.",
+        "One box a layer, for Layers From Bounding Boxes: the layer's place, and as metadata its name, z_index and "
+        "content_rect (left, top, width, height of the subject).",
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "image": ("IMAGE", {"tooltip": "One image, not a batch. What is transparent in it stays so."}),
+                "model": (
+                    "BACKGROUND_REMOVAL",
+                    {"tooltip": "From Load BiRefNet, or from ComfyUI's own Load Background Removal Model."},
+                ),
+            },
+            "optional": {
+                "masks": (
+                    "MASK",
+                    {
+                        "tooltip": "One mask a subject, 1 = belongs to it, as SAM3 Detect gives them with "
+                        "individual_masks. Each is a hint: the model draws the edge. The layers are in the same order."
+                    },
+                ),
+                "boxes": (
+                    "BOUNDING_BOX",
+                    {
+                        "forceInput": True,
+                        "tooltip": "One box a subject, from Create Bounding Boxes or a detector. With masks connected "
+                        "too, those say where the subjects are, and boxes only what they are called.",
+                    },
+                ),
+                "count": (
+                    "INT",
+                    {
+                        "default": 8,
+                        "min": 1,
+                        "max": MOST,
+                        "tooltip": "Without masks and boxes: at most so many pieces, the largest first.",
+                    },
+                ),
+            },
+            "hidden": {"prompt": "PROMPT", "unique_id": "UNIQUE_ID"},
+        }
+
+    def split(
+        self,
+        image: Tensor,
+        model,
+        masks: Tensor | None = None,
+        boxes: Any = None,
+        count: int = 8,
+        prompt: dict | None = None,
+        unique_id: str | None = None,
+    ) -> tuple[Tensor, Tensor, list[list[dict]]]:
+        from ..birefnet_core.matting.model import check_images
+        from ..birefnet_core.matting.split import pieces
+        from .managed import predictor
+
+        check_images(image)
+        if len(image) != 1:
+            raise ValueError(f"Split Subjects takes one image, not a batch of {len(image)}: choose one of them")
+        if _counts_alpha_twice(prompt, unique_id):
+            host.say(
+                "Layers From Bounding Boxes gets layers and masks: disconnect the masks, or soft edges become thinner, "
+                "for the layers are transparent already",
+                logging.WARNING,
+            )
+        predict = predictor(model).predict
+        hints, named = _hints(masks, boxes, (image.shape[2], image.shape[1]))
+        with host.progress(1 if hints is None else len(hints)) as bar:
+            if hints is None:
+                alphas = pieces(predict(image, on_progress=bar.report)[0], count)
+            else:
+                alphas = _each(predict, image, hints, bar)
+        return _layers(image, alphas, named)
+
+
+def _hints(masks: Tensor | None, boxes: Any, size: tuple[int, int]) -> tuple[Tensor | None, list[dict]]:
+    """A hint for each subject, [N, h, w], and what each is said to be; None without masks and boxes. size: (width,
+    height) of the image."""
+    from ..birefnet_core.matting.hint import draw_boxes
+    from ..birefnet_core.matting.masks import checked_masks
+    from .apply_mask import is_no_mask
+    from .boxes import parsed
+
+    lists = [[]] if boxes is None else parsed(boxes, size)
+    if len(lists) > 1:
+        raise ValueError(f"{len(lists)} lists of boxes do not go with one image")
+    [own] = lists
+    named = [box.metadata for box in own]
+    if masks is not None and not (masks.ndim > 2 and len(masks) == 0):
+        masks = checked_masks(masks)
+        if not is_no_mask(masks, (size[1], size[0])):
+            return masks, named if len(named) == len(masks) else [{}] * len(masks)
+        masks = None
+    if masks is None and boxes is None:
+        return None, []
+    drawn = [draw_boxes([box.pixels], size) for box in own]
+    return torch.stack(drawn) if drawn else torch.zeros(0, *size[::-1]), named
+
+
+def _each(predict, image: Tensor, hints: Tensor, bar: host.Progress) -> Tensor:
+    """The alpha of each subject, [N, H, W], none of which claims a pixel of another."""
+    from ..birefnet_core.matting.split import overlap, shared_out
+
+    if not len(hints):
+        return image.new_zeros(0, *image.shape[1:3])
+    alphas = predict(image.expand(len(hints), -1, -1, -1), on_progress=bar.report, hint=hints)
+    if not overlap(alphas):
+        return alphas
+    return shared_out(alphas, predict(image, hint=hints.amax(0, keepdim=True))[0])
+
+
+def _layers(image: Tensor, alphas: Tensor, named: list[dict]) -> tuple[Tensor, Tensor, list[list[dict]]]:
+    """What the node gives, from the alpha of each subject [N, H, W] and what each is said to be."""
+    from ..birefnet_core.matting.split import content_rect
+
+    if not alphas.any():
+        host.say("Split Subjects found nothing: the only layer is empty", logging.WARNING)
+    if not len(alphas):  # an empty batch would stop many a node
+        alphas = image.new_zeros(1, *image.shape[1:3])
+    alphas = alphas if image.shape[3] == 3 else alphas * image[..., 3].to(alphas).clamp(0, 1)
+    device = host.compute_device()
+    try:
+        colours = _colours(image, alphas, device)
+    except Exception as error:
+        if device.type == "cpu" or not host.is_out_of_memory(error):
+            raise
+        host.free_cache()
+        colours = _colours(image, alphas, torch.device("cpu"))
+    layers = host.output(torch.cat([colours, alphas[..., None].to(colours)], 3))
+    width, height = image.shape[2], image.shape[1]
+    boxes = []
+    for index, alpha in enumerate(alphas):
+        said = named[index] if index < len(named) else {}
+        name = next((said[key] for key in ("name", "desc", "label") if said.get(key)), f"subject {index + 1}")
+        # z_index 0 is left for a background. The box is that of the layer, which is as large as the image.
+        metadata = {**said, "name": str(name), "z_index": index + 1, "content_rect": list(content_rect(alpha))}
+        boxes.append({"x": 0, "y": 0, "width": width, "height": height, "metadata": metadata})
+    return layers, 1 - layers[..., 3], [boxes]
+
+
+def _colours(image: Tensor, alphas: Tensor, device: torch.device) -> Tensor:
+    """The colours of each layer, [N, H, W, 3], on the CPU: the subject's own, which go on beyond its edge."""
+    from ..birefnet_core.matting.foreground import estimate_foreground
+    from ..birefnet_core.matting.masks import FAINT
+    from ..birefnet_core.matting.model import unit
+
+    pixels, own = unit(image[..., :3].to(device)), unit(image[..., 3].to(device)) if image.shape[3] == 4 else None
+    # Of all subjects at once, so that none is taken for the background that shines through another's edge.
+    clean = estimate_foreground(pixels, alphas.sum(0, keepdim=True).clamp(max=1).to(device), own)
+    return torch.cat([estimate_foreground(clean, (alpha > FAINT)[None].to(device)).cpu() for alpha in alphas])
+
+
+def _counts_alpha_twice(prompt: dict | None, unique_id: str | None) -> bool:
+    """Whether both the layers and the masks of this node go to one Layers From Bounding Boxes."""
+    mine = [[str(unique_id), 0], [str(unique_id), 1]]
+    return any(
+        [node["inputs"].get("image"), node["inputs"].get("mask")] == mine
+        for node in (prompt or {}).values()
+        if node.get("class_type") == LAYERS_NODE
+    )
