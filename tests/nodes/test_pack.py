@@ -40,7 +40,9 @@ def test_ids_and_inputs_are_as_workflows_know_them(pack):
         return [*inputs["required"], *inputs.get("optional", {})]
 
     assert names("LoadBiRefNet") == ["model", "device", "precision", "compile", "patch_order"]
-    assert names("BiRefNetSegment") == ["model", "image", "width", "height", "mode", "batch_size"]
+    segment = ["model", "image", "width", "height", "mode", "batch_size", "hint", "boxes"]
+    assert names("BiRefNetSegment") == segment
+    assert names("BiRefNetSplitSubjects") == ["image", "model", "masks", "boxes", "count"]
 
 
 IMPORT = """
