@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from ..matting.colour_names import parse_colour
 from ..matting.outputs import WRITE_OPTIONS
 from ..matting.size import MODES, checked
-from . import clips, pictures
+from . import clips, hints, pictures
 from .clips import given as clip_options
 from .inputs import find, left_out
 from .outputs import names_a_file
@@ -71,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-aspect", action="store_true", help="fit the picture's aspect inside the size")
     parser.add_argument("--recursive", action="store_true", help="folders with their sub-folders")
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist (an input never is)")
+    hints.add_arguments(parser)
     clips.add_arguments(parser)
 
 
@@ -118,6 +120,9 @@ def run(args: argparse.Namespace) -> int:
     if still and args.background and Path(args.background).is_file():
         raise ValueError(f"--background {args.background}: pictures go on a colour, only clips on a picture")
     single = len(sources) == 1
+    hints.check(args, single=single)
+    if moving and hints.given(args):
+        raise ValueError(f"{moving[0][0]}: --hint, --box and --point are for pictures")
     picture_jobs = pictures.plan(still, args.out, pictures.kinds(args), single=single, suffix=args.suffix or ".png")
     clip_jobs = clips.plan(moving, args, single=single, pictures=bool(still))
     refuse_idle(args, pictures=bool(still), clips=bool(moving), single=single)
@@ -154,6 +159,7 @@ def run(args: argparse.Namespace) -> int:
         clean_foreground=args.clean_foreground is not False,
         metadata=not args.strip_metadata,
         overwrite=args.overwrite,
+        hint_of=partial(hints.of_picture, args),
     )
     print(f"{len(picture_jobs) - failed_pictures} of {len(picture_jobs)} pictures matted into {args.out}")
     return 1 if failed or failed_pictures or unmatched else 0

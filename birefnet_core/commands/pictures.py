@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,8 @@ from ..matting.size import fit_inside, network_size
 from .outputs import attempt, names_a_file, refuse_clashes
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..matting.model import MattingModel
 
 KINDS = ("cutout", "alpha", "composite")
@@ -23,9 +26,10 @@ KINDS = ("cutout", "alpha", "composite")
 
 @dataclass(frozen=True)
 class Job:
-    """One picture: where it is, and where each kind of output goes."""
+    """One picture: where it is, its name below an output folder, and where each kind of output goes."""
 
     source: Path
+    name: Path
     outputs: dict[str, Path]
 
 
@@ -44,7 +48,7 @@ def plan(
 ) -> list[Job]:
     """Where everything goes. Raises ValueError when two outputs would share a name or one would replace an input, or
     when a kind is not written with its suffix."""
-    jobs = [Job(source, outputs(name, single, out, kinds, suffix)) for source, name in sources]
+    jobs = [Job(source, name, outputs(name, single, out, kinds, suffix)) for source, name in sources]
     for job in jobs:
         for kind, path in job.outputs.items():
             write_options(path, kind)
@@ -90,13 +94,15 @@ def matte_file(
     clean_foreground: bool = True,
     metadata: bool = True,
     overwrite: bool = False,
+    hint_of: Callable[[Path, tuple[int, int]], Tensor | None] | None = None,
 ) -> None:
     """Read, matte and write one picture. What was transparent in the file is transparent in its mattes.
 
     size, mode: as of MattingModel.predict; with keep_aspect, size is the box inside which the picture's aspect is
     fitted. background: of a composite. depth: bits of an alpha picture. invert: keep the background.
     clean_foreground: take the old background's colour out of the soft edges of cut-outs and composites. metadata: keep
-    the file's resolution, EXIF and XMP. overwrite: replace existing outputs.
+    the file's resolution, EXIF and XMP. overwrite: replace existing outputs. hint_of: from the picture's name and
+    (width, height) to the hint [1, h, w] that says which subject.
     """
     from ..matting import images
     from ..matting.foreground import estimate_foreground
@@ -107,7 +113,8 @@ def matte_file(
     height, width = picture.pixels.shape[:2]
     if keep_aspect:
         size = fit_inside((width, height), network_size(size, model.spec.size, (width, height)))
-    alpha = model.predict(picture.pixels[None], size=size, mode=mode)[0]
+    hint = None if hint_of is None else hint_of(job.name, (width, height))
+    alpha = model.predict(picture.pixels[None], size=size, mode=mode, hint=hint)[0]
     if invert:
         alpha = 1 - alpha
     pixels, own = picture.pixels, picture.alpha
