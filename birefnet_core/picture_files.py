@@ -7,13 +7,14 @@ import contextlib
 import functools
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from .memory import free_memory
 
@@ -171,15 +172,38 @@ def _key_to_alpha(image: Image.Image, path: Path) -> None:
     elif bits == 8:
         other = (pixels != key & 255).any(2)
     else:
-        other = (pixels.astype(np.uint16) << 8 | _low_bytes(path) != key).any(2)
+        other = (pixels.astype(np.uint16) << 8 | low_bytes(path, image) != key).any(2)
     image.putalpha(Image.fromarray(other.astype(np.uint8) * 255))
 
 
-def _low_bytes(path: Path) -> np.ndarray:
-    """The lower bytes [H, W, 3] of an RGB PNG of 16 bits, of which Pillow gives the upper ones."""
-    with open(path, "rb") as file, PngImagePlugin.PngImageFile(file) as image:
-        image.tile = [(*tile[:3], "RGB;16L") for tile in image.tile]
-        return np.array(image)
+LOWER = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}  # the other byte first
+
+
+def low_bytes(path: Path, image: Image.Image) -> np.ndarray | None:
+    """The lower bytes [H, W, 3|4], upright, of an RGB or RGBA PNG or TIFF of 16 bits, of which Pillow gives the upper
+    ones; None for other files. image: the file as it was opened, to know which kind it is."""
+    factory = {"PNG": PngImagePlugin.PngImageFile, "TIFF": TiffImagePlugin.TiffImageFile}.get(image.format)
+    if factory is None or image.mode not in ("RGB", "RGBA"):
+        return None
+    with open(path, "rb") as file, factory(file) as again:
+        tiles = [_swapped(tile) for tile in again.tile]
+        if not tiles or None in tiles or again.mode not in ("RGB", "RGBA"):
+            return None
+        again.tile = tiles
+        again.load()
+        return np.array(upright(again))
+
+
+def _swapped(tile: tuple) -> tuple | None:
+    """A tile that is read with its bytes in the other order; None unless it has 16 bits of RGB or RGBA."""
+    given = tile[3]
+    mode, *more = given if isinstance(given, tuple) else (given,)
+    colours, _, order = mode.partition(";")
+    if colours not in ("RGB", "RGBA") or order not in LOWER:
+        return None
+    swapped = f"{colours};{LOWER[order]}"
+    swapped = (swapped, *more) if more else swapped
+    return tile._replace(args=swapped) if hasattr(tile, "_replace") else (*tile[:3], swapped)  # since Pillow 11
 
 
 def exif_of(image: Image.Image) -> Image.Exif:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ..matting.size import fit_inside, network_size
-from ..video.formats import FORMATS, PREMULTIPLIED, STRAIGHT, Format
+from ..video.formats import FORMATS, Format
 from ..video.notes import notes_to
 from ..video.read import Clip, Span
 from ..video.source import SUFFIXES
@@ -50,11 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         metavar="0..1",
         help="take flicker out of the matte; 0.8 suits most clips; 0: every frame by itself (default)",
-    )
-    group.add_argument(
-        "--alpha",
-        choices=(STRAIGHT, PREMULTIPLIED),
-        help="whether colours are darkened by alpha (default: premultiplied in exr, straight elsewhere)",
     )
     group.add_argument("--start", type=float, default=0.0, metavar="SECONDS", help="begin there")
     group.add_argument("--end", type=float, metavar="SECONDS", help="end before there")

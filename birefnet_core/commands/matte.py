@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ..matting.colour_names import parse_colour
-from ..matting.outputs import WRITE_OPTIONS
+from ..matting.outputs import PREMULTIPLIED, STRAIGHT, WRITE_OPTIONS
 from ..matting.size import MODES, checked
 from . import clips, hints, pictures
 from .clips import given as clip_options
@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--suffix",
         type=parse_suffix,
         metavar="SUFFIX",
-        help="as what pictures are written into a folder: png (default), webp, of composites also jpg; a kind that is "
-        "not written so stays png",
+        help="as what pictures are written into a folder: png (default) or webp, cut-outs also tif and exr, composites "
+        "also jpg; a kind that is not written so stays png",
     )
     parser.add_argument(
         "--strip-metadata",
@@ -48,7 +48,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out resolution, EXIF (camera, dates, the GPS position), XMP and timecode, which are kept otherwise "
         "where the output has a place for them",
     )
-    parser.add_argument("--depth", type=int, choices=(8, 16), default=8, help="bits of the alpha picture (default: 8)")
+    parser.add_argument(
+        "--depth",
+        type=int,
+        choices=(8, 16),
+        default=8,
+        help="bits of the alpha picture, and with --output cutout or --suffix tif of the cut-out (default: 8)",
+    )
+    parser.add_argument(
+        "--alpha",
+        choices=(STRAIGHT, PREMULTIPLIED),
+        help="whether the colours of cut-outs are darkened by alpha, where the format allows both: tif, exr, prores "
+        "(default: premultiplied in exr, straight elsewhere)",
+    )
+    parser.add_argument("--trim", action="store_true", help="cut pictures down to their subject")
+    parser.add_argument(
+        "--square",
+        type=parse_margin,
+        nargs="?",
+        const=0.0,
+        metavar="PERCENT",
+        help="pad pictures to a square, with a margin of so much of their longer side (default: none)",
+    )
     parser.add_argument("--invert", action="store_true", help="keep the background instead of the foreground")
     parser.add_argument(
         "--clean-foreground",
@@ -84,6 +105,16 @@ def parse_background(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no file and no colour such as '#rrggbb' or white") from error
     return text
+
+
+def parse_margin(text: str) -> float:
+    try:
+        percent = float(text.removesuffix("%"))
+    except ValueError:
+        percent = -1
+    if not 0 <= percent <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no margin: give percent of the longer side, 0 to 100")
+    return percent / 100
 
 
 def parse_suffix(text: str) -> str:
@@ -123,7 +154,15 @@ def run(args: argparse.Namespace) -> int:
     hints.check(args, single=single)
     if moving and hints.given(args):
         raise ValueError(f"{moving[0][0]}: --hint, --box and --point are for pictures")
-    picture_jobs = pictures.plan(still, args.out, pictures.kinds(args), single=single, suffix=args.suffix or ".png")
+    picture_jobs = pictures.plan(
+        still,
+        args.out,
+        pictures.kinds(args),
+        single=single,
+        suffix=args.suffix or ".png",
+        depth=args.depth,
+        alphas=args.alpha,
+    )
     clip_jobs = clips.plan(moving, args, single=single, pictures=bool(still))
     refuse_idle(args, pictures=bool(still), clips=bool(moving), single=single)
     for pattern in unmatched:
@@ -155,6 +194,9 @@ def run(args: argparse.Namespace) -> int:
         keep_aspect=args.keep_aspect,
         background=args.background or "white",
         depth=args.depth,
+        alphas=args.alpha,
+        trim=args.trim,
+        square=args.square,
         invert=args.invert,
         clean_foreground=args.clean_foreground is not False,
         metadata=not args.strip_metadata,
@@ -171,7 +213,8 @@ def refuse_idle(args: argparse.Namespace, *, pictures: bool, clips: bool, single
     if not clips:
         idle, kind = clip_options(args), "clips"
     elif not pictures:
-        idle = [name for name, given in (("--depth", args.depth != 8), ("--suffix", args.suffix)) if given]
+        asked = {"--depth": args.depth != 8, "--suffix": args.suffix, "--trim": args.trim}
+        idle = [name for name, given in (asked | {"--square": args.square is not None}).items() if given]
         kind = "pictures"
     if idle:
         raise ValueError(f"{' '.join(idle)}: only for {kind}, and there are none among the inputs")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from ..matting.outputs import WRITE_OPTIONS, refuse_existing, write_options
+from ..matting.outputs import WRITE_OPTIONS, check_depth, is_premultiplied, refuse_existing, write_options
 from ..matting.size import fit_inside, network_size
 from .outputs import attempt, names_a_file, refuse_clashes
 
@@ -34,24 +34,36 @@ class Job:
 
 
 def kinds(args: argparse.Namespace) -> list[str]:
-    """The kinds of output asked for; --background stands for a composite, --depth 16 for alpha."""
+    """The kinds of output asked for; --background stands for a composite, --depth 16 for alpha unless a cut-out is
+    asked for, as it is by a suffix that only cut-outs have."""
     asked = set(args.output or ())
     if args.background is not None:
         asked.add("composite")
-    if args.depth == 16:
+    suffix = args.suffix or Path(args.out).suffix.lower()
+    if args.depth == 16 and "cutout" not in asked and suffix not in WRITE_OPTIONS["cutout"].keys() - {".png", ".webp"}:
         asked.add("alpha")
     return [kind for kind in KINDS if kind in asked] or ["cutout"]
 
 
 def plan(
-    sources: list[tuple[Path, Path]], out: str, kinds: list[str], *, single: bool = False, suffix: str = ".png"
+    sources: list[tuple[Path, Path]],
+    out: str,
+    kinds: list[str],
+    *,
+    single: bool = False,
+    suffix: str = ".png",
+    depth: int = 8,
+    alphas: str | None = None,
 ) -> list[Job]:
     """Where everything goes. Raises ValueError when two outputs would share a name or one would replace an input, or
-    when a kind is not written with its suffix."""
+    when a kind is not written with its suffix, or not in that depth or with alpha so."""
     jobs = [Job(source, name, outputs(name, single, out, kinds, suffix)) for source, name in sources]
     for job in jobs:
         for kind, path in job.outputs.items():
             write_options(path, kind)
+            if kind == "cutout":
+                is_premultiplied(path, alphas)
+                check_depth(path, depth)
     written = ((job.source, path) for job in jobs for path in job.outputs.values())
     refuse_clashes((source for source, _ in sources), written)
     return jobs
@@ -90,6 +102,9 @@ def matte_file(
     keep_aspect: bool = False,
     background: str = "white",
     depth: int = 8,
+    alphas: str | None = None,
+    trim: bool = False,
+    square: float | None = None,
     invert: bool = False,
     clean_foreground: bool = True,
     metadata: bool = True,
@@ -99,13 +114,16 @@ def matte_file(
     """Read, matte and write one picture. What was transparent in the file is transparent in its mattes.
 
     size, mode: as of MattingModel.predict; with keep_aspect, size is the box inside which the picture's aspect is
-    fitted. background: of a composite. depth: bits of an alpha picture. invert: keep the background.
-    clean_foreground: take the old background's colour out of the soft edges of cut-outs and composites. metadata: keep
-    the file's resolution, EXIF and XMP. overwrite: replace existing outputs. hint_of: from the picture's name and
-    (width, height) to the hint [1, h, w] that says which subject.
+    fitted. background: of a composite. depth: bits of an alpha picture and a cut-out. alphas: as of
+    images.write_cutout. trim, square: as of framing.framed; where the subject was is said on stdout. invert: keep the
+    background. clean_foreground: take the old background's colour out of the soft edges of cut-outs and composites.
+    metadata: keep the file's resolution, EXIF and XMP. overwrite: replace existing outputs. hint_of: from the picture's
+    name and (width, height) to the hint [1, h, w] that says which subject.
     """
     from ..matting import images
     from ..matting.foreground import estimate_foreground
+    from ..matting.framing import framed
+    from ..matting.metadata import at_size
 
     for path in job.outputs.values():
         refuse_existing(path, overwrite)
@@ -122,12 +140,20 @@ def matte_file(
         pixels = estimate_foreground(pixels[None], alpha[None], None if own is None else own[None])[0]
     if own is not None:
         alpha = alpha * own
-    saving = {"metadata": picture.metadata if metadata else images.NOTHING, "overwrite": overwrite}
+    kept = picture.metadata if metadata else images.NOTHING
+    cut = framed(pixels, alpha, trim=trim, square=square)
+    if cut.alpha.shape != alpha.shape:
+        kept = at_size(kept, (cut.alpha.shape[1], cut.alpha.shape[0]))
+        x, y = cut.position
+        tqdm.write(f"{job.source}: {cut.alpha.shape[1]} x {cut.alpha.shape[0]} pixels from {x}, {y}")
+    pixels, alpha = cut.pixels, cut.alpha
+    saving = {"metadata": kept, "overwrite": overwrite}
     for kind, path in job.outputs.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         if kind == "alpha":
             images.write_alpha(path, alpha, depth=depth, **saving)
         elif kind == "cutout":
-            images.write_cutout(path, pixels, alpha, icc_profile=picture.icc_profile, **saving)
+            about = {"depth": depth, "alphas": alphas, "position": cut.position, "icc_profile": picture.icc_profile}
+            images.write_cutout(path, pixels, alpha, **about, **saving)
         else:
             images.write_composite(path, pixels, alpha, background, icc_profile=picture.icc_profile, **saving)

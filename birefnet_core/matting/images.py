@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,13 @@ import torch
 from PIL import Image, ImageCms
 from torch import Tensor
 
-from ..picture_files import deep_levels, is_grey, opened, upright
+from ..picture_files import deep_levels, is_grey, low_bytes, opened, upright
 from ..whole import whole_file
-from . import grey_profile
+from . import deep, grey_profile
 from .colour_names import parse_colour
 from .compose import over
 from .metadata import Metadata, metadata_of, save_options
-from .outputs import refuse_existing, write_options
+from .outputs import check_depth, is_premultiplied, refuse_existing, write_options
 from .tensors import unit
 
 NOTHING = Metadata()
@@ -45,16 +47,16 @@ def read(path: str | os.PathLike) -> Picture:
     """Read a picture of any format in picture_files.FORMATS, the first frame of an animation, turned upright by its
     EXIF orientation.
 
-    Grey pictures keep 16 bits; of 16-bit colour Pillow gives the upper 8. An RGB picture keeps its colours and its ICC
+    Pictures of 16 bits keep them, grey and colour. An RGB picture keeps its colours and its ICC
     profile. CMYK and grey become sRGB, through the embedded profile where there is one; the values of grey without one,
     or with a damaged one, are taken as sRGB.
     Raises ImageError for a missing, foreign or damaged file, and for one that does not fit in memory.
     """
     with opened(path) as image:
-        return _picture(image, Path(path).name)
+        return _picture(image, Path(path))
 
 
-def _picture(image: Image.Image, name: str) -> Picture:
+def _picture(image: Image.Image, path: Path) -> Picture:
     profile = image.info.get("icc_profile")
     black, white = deep_levels(image)
     opened, image = image, upright(image)
@@ -72,10 +74,18 @@ def _picture(image: Image.Image, name: str) -> Picture:
         pixels, alpha = rgba[..., :3], rgba[..., 3]
     else:
         pixels, alpha = np.asarray(image.convert("RGB")), None
+    if image.mode in ("RGB", "RGBA") and (low := low_bytes(path, opened)) is not None:
+        pixels = _sixteen(pixels, low[..., :3])
+        alpha = _sixteen(alpha, low[..., 3]) if low.shape[2] == 4 else alpha
     pixels, alpha = _unit(pixels), None if alpha is None else _unit(alpha)
     if grey is not None:
         pixels = torch.from_numpy(grey(pixels[..., 0].numpy()))[..., None].repeat(1, 1, 3)
-    return Picture(pixels, alpha, profile, name, metadata)
+    return Picture(pixels, alpha, profile, path.name, metadata)
+
+
+def _sixteen(high: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """Both bytes of values as float32 0..1."""
+    return (high.astype(np.uint16) << 8 | low).astype(np.float32) / 65535
 
 
 def _srgb_from_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:
@@ -130,16 +140,48 @@ def write_cutout(
     pixels: Tensor,
     alpha: Tensor,
     *,
+    depth: int = 8,
+    alphas: str | None = None,
+    position: tuple[int, int] = (0, 0),
     icc_profile: bytes | None = None,
     metadata: Metadata = NOTHING,
     overwrite: bool = False,
 ) -> None:
-    """Write pixels [H, W, 3] and alpha [H, W], both 0..1, as RGBA with straight alpha, PNG or lossless WebP by suffix.
+    """Write pixels [H, W, 3] and alpha [H, W], both 0..1, as RGBA: PNG, lossless WebP, TIFF or EXR by suffix.
 
-    8 bits a channel, also when the source had 16 (Pillow has no 16-bit RGBA). Errors as in write.
+    depth: bits a channel of PNG and TIFF, 8 or 16; EXR has half floats in linear light. alphas: "straight" or
+    "premultiplied"; None: premultiplied in EXR, else straight. position: (x, y) of the picture in a larger one, which
+    PNG and TIFF keep. Errors as in write, and ValueError for what the format does not hold.
     """
-    rgba = np.dstack([_integers(pixels), _integers(alpha)])
-    write(path, Image.fromarray(rgba), "cutout", icc_profile=icc_profile, metadata=metadata, overwrite=overwrite)
+    path = Path(path)
+    options, premultiplied = write_options(path, "cutout"), is_premultiplied(path, alphas)
+    check_depth(path, depth)
+    if options["format"] == "EXR":
+        # Which says nothing of its colours: they are taken for linear light of sRGB's primaries.
+        rgba = np.dstack([_in_srgb(pixels, icc_profile), alpha.cpu().float().clamp(0, 1)])
+        save = partial(deep.write_exr, rgba=rgba, premultiplied=premultiplied)
+    elif options["format"] == "TIFF":
+        colours = pixels * alpha[..., None] if premultiplied else pixels
+        about = {"dpi": metadata.dpi, "exif": metadata.exif, "xmp": metadata.xmp, "icc_profile": icc_profile}
+        rgba = np.dstack([_integers(colours, depth), _integers(alpha, depth)])
+        save = partial(deep.write_tiff, rgba=rgba, premultiplied=premultiplied, position=position, **about)
+    else:
+        rgba = np.dstack([_integers(pixels, depth), _integers(alpha, depth)])
+        write_it = partial(deep.write_png, rgba=rgba) if depth == 16 else Image.fromarray(rgba).save
+        options = options | save_options(metadata, options["format"]) | {"icc_profile": icc_profile}
+        save = partial(write_it, **options)
+    _save(path, save, overwrite, position)
+
+
+def _in_srgb(pixels: Tensor, profile: bytes | None) -> np.ndarray:
+    """float32 [H, W, 3] 0..1; through a profile's conversion, which has 8 bits, where there is one."""
+    if profile is None:
+        return pixels.cpu().float().clamp(0, 1).numpy()
+    image = Image.fromarray(_integers(pixels))
+    with contextlib.suppress(ImageCms.PyCMSError, OSError):  # a damaged or foreign profile: as if there were none
+        given, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+        image = ImageCms.profileToProfile(image, given, srgb, renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC)
+    return np.asarray(image, dtype=np.float32) / 255
 
 
 def write_composite(
@@ -184,7 +226,13 @@ def write(
     path = Path(path)
     options = write_options(path, kind)
     options = options | save_options(metadata, options["format"])
+    _save(path, partial(image.save, icc_profile=icc_profile, **options), overwrite)
+
+
+def _save(path: Path, save: Callable[[Path], None], overwrite: bool, position: tuple[int, int] = (0, 0)) -> None:
     refuse_existing(path, overwrite)
     with whole_file(path) as temporary:
-        image.save(temporary, icc_profile=icc_profile, **options)
+        save(temporary)
+        if any(position) and path.suffix.lower() == ".png":
+            deep.put_position(temporary, position)
         refuse_existing(path, overwrite)  # somebody may have written it meanwhile

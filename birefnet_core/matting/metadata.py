@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image, PngImagePlugin
 
@@ -69,6 +69,16 @@ def save_options(metadata: Metadata, format: str) -> dict:
     return options | ({"exif": exif} if exif else {})
 
 
+def at_size(metadata: Metadata, size: tuple[int, int]) -> Metadata:
+    """The same, true of the picture cut or padded to size (width, height)."""
+    exif = metadata.exif
+    if exif:
+        tags = Image.Exif()
+        tags.load(exif)
+        exif = _exif(tags, size, None)
+    return replace(metadata, exif=exif, xmp=_with_size(metadata.xmp, size))
+
+
 def _dpi(image: Image.Image, tags: Image.Exif) -> tuple[float, float] | None:
     """As the file states it. Pillow's own `dpi` is made up where a TIFF (1) or a JPEG with EXIF (72) states none."""
     found = None
@@ -130,6 +140,12 @@ def _xmp(image: Image.Image, size: tuple[int, int]) -> bytes:
         packet = packet.encode()
     if not isinstance(packet, bytes):
         return b""
+    packet = _with_size(packet, size)
+    packet = re.sub(rb"<(xmp|xap):Thumbnails\b.*?</\1:Thumbnails>", b"", packet, flags=re.DOTALL)
+    return re.sub(rb"\s*xmpNote:HasExtendedXMP\s*=\s*\"[^\"]*\"", b"", packet)  # which stands in segments of its own
+
+
+def _with_size(packet: bytes, size: tuple[int, int]) -> bytes:
     width, height = size
     true = {"tiff:Orientation": 1, "tiff:ImageWidth": width, "tiff:ImageLength": height}
     true |= {"exif:PixelXDimension": width, "exif:PixelYDimension": height}
@@ -137,5 +153,4 @@ def _xmp(image: Image.Image, size: tuple[int, int]) -> bytes:
         attribute, element = rb"(\b%b\s*=\s*[\"'])[^\"']*", rb"(<%b>)[^<]*"
         for pattern in (attribute, element):
             packet = re.sub(pattern % name.encode(), rb"\g<1>%d" % value, packet)
-    packet = re.sub(rb"<(xmp|xap):Thumbnails\b.*?</\1:Thumbnails>", b"", packet, flags=re.DOTALL)
-    return re.sub(rb"\s*xmpNote:HasExtendedXMP\s*=\s*\"[^\"]*\"", b"", packet)  # which stands in segments of its own
+    return packet

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..matting.linear import to_linear
 from .colour import Colours, from_deep_rgb, integers, levels, plane, to_deep_rgb, to_pixels, to_rgb
 from .formats import PREMULTIPLIED, Format
-from .linear import to_linear
 
 if TYPE_CHECKING:
     import av

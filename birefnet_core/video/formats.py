@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-STRAIGHT, PREMULTIPLIED = "straight", "premultiplied"  # colours as they are, or darkened by alpha
+from ..matting.outputs import PREMULTIPLIED, STRAIGHT
 
 
 @dataclass(frozen=True)

@@ -400,3 +400,37 @@ def test_out_of_memory_on_one_picture_does_not_stop_the_others(model, folder, tm
     assert files(tmp_path / "out") == ["a.png", "d.png"]
     error = capsys.readouterr().err
     assert "b.png: not enough memory on cpu for one 600 x 100 picture at the model size 1536 x 256" in error
+
+
+def test_a_trimmed_square_cutout_of_16_bits(matte, model, folder, tmp_path, capsys):
+    out = tmp_path / "x.png"
+    assert matte(folder / "a.jpg", "-o", out, "--output", "cutout", "--depth", "16", "--trim", "--square", "10") == 0
+    alpha = model.predict(read(folder / "a.jpg").pixels[None])[0]
+    seen = torch.nonzero(alpha >= 0.5 / 255)
+    height, width = (seen.max(0).values - seen.min(0).values + 1).tolist()
+    made = read(out)
+    side = round(1.2 * max(height, width))
+    assert made.alpha.shape == (side, side) and float(made.alpha.sum()) == pytest.approx(float(alpha.sum()), rel=1e-2)
+    assert out.read_bytes()[24] == 16  # bits, in IHDR
+    assert f"{side} x {side} pixels from" in capsys.readouterr().out
+
+
+def test_tif_and_exr_are_cutouts(matte, folder, tmp_path):
+    assert matte(folder / "a.jpg", "-o", tmp_path / "x.exr") == 0
+    assert matte(folder / "a.jpg", folder / "d.webp", "-o", tmp_path / "out", "--suffix", "tif", "--depth", "16") == 0
+    assert files(tmp_path / "out") == ["a.tif", "d.tif"]
+    with Image.open(tmp_path / "out" / "a.tif") as image:
+        assert image.tag_v2[258] == (16,) * 4
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["-o", "x.png", "--alpha", "premultiplied"], "in .png it is straight"),
+        (["-o", "x.webp", "--output", "cutout", "--depth", "16"], "has 8 bits"),
+    ],
+)
+def test_what_a_cutout_cannot_be_is_said_before_anything_is_done(matte, folder, tmp_path, arguments, said):
+    with pytest.raises(ValueError, match=said):
+        matte(folder / "a.jpg", *[str(tmp_path / word) if word.startswith("x.") else word for word in arguments])
+    assert not matte.loaded

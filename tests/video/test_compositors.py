@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from birefnet_core.matting.linear import to_linear
 from birefnet_core.video import Clip, Look, matte_clip
 from birefnet_core.video.formats import FORMATS
-from birefnet_core.video.linear import to_linear
 
 SIZE = (64, 48)
 COLOUR = (200, 120, 40)

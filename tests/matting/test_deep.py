@@ -1,0 +1,167 @@
+"""Cut-outs as compositors take them: 16 bits, TIFF, EXR in linear light, premultiplied, trimmed, square."""
+
+import shutil
+import subprocess
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from birefnet_core.matting import images
+from birefnet_core.matting.framing import framed
+from birefnet_core.matting.linear import to_linear
+from birefnet_core.matting.metadata import Metadata
+
+SIZE = (40, 24)  # width, height
+
+
+def decoded(path):
+    """A picture as FFmpeg reads it: RGBA float32 [H, W, 4], and its pixel format."""
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+    if frame.format.name.startswith("gbrap"):
+        kind = np.float16 if "f16" in frame.format.name else np.float32
+        planes = [np.frombuffer(plane, kind).reshape(plane.height, -1)[:, : frame.width] for plane in frame.planes]
+        return np.stack([planes[2], planes[0], planes[1], planes[3]], axis=-1).astype(np.float32), frame.format.name
+    return frame.reformat(format="rgba64le").to_ndarray().astype(np.float32) / 65535, frame.format.name
+
+
+@pytest.fixture
+def cutout():
+    """Colours and alpha with more levels than 8 bits have."""
+    generator = torch.Generator().manual_seed(3)
+    pixels = torch.rand(SIZE[1], SIZE[0], 3, generator=generator)
+    alpha = torch.linspace(0, 1, SIZE[0]).expand(SIZE[1], SIZE[0])
+    return pixels, alpha
+
+
+def metadata(srgb=b""):
+    exif = Image.Exif()
+    exif[271] = "Maker"
+    exif.get_ifd(0x8769)[0x9003] = "2026:01:02 03:04:05"
+    exif.get_ifd(0x8825)[1] = "N"
+    return Metadata(dpi=(300.0, 240.0), exif=exif.tobytes(), xmp=b"<x:xmpmeta>told</x:xmpmeta>")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "tiff"])
+def test_16_bits_are_kept_with_all_the_file_says(tmp_path, cutout, srgb_profile, suffix):
+    pixels, alpha = cutout
+    path = tmp_path / f"a.{suffix}"
+    images.write_cutout(path, pixels, alpha, depth=16, icc_profile=srgb_profile, metadata=metadata(), position=(7, 5))
+    found, name = decoded(path)
+    assert name.startswith("rgba64")
+    np.testing.assert_allclose(found[..., :3], pixels.numpy(), atol=0.6 / 65535)
+    np.testing.assert_allclose(found[..., 3], alpha.numpy(), atol=0.6 / 65535)
+    with Image.open(path) as image:
+        image.load()
+        assert image.size == SIZE and image.info["icc_profile"] == srgb_profile
+        assert image.info["dpi"] == pytest.approx((300, 240), abs=0.1)
+        exif = image.getexif()
+        assert exif[271] == "Maker" and exif.get_ifd(0x8769)[0x9003] == "2026:01:02 03:04:05"
+        assert exif.get_ifd(0x8825)[1] == "N"
+        assert b"told" in image.info["xmp"]
+        if suffix == "png":
+            assert b"oFFs" + b"\0\0\0\x07\0\0\0\x05\0" in path.read_bytes()
+        else:
+            assert [float(image.tag_v2[tag]) for tag in (286, 287)] == pytest.approx([7 / 300, 5 / 240], rel=1e-4)
+    again = images.read(path)  # our own reading keeps them too
+    torch.testing.assert_close(again.pixels, pixels, atol=0.6 / 65535, rtol=0)
+    torch.testing.assert_close(again.alpha, alpha, atol=0.6 / 65535, rtol=0)
+
+
+@pytest.mark.parametrize("order", ["II", "MM"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_colour_of_16_bits_is_read_as_such_and_upright(tmp_path, cutout, orientation, order):
+    """By FFmpeg's encoders, of both byte orders, with an orientation added by Pillow's directory."""
+    pixels, _ = cutout
+    values = (pixels.numpy() * 65535).round().astype(np.uint16)
+    raw = values.astype("<u2" if order == "II" else ">u2").tobytes()
+    end = "<" if order == "II" else ">"
+    tags = [(256, 3, SIZE[0]), (257, 3, SIZE[1]), (258, 3, None), (259, 3, 1), (262, 3, 2), (273, 4, 200)]
+    tags += [(274, 3, orientation), (277, 3, 3), (278, 3, SIZE[1]), (279, 4, len(raw))]
+    directory = np.array([len(tags)], f"{end}u2").tobytes()
+    for tag, kind, value in tags:
+        directory += np.array([tag, kind], f"{end}u2").tobytes()
+        directory += np.array([3 if value is None else 1], f"{end}u4").tobytes()
+        if value is None:
+            directory += np.array([190], f"{end}u4").tobytes()  # where the three depths stand
+        else:
+            directory += np.array([value], f"{end}u{2 if kind == 3 else 4}").tobytes().ljust(4, b"\0")
+    data = order.encode() + np.array([42], f"{end}u2").tobytes() + np.array([8], f"{end}u4").tobytes() + directory
+    data = data.ljust(190, b"\0") + np.array([16, 16, 16], f"{end}u2").tobytes()
+    (tmp_path / "a.tif").write_bytes(data.ljust(200, b"\0") + raw)
+    found = images.read(tmp_path / "a.tif")
+    turns = {1: 0, 3: 2, 6: 3, 8: 1}[orientation]
+    np.testing.assert_allclose(found.pixels.numpy(), np.rot90(values, turns) / 65535, atol=1e-6)
+
+
+def test_exr_is_linear_and_premultiplied(tmp_path, cutout):
+    pixels, alpha = cutout
+    images.write_cutout(tmp_path / "a.exr", pixels, alpha)
+    images.write_cutout(tmp_path / "b.exr", pixels, alpha, alphas="straight")
+    light = to_linear(pixels.numpy())
+    for name, expected in (("a", light * alpha.numpy()[..., None]), ("b", light)):
+        found, format = decoded(tmp_path / f"{name}.exr")
+        assert "f16" in format
+        np.testing.assert_allclose(found[..., :3], expected, atol=3e-4)
+        np.testing.assert_allclose(found[..., 3], alpha.numpy(), atol=3e-4)
+
+
+def test_a_profile_is_gone_into_the_colours_of_exr(tmp_path, cutout, srgb_profile):
+    pixels, alpha = cutout
+    images.write_cutout(tmp_path / "a.exr", pixels, alpha, alphas="straight", icc_profile=srgb_profile)
+    found, _ = decoded(tmp_path / "a.exr")
+    np.testing.assert_allclose(found[..., :3], to_linear(pixels.numpy()), atol=6e-3)  # the conversion has 8 bits
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_tiff_says_whether_it_is_premultiplied(tmp_path, cutout, depth):
+    pixels, alpha = cutout
+    for name, alphas, tag in (("a", None, 2), ("b", "premultiplied", 1)):
+        images.write_cutout(tmp_path / f"{name}.tif", pixels, alpha, depth=depth, alphas=alphas)
+        with Image.open(tmp_path / f"{name}.tif") as image:
+            assert image.tag_v2[338] == (tag,) and image.tag_v2[258] == (depth,) * 4
+    dark = decoded(tmp_path / "b.tif")[0]
+    np.testing.assert_allclose(dark[..., :3], (pixels * alpha[..., None]).numpy(), atol=1.5 / (2**depth - 1))
+
+
+@pytest.mark.parametrize(
+    "name, options, said",
+    [
+        ("a.webp", {"depth": 16}, "has 8 bits"),
+        ("a.png", {"alphas": "premultiplied"}, "in .png it is straight"),
+        ("a.bmp", {}, "is written as"),
+    ],
+)
+def test_what_a_format_does_not_hold_is_refused(tmp_path, cutout, name, options, said):
+    with pytest.raises(ValueError, match=said):
+        images.write_cutout(tmp_path / name, *cutout, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_trimmed_to_what_is_seen_and_padded_to_a_square():
+    pixels, alpha = torch.rand(50, 80, 3), torch.zeros(50, 80)
+    alpha[10:20, 30:60] = 0.5
+    alpha[9, 40] = 0.4 / 255  # not seen
+    cut = framed(pixels, alpha, trim=True)
+    assert cut.position == (30, 10) and cut.alpha.shape == (10, 30) and torch.equal(cut.pixels, pixels[10:20, 30:60])
+    square = framed(pixels, alpha, trim=True, square=0.1)
+    assert square.alpha.shape == (36, 36) and square.position == (30 - 3, 10 - 13)
+    assert torch.equal(square.alpha[13:23, 3:33], alpha[10:20, 30:60]) and square.alpha.sum() == cut.alpha.sum()
+    whole = framed(pixels, alpha, square=0.0)
+    assert whole.alpha.shape == (80, 80) and whole.position == (0, -15)
+    with pytest.raises(ValueError, match="no subject"):
+        framed(pixels, torch.zeros(50, 80), trim=True)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no FFmpeg command line to read with")
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.exr"])
+def test_ffmpeg_reads_them(tmp_path, cutout, name):
+    images.write_cutout(tmp_path / name, *cutout, depth=16)
+    command = ["ffmpeg", "-v", "error", "-i", tmp_path / name, "-pix_fmt", "gbrapf32le", "-f", "rawvideo", "-"]
+    run = subprocess.run(command, capture_output=True)
+    alpha = np.frombuffer(run.stdout, np.float32).reshape(4, SIZE[1], SIZE[0])[3]
+    assert not run.stderr
+    np.testing.assert_allclose(alpha, cutout[1].numpy(), atol=1e-3)
