@@ -83,6 +83,9 @@ class Recipe:
             goes into its metadata.
         edge_radius: how far the finished model's edges are drawn after the picture, in pixels at that size, 0 for not
             at all (birefnet_core/matting/edges.py); goes into the metadata. Training and its validation do without.
+        hint: the network takes a hint beside the picture (birefnet_core/network/hint.py), and learns what it asks for:
+            targets and hints are drawn from what the data has (train/shared/hints.py). A model that takes one goes on
+            learning it.
         task, licence: go into the metadata.
         precision: of the forward pass: "fp32", or autocast to "bf16" or "fp16" (with a loss scaler). "auto": bf16 where
             the device computes it natively, else fp32 (train/run/precision.py); decided once a run, recorded with it.
@@ -111,6 +114,7 @@ class Recipe:
     shrink: tuple[float, ...] = (1.0, 1.0)
     model_size: int | tuple[int, ...] = 512
     edge_radius: int = 0
+    hint: bool = False
     task: str = "general"
     licence: str = ""
     steps: int = 0
@@ -263,7 +267,12 @@ def read_recipe(path: str | Path, *, overrides: dict[str, Any] | None = None) ->
             _put(table, name.split("."), value)
     recipe = _build(Recipe, values, path)
     _check(recipe, path)
-    return recipe
+    return with_hint(recipe, recipe.hint or recipe.architecture.hint)
+
+
+def with_hint(recipe: Recipe, hint: bool) -> Recipe:
+    """The recipe for a network that takes a hint and learns it, or that takes none."""
+    return replace(recipe, hint=hint, architecture=replace(recipe.architecture, hint=hint))
 
 
 def _read_values(path: Path) -> dict[str, Any]:

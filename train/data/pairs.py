@@ -12,6 +12,7 @@ their names, files with the same stem are pairs:
 
 from __future__ import annotations
 
+import copy
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ from torch import Tensor
 from birefnet_core.matting.images import read
 from birefnet_core.matting.tensors import resize
 from birefnet_core.picture_files import READ_SUFFIXES
+from train.shared import hints
 from train.shared.holdout import held_out
 from train.shared.mattes import Value, read_mask
 from train.shared.pictures import name_of, read_matte
@@ -197,11 +199,13 @@ def class_name(pair: Pair) -> str:
 
 
 class Batch(NamedTuple):
-    """images [N,3,H,W] and alpha [N,1,H,W], float32 0..1; labels [N] class indices, or None."""
+    """images [N,3,H,W] and alpha [N,1,H,W], float32 0..1; labels [N] class indices, or None; hints [N,1,H,W] 0..1
+    (train/shared/hints.py), or None. With hints, alpha is that of what they ask for."""
 
     images: Tensor
     alpha: Tensor
     labels: Tensor | None = None
+    hints: Tensor | None = None
 
 
 class Pairs:
@@ -219,8 +223,11 @@ class Pairs:
         augmentation: Augmentation | None = None,
         workers: int = 1,
         classes: Sequence[str] = (),
+        hinted: float = 0.0,
     ) -> None:
-        """`augmentation` None gives the pairs in their order and as they are. `classes`: their names, for labels."""
+        """`augmentation` None gives the pairs in their order and as they are. `classes`: their names, for labels.
+        `hinted`: share of the draws with a hint; 0 for batches without hints."""
+        self.hinted = hinted
         self.pairs, self.seed, self.augmentation, self.classes = list(pairs), seed, augmentation, list(classes)
         self.samples = len(self.pairs)
         self.pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="pairs")
@@ -231,13 +238,24 @@ class Pairs:
     def batch(self, indices: Sequence[int], size: tuple[int, int]) -> Batch:
         """Pictures `indices` at `size` (width, height)."""
         drawn = list(self.pool.map(lambda index: self._draw(index, size), indices))
-        images, alpha, labels = zip(*drawn)
-        return Batch(torch.stack(images), torch.stack(alpha), torch.tensor(labels) if self.classes else None)
+        images, alpha, labels, given = zip(*drawn)
+        return Batch(
+            torch.stack(images),
+            torch.stack(alpha),
+            torch.tensor(labels) if self.classes else None,
+            torch.stack(given) if self.hinted else None,
+        )
+
+    def with_hints(self, share: float) -> Pairs:
+        """The same pairs, a `share` of the draws with a hint."""
+        twin = copy.copy(self)
+        twin.hinted = share
+        return twin
 
     def _shuffle(self, epoch: int) -> np.ndarray:
         return np.random.default_rng((self.seed, epoch)).permutation(self.samples)
 
-    def _draw(self, index: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
+    def _draw(self, index: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, int, Tensor | None]:
         epoch, place = divmod(index, self.samples)
         for attempt in range(self.samples):  # a file that went bad during the run is replaced by the next one
             place = (place + bool(attempt)) % self.samples
@@ -252,9 +270,15 @@ class Pairs:
             if self.augmentation is None:
                 width, height = size
                 both = resize(torch.cat([image, alpha])[None], (height, width))[0].clamp(0, 1)
-                return both[:3], both[3:], label
-            rng = np.random.default_rng((self.seed, epoch, number))
-            return *augment(image, alpha, size, self.augmentation, rng), label
+                image, alpha = both[:3], both[3:]
+            else:
+                rng = np.random.default_rng((self.seed, epoch, number))
+                image, alpha = augment(image, alpha, size, self.augmentation, rng)
+            if not self.hinted:
+                return image, alpha, label, None
+            rng = np.random.default_rng((self.seed, epoch, number, hints.STREAM))
+            asked, hint = (torch.from_numpy(each)[None] for each in hints.ask(alpha[0].numpy(), rng, self.hinted))
+            return image, asked, label, hint
         raise ValueError("None of the pairs can be read any more; is the disk with the data still there?")
 
     def _report(self, pair: Pair, error: Exception) -> None:

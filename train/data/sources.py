@@ -20,6 +20,7 @@ import torch
 from train.recipe import Recipe
 from train.scenes.cutouts import Pack, read_pack
 from train.scenes.scenes import Scenes
+from train.shared import hints
 from train.shared.files import write_text
 from train.shared.mattes import GREY, Value
 
@@ -64,24 +65,34 @@ class Data:
     """What a run trains and is validated on.
 
     names: a line a data set, for the model card. fingerprint: a line a root, by which a resumed run knows its data.
+    hinted: what is validated on with hints, where the recipe trains with them: the same pictures, or such.
     """
 
     training: Source
     validation: Source | None
     names: tuple[list[str], list[str]] = ([], [])
     fingerprint: list[str] = field(default_factory=list)
+    hinted: Source | None = None
 
 
 class SceneSource:
-    """Composites of a cut-out pack; an epoch draws as many as there are cut-outs."""
+    """Composites of a cut-out pack; an epoch draws as many as there are cut-outs. hinted: share of the draws with a
+    hint; 0 for batches without hints."""
 
-    def __init__(self, scenes: Scenes) -> None:
-        self.scenes, self.samples = scenes, len(scenes.pack.foregrounds)
+    def __init__(self, scenes: Scenes, hinted: float = 0.0) -> None:
+        self.scenes, self.hinted, self.samples = scenes, hinted, len(scenes.pack.foregrounds)
 
     def batch(self, indices: Sequence[int], size: tuple[int, int]) -> Batch:
         if size[0] != size[1]:
             raise ValueError(f"Scenes of cut-outs are square: give a size with one side, not {size[0]} x {size[1]}.")
-        return Batch(*self.scenes.batch(list(indices), size[0]))
+        if not self.hinted:
+            return Batch(*self.scenes.batch(list(indices), size[0]))
+        images, alpha, given = self.scenes.hinted_batch(list(indices), size[0], self.hinted)
+        return Batch(images, alpha, hints=given)
+
+    def with_hints(self, share: float) -> SceneSource:
+        """The same cut-outs, a `share` of the draws with a hint."""
+        return SceneSource(self.scenes, share)
 
 
 class Row:
@@ -105,10 +116,13 @@ class Row:
             batch = self.sources[number].batch([places[row][1] for row in chosen], size)
             for position, row in enumerate(chosen):
                 rows[row] = [None if part is None else part[position] for part in batch]
-        images, alpha, labels = zip(*rows)
-        device = images[0].device  # scenes may be composed on a GPU, pairs never are
-        stacked = [torch.stack([tensor.to(device) for tensor in part]) for part in (images, alpha)]
-        return Batch(*stacked, None if any(label is None for label in labels) else torch.stack(labels))
+        device = rows[0][0].device  # scenes may be composed on a GPU, pairs never are
+        return Batch(*(_stacked(part, device) for part in zip(*rows)))
+
+
+def _stacked(part: Sequence[torch.Tensor | None], device: torch.device) -> torch.Tensor | None:
+    """None where one of them is."""
+    return None if any(each is None for each in part) else torch.stack([each.to(device) for each in part])
 
 
 class Mixture(Row):
@@ -209,19 +223,23 @@ def read_data(
     names = ([each.describe() for each in contents], names_held)
     checker.write(names)
     training = _training_source(contents, recipe, workers, device)
-    return Data(training, Row(*zip(*held)) if held else None, names, marks)
+    hinted = [(source.with_hints(1.0), count) for source, count in held] if recipe.hint else []
+    rows = [Row(*zip(*each)) if each else None for each in (held, hinted)]
+    return Data(training, rows[0], names, marks, hinted=rows[1])
 
 
 def _training_source(contents: list[_Contents], recipe: Recipe, workers: int, device: torch.device | str) -> Source:
     pairs = [pair for each in contents for pair in each.pairs[0]]
     classes = _classes(pairs, [each.root.path for each in contents if each.packs], recipe)
     options = {"augmentation": recipe.augmentation, "workers": workers, "classes": classes}
-    sources = [
+    sources: list[SceneSource | Pairs] = [
         _scenes(recipe, each.packs[0], device)
         if each.packs
         else Pairs(each.pairs[0], seed=recipe.seed + number, **options)
         for number, each in enumerate(contents)
     ]
+    if recipe.hint:
+        sources = [source.with_hints(hints.SHARE) for source in sources]
     weights = [each.root.weight for each in contents]
     return sources[0] if weights == [1] else Mixture(sources, weights, seed=recipe.seed)
 

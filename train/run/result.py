@@ -13,9 +13,11 @@ from birefnet_core.weights.catalog import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from birefnet_core.weights.files import read_metadata
 from birefnet_core.weights.save import save_model
 from train.recipe import Recipe, square
+from train.shared import hints
 from train.shared.files import not_written, write_text
 
 MODEL, CARD = "model.safetensors", "README.md"
+HINTED = "alpha = model.predict(images, hint=hints)  # [B,h,w] in 0..1, 1 = belongs to what is asked for\n"
 CARD_TEXT = """---
 library_name: birefnet
 tags:
@@ -27,7 +29,7 @@ pipeline_tag: image-segmentation
 # {name}
 
 A BiRefNet ([Bilateral Reference for High-Resolution Dichotomous Image Segmentation](https://arxiv.org/abs/2401.03407)).
-Task: {task}. Backbone `{backbone}`, {size}, patch order {patch_order}.
+Task: {task}. Backbone `{backbone}`, {size}, patch order {patch_order}{hint}.
 
 ### Training Sets:
 {training}
@@ -50,7 +52,7 @@ import birefnet_core as bc
 
 model = bc.load_model("{file}")
 alpha = model.predict(images)  # [B,H,W,3] in 0..1 -> [B,H,W], 1 = foreground
-```
+{hinted}```
 
 In ComfyUI put the file into `models/background_removal` and choose it in "Load BiRefNet".
 
@@ -124,6 +126,8 @@ def save_card(
         backbone=recipe.architecture.backbone,
         size=size,
         patch_order=patch_order,
+        hint=", takes a hint" if recipe.hint else "",
+        hinted=HINTED if recipe.hint else "",
         training=_bullets(outcome.names[0]),
         validation=_bullets(outcome.names[1]),
         table=rows if table else "Not measured; `train/evaluate.py` does it.",
@@ -147,8 +151,12 @@ def _settings(recipe: Recipe, outcome: Outcome) -> list[str]:
         for phase in recipe.phases
     )
     batches = " then ".join(str(phase.batch_size) for phase in recipe.phases)
+    hinted = [f"{name.removeprefix('hinted_')} {value:.4f}" for name, value in outcome.scores.items() if "hint" in name]
+    measured = f"; validated with hints: {', '.join(hinted)}" if hinted else ""
+    learnt = [f"learnt hints: {hints.in_words()}{measured}"] if recipe.hint else []
     return [
         f"from {recipe.init}, {outcome.step} of {recipe.steps} steps, batch {batches}, at {sizes}",
         f"{recipe.optimiser}, learning rate {recipe.learning_rate:g} (backbone {recipe.backbone_learning_rate:g}), "
         f"{recipe.precision}" + (f", weights averaged with decay {recipe.ema:g}" if recipe.ema else ""),
+        *learnt,
     ]

@@ -78,14 +78,15 @@ def backward(state: State, batch: Batch, recipe: Recipe, among: Processes) -> di
     """Forward and backward of this process's pictures, some at a time. Returns the mean loss and its terms."""
     phase = recipe.phase_at(state.step)
     micro = micro_batch(phase.batch_size, recipe, among)
-    parts = list(zip(*(tensor.split(micro) for tensor in batch if tensor is not None)))
+    given = {name: tensor for name, tensor in batch._asdict().items() if tensor is not None}
+    parts = [dict(zip(given, part)) for part in zip(*(tensor.split(micro) for tensor in given.values()))]
     sums: dict[str, torch.Tensor] = {}
     for number, part in enumerate(parts, start=1):
-        images, alpha, *labels = (tensor.to(among.device, non_blocking=True) for tensor in part)
+        part = Batch(**{name: tensor.to(among.device, non_blocking=True) for name, tensor in part.items()})
         with gradients_stay_here(state.called, number < len(parts)):
             with autocast(recipe.precision, among.device):
-                output = state.called(normalise(images))
-            loss, terms = training_loss(output, alpha, phase.losses, *labels, parts=len(parts) * among.world)
+                output = state.called(normalise(part.images), *([] if part.hints is None else [part.hints]))
+            loss, terms = training_loss(output, part.alpha, phase.losses, part.labels, parts=len(parts) * among.world)
             # What a phase's losses leave out still takes part: several processes wait for all gradients.
             spare = [*output.gradient_predictions, *([] if output.class_logits is None else [output.class_logits])]
             loss_of_part = (loss + 0 * sum(tensor.float().mean() for tensor in spare)) / len(parts)

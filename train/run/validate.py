@@ -38,7 +38,8 @@ CARD_COLUMNS = {
 
 @dataclass(frozen=True)
 class Scores:
-    """Means over all pictures, and the first pictures for a contact sheet (images, alpha, predictions).
+    """Means over all pictures, and the first pictures for a contact sheet (images, alpha, predictions); with hints the
+    images are dark where these do not ask for them.
 
     mae: mean absolute error of alpha. iou: intersection over union at alpha 0.5; 1 where both are empty.
     """
@@ -58,7 +59,7 @@ def validate(
     autocast: Callable[[], torch.autocast],
     at_a_time: int = AT_A_TIME,
 ) -> Scores:
-    """Score `network` (in evaluation mode) on all of `source`, which the processes share."""
+    """Score `network` (in evaluation mode) on all of `source`, which the processes share; with hints if it has them."""
     # Sharded networks need all processes in every pass: who has fewer pictures takes the last one again, uncounted.
     share = -(-source.samples // among.world)
     mine = [min(among.rank + among.world * turn, source.samples - 1) for turn in range(share)]
@@ -67,16 +68,18 @@ def validate(
     overlaps: list[float] = []
     shown: list[tuple[Tensor, Tensor, Tensor]] = []
     for first in range(0, share, at_a_time):
-        images, alpha, _ = source.batch(mine[first : first + at_a_time], size)
-        images, alpha = images.to(among.device), alpha.to(among.device)
+        batch = source.batch(mine[first : first + at_a_time], size)
+        images, alpha = batch.images.to(among.device), batch.alpha.to(among.device)
+        hints = [] if batch.hints is None else [batch.hints.to(among.device)]
         with autocast():
-            predicted = network(normalise(images)).float().sigmoid()
+            predicted = network(normalise(images), *hints).float().sigmoid()
         errors += (predicted - alpha).abs().mean(dim=(1, 2, 3)).tolist()
         ours, true = predicted > 0.5, alpha > 0.5
         common, union = (ours & true).sum(dim=(1, 2, 3)), (ours | true).sum(dim=(1, 2, 3))
         overlaps += torch.where(union > 0, common / union.clamp(min=1), 1.0).tolist()
         if first < SHOWN:
-            shown.append((images.cpu(), alpha.cpu(), predicted.cpu()))
+            seen = images * (0.4 + 0.6 * hints[0]) if hints else images
+            shown.append((seen.cpu(), alpha.cpu(), predicted.cpu()))
     errors, overlaps = among.gather(errors[:counted]), among.gather(overlaps[:counted])
     pictures = tuple(torch.cat(part)[:SHOWN] for part in zip(*shown))
     return Scores(sum(errors) / len(errors), sum(overlaps) / len(overlaps), pictures)
@@ -90,7 +93,7 @@ def metric_table(
     device = next(network.parameters()).device
     scores = []
     for index in range(source.samples):
-        images, alpha, _ = source.batch([index], size)
+        images, alpha, *_ = source.batch([index], size)
         with autocast():
             predicted = network(normalise(images.to(device))).float().sigmoid()
         levels = [(255 * each[0, 0]).round().byte().cpu().numpy() for each in (predicted, alpha)]

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from train.shared import hints
 from train.tables import SIDE_MULTIPLE, SceneStyle
 
 from .backgrounds import procedural
@@ -119,12 +120,40 @@ def _recolour(colour: Tensor, rng: np.random.Generator, *, strength: float = 1.0
     return adjust(colour, matrix, contrast=rng.uniform(0.7, 1.3), brightness=rng.normal(0, 0.06))
 
 
+SEVERAL = 0.75  # of the pictures with a hint
+
+
+def _check_side(size: int) -> None:
+    if size % SIDE_MULTIPLE:
+        raise ValueError(
+            f"size {size} is not a multiple of {SIDE_MULTIPLE}; use {-(-size // SIDE_MULTIPLE) * SIDE_MULTIPLE}."
+        )
+
+
+def _over_each_other(objects: list[Tensor], size: int, device: torch.device) -> Tensor:
+    """Premultiplied layers [4,S,S], the rearmost first -> one; an empty frame is all zeros."""
+    layer = torch.zeros(4, size, size, device=device)
+    for each in objects:
+        layer = over(each[None], layer[None])[0]
+    return layer
+
+
+def _visible(objects: list[Tensor], size: int, device: torch.device) -> Tensor:
+    """How much of each is seen of those layers laid over each other: [K,S,S], which sum up to the alpha of all."""
+    seen, through = [], torch.ones(size, size, device=device)
+    for each in reversed(objects):
+        seen.append(each[3] * through)
+        through = through * (1 - each[3])
+    return torch.stack(seen[::-1]) if seen else torch.zeros(0, size, size, device=device)
+
+
 class Scenes:
     """Endless composites of a pack. `batch` gives pictures 0..1 and their alpha, on the pack's device."""
 
     def __init__(self, pack: Pack, style: SceneStyle, *, seed: int) -> None:
         self.pack, self.style, self.seed = pack, style, seed
         self.probabilities = draw_probabilities(pack.foregrounds, style)
+        self.device = pack.foregrounds[0].pixels.device
 
     def batch(self, indices: list[int] | range, size: int) -> tuple[Tensor, Tensor]:
         """Pictures `indices` at `size` x `size` -> (images [N,3,S,S], alpha [N,1,S,S]), both float32 in 0..1.
@@ -132,14 +161,42 @@ class Scenes:
         Raises:
             ValueError: `size` is no multiple of 32.
         """
-        if size % SIDE_MULTIPLE:
-            raise ValueError(
-                f"size {size} is not a multiple of {SIDE_MULTIPLE}; use {-(-size // SIDE_MULTIPLE) * SIDE_MULTIPLE}."
-            )
+        _check_side(size)
         rngs = [np.random.default_rng((self.seed, index)) for index in indices]
-        layers = torch.stack([self._objects(rng, size) for rng in rngs])
-        backgrounds = torch.stack([self._background(rng, size) for rng in rngs])
-        images, alpha = self._compose(layers, backgrounds, rngs)
+        layers = torch.stack([_over_each_other(self._objects(rng, size), size, self.device) for rng in rngs])
+        return self._picture(layers, None, rngs)
+
+    def hinted_batch(
+        self, indices: list[int] | range, size: int, share: float = hints.SHARE
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `batch`, with hints [N,1,S,S] (train/shared/hints.py), which a `share` of the pictures has; alpha is that
+        of what each hint asks for, as far as it is to be seen. Pictures with a hint mostly have several objects, for of
+        one there is nothing to choose."""
+        _check_side(size)
+        rngs = [np.random.default_rng((self.seed, index)) for index in indices]
+        draws = [np.random.default_rng((self.seed, index, hints.STREAM)) for index in indices]
+        layers, asked, hinted = [], [], []
+        for rng, draw in zip(rngs, draws):
+            wanted = draw.random() < share
+            several = int(draw.integers(2, 4)) if wanted and _maybe(draw, SEVERAL) else 0
+            objects = self._objects(rng, size, at_least=several)
+            layers.append(_over_each_other(objects, size, self.device))
+            visible = _visible(objects, size, self.device)
+            chosen = hints.choose(visible.cpu().numpy(), draw) if wanted else np.zeros(0, bool)
+            hinted.append(chosen.any())
+            asked.append(visible[chosen if chosen.any() else slice(None)].sum(dim=0, keepdim=True))
+        images, alpha = self._picture(torch.stack(layers), torch.stack(asked), rngs)
+        given = [
+            hints.draw_hint(each[0].cpu().numpy(), draw) if wanted else hints.no_hint((size, size))
+            for each, draw, wanted in zip(alpha, draws, hinted)
+        ]
+        return images, alpha, torch.from_numpy(np.stack(given))[:, None].to(self.device)
+
+    def _picture(self, layers: Tensor, asked: Tensor | None, rngs: list[np.random.Generator]) -> tuple[Tensor, Tensor]:
+        """Objects [N,4,S,S] on backgrounds of their own -> images [N,3,S,S], and as these show it the alpha [N,1,S,S]
+        of what is `asked` for, or of all."""
+        backgrounds = torch.stack([self._background(rng, layers.shape[-1]) for rng in rngs])
+        images, alpha = self._compose(layers, asked, backgrounds, rngs)
         return self._degrade(images, rngs), alpha
 
     def _draw_object(self, rng: np.random.Generator) -> tuple[Tensor, Callable]:
@@ -160,16 +217,15 @@ class Scenes:
             colour = (colour * (1 + strength * (x * math.cos(angle) + y * math.sin(angle)))).clamp(0, 1)
         return premultiply(torch.cat([colour, rgba[3:]])), _place_cut if picture.source in self.style.cut else _place
 
-    def _objects(self, rng: np.random.Generator, size: int) -> Tensor:
-        """All objects of a picture over each other -> premultiplied [4,S,S]; an empty frame is all zeros."""
+    def _objects(self, rng: np.random.Generator, size: int, *, at_least: int = 0) -> list[Tensor]:
+        """The objects of a picture where they stand, the rearmost first: premultiplied [4,S,S] each."""
         counts = np.array(self.style.object_counts)
-        count = int(rng.choice(len(counts), p=counts / counts.sum()))
-        layer = torch.zeros(4, size, size, device=self.pack.foregrounds[0].pixels.device)
+        count = max(at_least, int(rng.choice(len(counts), p=counts / counts.sum())))
+        objects = []
         for _ in range(count):
             picture, place = self._draw_object(rng)
-            placed = sample(picture, place(picture, count, rng), (size, size))
-            layer = over(placed[None], layer[None])[0]
-        return layer
+            objects.append(sample(picture, place(picture, count, rng), (size, size)))
+        return objects
 
     def _photograph(self, rng: np.random.Generator, size: int) -> Tensor:
         """A random crop of a background photograph, often mirrored, sometimes tilted -> [3,S,S]."""
@@ -185,7 +241,7 @@ class Scenes:
         return sample(crop, matrix, (size, size), padding="reflection")
 
     def _background(self, rng: np.random.Generator, size: int) -> Tensor:
-        device = self.pack.foregrounds[0].pixels.device
+        device = self.device
         if _maybe(rng, self.style.procedural_background):
             background = procedural(size, rng).to(device)
         else:
@@ -206,8 +262,11 @@ class Scenes:
         return background
 
     @staticmethod
-    def _compose(layers: Tensor, backgrounds: Tensor, rngs: list[np.random.Generator]) -> tuple[Tensor, Tensor]:
-        """Depth of field, shadow, colour match, soft edges, then alpha blending of whole batches."""
+    def _compose(
+        layers: Tensor, asked: Tensor | None, backgrounds: Tensor, rngs: list[np.random.Generator]
+    ) -> tuple[Tensor, Tensor]:
+        """Depth of field, shadow, colour match, soft edges, then alpha blending of whole batches. The alpha of what is
+        `asked` for, of all by default, goes through what its layer's does."""
         size, device = layers.shape[-1], layers.device
 
         def draw(chance: float, low: float, high: float) -> Tensor:
@@ -238,7 +297,10 @@ class Scenes:
         chosen = soft > 0
         if chosen.any():
             layers[chosen] = gaussian_blur(layers[chosen], soft[chosen])
-        return over(layers, backgrounds).clamp(0, 1), layers[:, 3:].clamp(0, 1)
+            if asked is not None:
+                asked[chosen] = gaussian_blur(asked[chosen], soft[chosen])
+        alpha = layers[:, 3:] if asked is None else asked
+        return over(layers, backgrounds).clamp(0, 1), alpha.clamp(0, 1)
 
     def _degrade(self, images: Tensor, rngs: list[np.random.Generator]) -> Tensor:
         """What cameras and files do to a picture: toning, softness, noise, compression."""

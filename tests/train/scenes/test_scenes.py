@@ -166,7 +166,7 @@ def test_opaque_foreground_hides_the_background_completely(packs):
     """Blending depends on the background only where alpha is below one."""
     rngs = [np.random.default_rng((3, index)) for index in range(8)]
     drawn = scenes.Scenes(packs[0], replace(STYLE, object_counts=(0.0, 1.0)), seed=3)
-    layers = torch.stack([drawn._objects(rng, 64) for rng in rngs])
+    layers = torch.stack([scenes._over_each_other(drawn._objects(rng, 64), 64, drawn.device) for rng in rngs])
     alpha = layers[:, 3:]
     solid = (alpha == 1).expand(-1, 3, -1, -1)
     assert solid.any()

@@ -1,0 +1,116 @@
+"""What is asked for, and how it is said: every kind of hint for every kind of mask."""
+
+import numpy as np
+import pytest
+
+from train.shared import hints
+
+
+def disc(shape=(96, 128), centre=(0.5, 0.5), radius=0.3) -> np.ndarray:
+    """Soft-edged, its place and radius as shares of the sides."""
+    y, x = (np.arange(side) / side - middle for side, middle in zip(shape, centre))
+    return np.clip((radius - np.hypot(y[:, None], x)) * 40, 0, 1).astype(np.float32)
+
+
+def one_pixel():
+    alpha = np.zeros((64, 64), np.float32)
+    alpha[0, 63] = 1
+    return alpha
+
+
+MASKS = {
+    "disc": disc(),
+    "in a corner": disc(centre=(0.05, 0.98)),
+    "large": disc((300, 500)),
+    "two": np.maximum(disc(centre=(0.3, 0.2), radius=0.12), disc(centre=(0.7, 0.8), radius=0.12)),
+    "thin": np.eye(96, dtype=np.float32),
+    "one pixel": one_pixel(),
+    "everything": np.ones((40, 33), np.float32),
+    "faint": np.full((32, 64), 0.3, np.float32),
+}
+
+
+def drawn(kind, alpha, seed):
+    return hints.KINDS[kind][1](alpha, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_every_mask_gets_a_hint_that_asks_for_something_of_it(name):
+    alpha = MASKS[name]
+    for seed in range(60):
+        hint = hints.draw_hint(alpha, np.random.default_rng(seed))
+        assert hint.shape == alpha.shape and hint.dtype == np.float32 and hint.flags.c_contiguous
+        assert hint.min() >= 0 and 0.5 <= hint.max() <= 1
+        assert np.array_equal(hint, hints.draw_hint(alpha, np.random.default_rng(seed)))
+    assert alpha is MASKS[name] and np.array_equal(alpha, MASKS[name].copy())
+
+
+def test_the_kinds_are_what_they_are_called():
+    alpha = MASKS["disc"]
+    solid, size = alpha > 0.5, np.sqrt((alpha > 0.5).sum())
+    for seed in range(20):
+        assert np.array_equal(drawn("exact", alpha, seed), alpha)
+        eroded, dilated = (drawn(kind, alpha, seed) > 0.5 for kind in ("eroded", "dilated"))
+        assert (solid | eroded).sum() == solid.sum() > eroded.sum() > 0
+        assert (solid & dilated).sum() == solid.sum() < dilated.sum()
+        shifted = drawn("shifted", alpha, seed)
+        assert shifted.sum() == pytest.approx(solid.sum(), rel=0.1) and np.abs(shifted - solid).sum() > 0
+        box = drawn("box", alpha, seed)
+        rows, columns = np.flatnonzero(box.any(1)), np.flatnonzero(box.any(0))
+        assert box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        assert (box[solid] > 0).mean() > 0.8 and box.sum() < 1.7 * size**2 / 0.785
+        for kind, least in (("dots", 1), ("scribble", 1)):
+            mark = drawn(kind, alpha, seed)
+            assert least <= mark.sum() < 0.6 * solid.sum() and mark[solid].sum() > 0.4 * mark.sum()
+        for kind in ("blurred", "coarser"):
+            soft = drawn(kind, alpha, seed)
+            assert ((soft > 0.02) & (soft < 0.98)).sum() > ((alpha > 0.02) & (alpha < 0.98)).sum()
+            assert np.corrcoef(soft.ravel(), alpha.ravel())[0, 1] > 0.7
+    wrong = [np.abs(drawn("wrong", alpha, seed) - solid).sum() / solid.sum() for seed in range(40)]
+    assert np.median(wrong) > 0.15
+
+
+def test_dots_and_scribbles_touch_every_piece_that_is_asked_for():
+    alpha = MASKS["two"]
+    left = np.arange(alpha.shape[1]) < alpha.shape[1] / 2
+    for kind in ("dots", "scribble"):
+        for seed in range(20):
+            mark = drawn(kind, alpha, seed) * (alpha > 0.5)
+            assert mark[:, left].any() and mark[:, ~left].any()
+
+
+def test_pieces_sum_up_to_the_matte_with_its_soft_edges_and_specks():
+    alpha = MASKS["two"].copy()
+    alpha[90, 5] = 1  # a speck is no piece
+    parts = hints.pieces(alpha)
+    assert len(parts) == 2 and np.array_equal(parts.sum(axis=0), alpha)
+    assert all(0 < (part > 0).sum() < (alpha > 0).sum() for part in parts)
+    for whole in (MASKS["disc"], MASKS["faint"], np.zeros((8, 8), np.float32)):
+        assert np.array_equal(hints.pieces(whole), whole[None])
+
+
+def test_some_of_the_subjects_are_asked_for_never_none_and_never_one_that_is_not_seen():
+    hidden = np.zeros_like(MASKS["disc"])
+    visible = np.stack([MASKS["disc"], hidden, disc(centre=(0.2, 0.2), radius=0.1)])
+    chosen = {tuple(hints.choose(visible, np.random.default_rng(seed))) for seed in range(50)}
+    assert chosen == {(True, False, False), (False, False, True), (True, False, True)}
+    assert not hints.choose(hidden[None], np.random.default_rng(0)).any()
+    assert not hints.choose(np.zeros((0, 8, 8)), np.random.default_rng(0)).any()
+
+
+def test_a_third_of_the_draws_ask_for_everything_and_the_rest_for_the_matte_or_a_piece_of_it():
+    alpha, parts, without, whole, piece = MASKS["two"], hints.pieces(MASKS["two"]), 0, 0, 0
+    for seed in range(300):
+        asked, hint = hints.ask(alpha, np.random.default_rng(seed))
+        if (hint == hints.SAYS_NOTHING).all():
+            assert asked is alpha
+            without += 1
+        elif np.array_equal(asked, alpha):
+            whole += 1
+        else:
+            assert any(np.array_equal(asked, part) for part in parts)
+            piece += 1
+    assert 70 < without < 130 and whole > 25 and piece > 90
+    assert all((hints.ask(alpha, np.random.default_rng(seed), 1.0)[1] != 0.5).any() for seed in range(20))
+    empty = np.zeros((16, 16), np.float32)
+    assert (hints.ask(empty, np.random.default_rng(0), 1.0)[1] == hints.SAYS_NOTHING).all()
