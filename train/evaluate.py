@@ -225,6 +225,10 @@ def _run(options: argparse.Namespace) -> list[Result]:
     model = _load(options) if options.model else None
     make = matte_maker(model, options.size, options.mode) if model else None
     if model:
+        if model.takes_hint:
+            print(
+                f"note: {options.model} takes a hint; it is measured without, on all that is salient", file=sys.stderr
+            )
         spec = model.spec
         expected = [spec.size, spec.mean, spec.std, spec.edge_radius]  # by these the same weights give another alpha
         key = {"model": _fingerprint(model), "spec": expected, "size": options.size, "mode": options.mode}

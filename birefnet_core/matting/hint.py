@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .locate import Box, Size, padded
+from .locate import Box, Size, look_again, padded
 from .masks import FAINT, checked_masks, fit
+from .tensors import resize
 
 DOT = 0.01  # radius of a drawn point, of the picture's longer side
 BAND = 0.1  # of the subject's size: how far around the hint's border the network decides
@@ -110,6 +112,32 @@ def asked_for(
     inner = fit(_part(hint, box, (width, height))[None], *found.shape)[0]
     alpha[box.pixels] = _belonging(found.cpu().numpy(), inner.numpy()).to(alpha)
     return alpha
+
+
+def asked_of_network(
+    image: Tensor, hint: Tensor, *, seen_of: Callable[[Size], Size], matte: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """As `asked_for`, by a network that takes the hint itself: in the whole picture, then closely where it found
+    something small there (locate.py). The pictures given to `matte` have the hint as their fourth channel, in their own
+    type.
+    """
+    height, width = image.shape[:2]
+    alpha = torch.zeros(height, width, device=image.device)
+    if hint.max() <= FAINT:
+        return alpha
+    says = fit(hint.float()[None].to(image.device), height, width)[0]
+    says = (255 * says).round() if image.dtype == torch.uint8 else says
+    hinted = torch.cat((image[..., :3], says.to(image.dtype)[..., None]), dim=-1)
+    alpha.copy_(matte(hinted[None])[0])
+    look_again(alpha, hinted, alpha, seen_of=seen_of, matte=matte)
+    return alpha
+
+
+def seen_by_network(hint: Tensor, size: tuple[int, int]) -> Tensor:
+    """hint [n, H, W] as the network sees it at size (height, width): [n, 1, height, width]. Made smaller, a pixel takes
+    the most of those it stands for, so that a thin stroke is not lost."""
+    least = [min(sides) for sides in zip(hint.shape[1:], size)]
+    return resize(F.adaptive_max_pool2d(hint[:, None], least), size)
 
 
 def _crop(hint: Tensor, size: Size, seen_of: Callable[[Size], Size]) -> Box:

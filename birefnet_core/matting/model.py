@@ -112,15 +112,18 @@ class MattingModel:
         A function of its own: by the time it returns, the frames that held the failed pass's tensors are gone.
         """
 
-        def matte(part: Tensor) -> Tensor:
-            return self._fitted(*self._seen(part, seen_of), part)
+        def matte(part: Tensor, *, hinted: bool = False) -> Tensor:
+            return self._fitted(*self._seen(part, seen_of, hinted), part)
 
         try:
             if hints is not None:
-                from .hint import asked_for
+                from .hint import asked_for, asked_of_network
 
                 for own, image, hint in zip(alpha, images, hints, strict=True):
-                    own.copy_(asked_for(image, hint, seen_of=seen_of, matte=matte))
+                    if self.takes_hint:
+                        own.copy_(asked_of_network(image, hint, seen_of=seen_of, matte=partial(matte, hinted=True)))
+                    else:
+                        own.copy_(asked_for(image, hint, seen_of=seen_of, matte=matte))
                 return True
             seen, colours = self._seen(images, seen_of)
             alpha.copy_(self._fitted(seen, colours, images))
@@ -133,9 +136,14 @@ class MattingModel:
             return False
         return True
 
-    def _seen(self, images: Tensor, seen_of: Callable) -> tuple[Tensor, Tensor]:
+    @property
+    def takes_hint(self) -> bool:
+        """Whether the network itself takes a hint beside the picture (network/hint.py)."""
+        return getattr(getattr(self.network, "architecture", None), "hint", False)
+
+    def _seen(self, images: Tensor, seen_of: Callable, hinted: bool = False) -> tuple[Tensor, Tensor]:
         """images [n, H, W, 3|4] -> their alpha [n, 1, h, w] and colours [n, 3, h, w], both float32 0..1, at the size at
-        which the network sees them, on its device.
+        which the network sees them, on its device. hinted: their fourth channel is a hint for the network.
 
         Raises ArithmeticError when the network gives NaN.
         """
@@ -143,7 +151,12 @@ class MattingModel:
         width, height = seen_of((images.shape[2], images.shape[1]))
         colours = resize(unit(images[..., :3].to(weight.device)).permute(0, 3, 1, 2), (height, width))
         mean, std = (colours.new_tensor(values).view(1, 3, 1, 1) for values in (self.spec.mean, self.spec.std))
-        logits = self.network(((colours - mean) / std).to(weight.dtype, memory_format=torch.contiguous_format))
+        given = [((colours - mean) / std).to(weight.dtype, memory_format=torch.contiguous_format)]
+        if hinted:
+            from .hint import seen_by_network
+
+            given.append(seen_by_network(unit(images[..., 3].to(weight.device)), (height, width)))
+        logits = self.network(*given)
         if logits.isnan().any():
             dtype = str(weight.dtype).removeprefix("torch.")
             advice = "load the model as float32 or bfloat16" if dtype == "float16" else "its weights are damaged"

@@ -82,21 +82,15 @@ def test_the_weights_of_the_hint_learn_and_then_the_hint_counts(arguments, tmp_p
     assert "with hints: mae 0." in card and len(list((tmp_path / "run").glob("sheet_*_hints.jpg"))) == 2
 
 
-def test_a_run_stopped_half_way_goes_on_to_the_same_weights(arguments, tmp_path):
-    assert main(arguments("whole", dropout=0.5)) == 0
-    assert main(arguments("parts", "--steps", "5", dropout=0.5)) == 0
-    (tmp_path / "parts" / MODEL).unlink()
-    again = arguments("parts", "--reschedule", "--workers", "3", dropout=0.5)
-    # The schedule of five steps was another: what was done by it is taken from the run that was whole.
-    for path in checkpoint.checkpoints(tmp_path / "parts"):
-        path.unlink()
-    state = _last(tmp_path / "whole")
-    assert state["step"] == 8 and state["recipe"]["hint"] is True
-    kept = checkpoint.checkpoints(tmp_path / "whole")[0]
-    (tmp_path / "parts" / kept.name).write_bytes(kept.read_bytes())
-    assert main(again) == 0
-    ours, theirs = (_last(tmp_path / name)["network"] for name in ("parts", "whole"))
-    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+def test_from_any_checkpoint_and_with_other_workers_it_goes_on_to_the_same_weights(arguments, tmp_path):
+    assert main(arguments("whole", "--keep", "9", dropout=0.5)) == 0
+    (tmp_path / "parts").mkdir()
+    half_way = checkpoint.checkpoints(tmp_path / "whole")[3]
+    (tmp_path / "parts" / half_way.name).write_bytes(half_way.read_bytes())
+    assert main(arguments("parts", "--workers", "3", dropout=0.5)) == 0
+    ours, theirs = (_last(tmp_path / name) for name in ("parts", "whole"))
+    assert (ours["step"], ours["recipe"]["hint"]) == (theirs["step"], True) == (8, True)
+    assert all(torch.equal(ours["network"][key], value) for key, value in theirs["network"].items())
 
 
 @pytest.mark.parametrize("extra", [("--micro-batch", "2"), ("--micro-batch", "1", "--recompute")])

@@ -1,0 +1,98 @@
+"""Prediction hands the hint to a network that takes it."""
+
+import pytest
+import torch
+
+import birefnet_core as bc
+from birefnet_core.matting import MattingModel
+from birefnet_core.network.hint import HintedConv, hint_weights
+
+NARROW = {"block_channels": 8, "branch_channels": 8, "inward_channels": 4}
+
+
+@pytest.fixture
+def model(one_thread):
+    """A network as training might leave it, at 128 x 96; what its first convolution is given of hints, in `seen`."""
+    torch.manual_seed(0)
+    network = bc.build_network("timm:test_efficientnet", **NARROW, hint=True).eval().requires_grad_(False)
+    for weight in hint_weights(network):
+        weight.normal_(0, 0.5)
+    model = MattingModel(network, bc.ModelSpec("hinted", "timm:test_efficientnet", (128, 96), edge_radius=4))
+    model.seen = []
+    (conv,) = (each for each in network.modules() if isinstance(each, HintedConv))
+    conv.hint.register_forward_hook(lambda module, given, made: model.seen.append(given[0].clone()))
+    return model
+
+
+def pictures(count=1, dtype=torch.float32):
+    torch.manual_seed(1)
+    images = torch.rand(count, 192, 256, 3)
+    return images if dtype == torch.float32 else (255 * images).to(torch.uint8)
+
+
+def left_half(height=192, width=256):
+    hint = torch.zeros(1, height, width)
+    hint[..., : width // 2] = 1
+    return hint
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+@pytest.mark.parametrize("mode", ["whole", "locate"])
+def test_the_network_sees_the_hint_over_the_whole_picture(model, dtype, mode):
+    images = pictures(dtype=dtype)
+    alpha = model.predict(images, hint=left_half(), mode=mode)
+    assert alpha.shape == (1, 192, 256)
+    full, half = model.seen[:2]
+    assert full.shape == (1, 1, 96, 128) and half.shape == (1, 1, 48, 64)
+    for seen in (full, half):
+        middle = seen.shape[3] // 2
+        assert (seen[..., : middle - 1] > 0.999).all() and (seen[..., middle + 1 :] < -0.999).all()
+    assert not torch.equal(alpha, model.predict(images, hint=1 - left_half()))
+    count = len(model.seen)
+    without = model.predict(images)
+    assert len(model.seen) == count, "without a hint the network has none"
+    assert not torch.allclose(without, alpha)
+
+
+def test_a_hint_of_any_size_one_for_all_or_one_each_and_bool(model):
+    images = pictures(2)
+    one, each = model.predict(images, hint=left_half()), model.predict(images, hint=left_half().expand(2, -1, -1))
+    assert torch.equal(one, each) and torch.equal(model.predict(images, hint=left_half() > 0), one)
+    torch.testing.assert_close(model.predict(images, hint=left_half(12, 16)), one, atol=0.2, rtol=0)
+    both = torch.cat((left_half(), 1 - left_half()))
+    assert not torch.equal(model.predict(images, hint=both)[1], one[1])
+
+
+def test_a_hint_that_asks_for_nothing_gives_nothing_and_costs_no_pass(model):
+    assert not model.predict(pictures(), hint=torch.zeros(1, 8, 8)).any()
+    assert not model.seen
+
+
+def test_a_stroke_of_one_pixel_is_not_lost_on_the_way_to_the_network(model):
+    hint = torch.zeros(1, 192, 256)
+    hint[0, 100, 30:200] = 1
+    model.predict(pictures(), hint=hint)
+    assert model.seen[0].max() == 1 and 60 <= (model.seen[0] == 1).sum() <= 200
+
+
+def test_what_is_looked_at_again_has_its_own_part_of_the_hint(model, monkeypatch):
+    """A small subject: the crop's hint is the crop of the hint."""
+    from birefnet_core.matting import hint as hints
+    from birefnet_core.matting.locate import Box
+
+    def look_again(alpha, image, coarse, *, seen_of, matte):
+        box = Box(64, 48, 192, 144)
+        alpha[box.pixels] = matte(image[box.pixels][None])[0]
+
+    monkeypatch.setattr(hints, "look_again", look_again)
+    model.predict(pictures(), hint=left_half())
+    crop = model.seen[2]
+    assert crop.shape == (1, 1, 96, 128) and (crop[..., :62] > 0.999).all() and (crop[..., 66:] < -0.999).all()
+
+
+def test_a_compiled_network_takes_the_hint_too(model):
+    expected = model.predict(pictures(), hint=left_half())
+    compiled = MattingModel(torch.compile(model.network, backend="eager"), model.spec)
+    assert compiled.takes_hint
+    torch.testing.assert_close(compiled.predict(pictures(), hint=left_half()), expected, atol=1e-5, rtol=0)
+    assert not bc.load_model("bundled", device="cpu").takes_hint
