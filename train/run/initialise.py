@@ -214,7 +214,7 @@ def _swin_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return renamed
 
 
-OWN = ("dropout", "stochastic_depth", "classes")  # of an architecture, what a recipe may set for any network
+OWN = ("dropout", "stochastic_depth", "classes", "hint")  # of an architecture, what a recipe may set for any network
 
 
 def take_architecture(recipe: Recipe, given: dict[str, Any]) -> Recipe:

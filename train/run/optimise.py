@@ -12,6 +12,7 @@ from birefnet_core.network.hint import hint_weights
 from train.recipe import Recipe
 
 STAGES = 4
+HINT_RATE = 10  # times the learning rate: these weights start from zero beside trained ones
 
 
 def learning_rate_share(step: int, recipe: Recipe) -> float:
@@ -23,23 +24,24 @@ def learning_rate_share(step: int, recipe: Recipe) -> float:
 
 
 def make_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Adam or AdamW with a rate of its own for the backbone, and no decay of norms and biases. The weights of a hint,
-    which start from zero, learn at the rate of the rest."""
-    backbone = {id(parameter) for parameter in network.localization.backbone.parameters()}
-    backbone -= {id(parameter) for parameter in hint_weights(network)}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    """Adam or AdamW with rates of their own for the backbone and for the weights of a hint, and no decay of norms and
+    biases."""
+    rates = {id(parameter): recipe.backbone_learning_rate for parameter in network.localization.backbone.parameters()}
+    rates |= {id(parameter): HINT_RATE * recipe.learning_rate for parameter in hint_weights(network)}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for parameter in network.parameters():
         if parameter.requires_grad:
-            groups.setdefault((id(parameter) in backbone, parameter.ndim > 1), []).append(parameter)
+            rate = rates.get(id(parameter), recipe.learning_rate)
+            groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimiser]
     return kind(
         [
             {
                 "params": parameters,
-                "base_rate": recipe.backbone_learning_rate if in_backbone else recipe.learning_rate,
+                "base_rate": rate,
                 "weight_decay": recipe.weight_decay if decays else 0.0,
             }
-            for (in_backbone, decays), parameters in groups.items()
+            for (rate, decays), parameters in groups.items()
         ]
     )
 

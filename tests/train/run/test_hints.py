@@ -154,7 +154,7 @@ def test_a_classifiers_weights_start_a_hinted_backbone(backbone, tmp_path):
 
 
 @pytest.mark.parametrize("frozen", [1, 4])
-def test_frozen_stages_leave_the_hint_to_learn_at_the_rate_of_the_rest(frozen, recipe_file):
+def test_frozen_stages_leave_the_hint_to_learn_at_a_rate_of_its_own(frozen, recipe_file):
     recipe = read_recipe(recipe_file(), overrides={"hint": True, "learning_rate": 0.5})
     network = bc.build_network(recipe.architecture)
     freeze_stages_(network, frozen)
@@ -163,4 +163,4 @@ def test_frozen_stages_leave_the_hint_to_learn_at_the_rate_of_the_rest(frozen, r
     rates = {
         id(p): group["base_rate"] for group in make_optimiser(network, recipe).param_groups for p in group["params"]
     }
-    assert rates[id(weight)] == 0.5
+    assert rates[id(weight)] == 5.0 and sorted(set(rates.values())) == [3e-4, 0.5, 5.0][frozen == 4 :]
