@@ -14,9 +14,10 @@ from torch import Tensor
 
 from ..birefnet_core.matting.hint import asked_for, checked_hint
 from ..birefnet_core.matting.masks import checked_masks, fit
-from ..birefnet_core.matting.model import MattingModel, activation_bytes, automatic_batch_size
+from ..birefnet_core.matting.model import MattingModel, activation_bytes, automatic_batch_size, fitted
 from ..birefnet_core.matting.size import DYNAMIC_SIDES, network_size
-from ..birefnet_core.matting.tensors import check_images, unit
+from ..birefnet_core.matting.size import edge_radius as edge_radius_of
+from ..birefnet_core.matting.tensors import check_images, resize, unit
 from . import host
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class ManagedModel:
         mode: str = "whole",
         on_progress: OnProgress | None = None,
         hint: Tensor | None = None,
+        edges: str = "auto",
+        edge_radius: int | None = None,
     ) -> Tensor:
         """As MattingModel.predict, on the device the manager chose. Says so when size is far from the model's own."""
         check_images(images)
@@ -75,7 +78,7 @@ class ManagedModel:
             weight = next(self.managed.model.parameters())
             batch_size = automatic_batch_size(seen, weight, free=host.free_memory(self.managed, weight.device))
         try:
-            return self._matting.predict(images, size, batch_size, mode, on_progress, hint)
+            return self._matting.predict(images, size, batch_size, mode, on_progress, hint, edges, edge_radius)
         except Exception as error:
             if self._compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 reason = " ".join(str(error).strip().split("\n\n")[0].split())  # what follows is about debugging torch
@@ -129,14 +132,18 @@ class ForeignModel:
         mode: str = "whole",
         on_progress: OnProgress | None = None,
         hint: Tensor | None = None,
+        edges: str = "auto",
+        edge_radius: int | None = None,
     ) -> Tensor:
         """As MattingModel.predict; batch_size has no effect. ValueError for what the foreign model cannot do."""
+        radius = edge_radius_of(edges, edge_radius, 0)
         encode_image = self._at(size, mode if hint is None else "whole")
         check_images(images)
         hints = None if hint is None else checked_hint(hint, len(images))
 
         def matte(part: Tensor) -> Tensor:
-            return fit(checked_masks(encode_image(unit(part[..., :3]))), *part.shape[1:3])
+            mask = fit(checked_masks(encode_image(unit(part[..., :3]))), *part.shape[1:3])
+            return self._drawn(mask, part, size, radius) if radius else mask
 
         alpha = torch.empty(images.shape[:3], dtype=torch.float32, device=images.device)
         for index, image in enumerate(images):
@@ -147,6 +154,13 @@ class ForeignModel:
             if on_progress is not None:
                 on_progress(index + 1, len(images))
         return alpha
+
+    def _drawn(self, mask: Tensor, part: Tensor, size: int | tuple[int, int] | None, radius: int) -> Tensor:
+        """mask [1, H, W] of a picture [1, H, W, C] with its edges drawn after the picture, fitted at the size at which
+        the model saw it."""
+        width, height = self._seen(size, (part.shape[2], part.shape[1]))
+        colours = resize(unit(part[..., :3]).permute(0, 3, 1, 2), (height, width))
+        return fitted(resize(mask[:, None].float(), (height, width)), colours, part, radius)
 
     def _seen(self, size: int | tuple[int, int] | None, picture: tuple[int, int]) -> tuple[int, int]:
         """About the size (width, height) at which the foreign model sees a picture."""

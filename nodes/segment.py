@@ -96,6 +96,26 @@ class Segment:
                         "boxes serves all images; a list of lists has one for each.",
                     },
                 ),
+                "edges": (
+                    ["auto", "off", "drawn"],
+                    {
+                        "default": "auto",
+                        "advanced": True,
+                        "tooltip": "auto: as the model has them. drawn: after the image's own pixels, for any model, "
+                        "where the image is larger than what the model sees. off: as the model gives them, scaled.",
+                    },
+                ),
+                "edge_radius": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 64,
+                        "advanced": True,
+                        "tooltip": "How far drawn edges may move, in pixels at the model's size. 0: the model's own, "
+                        "else 6.",
+                    },
+                ),
             },
         }
 
@@ -109,6 +129,8 @@ class Segment:
         batch_size: int = 0,
         hint: Tensor | None = None,
         boxes: Any = None,
+        edges: str = "auto",
+        edge_radius: int = 0,
     ) -> tuple[Tensor, Tensor]:
         from .hints import hint_from
         from .managed import predictor
@@ -116,6 +138,8 @@ class Segment:
         asked_for = hint_from(hint, boxes, image)
         size = (width or height, height or width) if width or height else None
         with host.progress(len(image)) as bar:
-            alpha = predictor(model).predict(image, size, batch_size or None, mode, bar.report, asked_for)
+            alpha = predictor(model).predict(
+                image, size, batch_size or None, mode, bar.report, asked_for, edges, edge_radius or None
+            )
         mask = host.output(alpha)
         return mask, 1 - mask

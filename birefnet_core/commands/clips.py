@@ -156,7 +156,7 @@ def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int
     size = seen_size(model, clip, args)
 
     def matte(pixels):
-        return model.predict(pixels, size=size, mode=args.mode)
+        return model.predict(pixels, size=size, mode=args.mode, edges=args.edges, edge_radius=args.edge_radius)
 
     with tqdm(desc=job.source.name, unit="frame", file=sys.stderr) as bar:
 

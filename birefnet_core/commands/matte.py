@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..matting.colour_names import parse_colour
 from ..matting.outputs import PREMULTIPLIED, STRAIGHT, WRITE_OPTIONS
-from ..matting.size import MODES, checked
+from ..matting.size import DRAWN_RADIUS, EDGES, MODES, checked, edge_radius
 from . import clips, hints, pictures
 from .clips import given as clip_options
 from .inputs import find, left_out
@@ -90,6 +90,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode", choices=MODES, default="whole", help="locate: a second, close look at small subjects (default: whole)"
     )
+    parser.add_argument(
+        "--edges",
+        choices=EDGES,
+        default="auto",
+        help="drawn: after the picture's own pixels, for any model; off: as the network gives them (default: auto, as "
+        "the model says)",
+    )
+    parser.add_argument(
+        "--edge-radius",
+        type=int,
+        metavar="PIXELS",
+        help=f"how far drawn edges may move, at the network's size (default: the model's own, else {DRAWN_RADIUS})",
+    )
     parser.add_argument("--keep-aspect", action="store_true", help="fit the picture's aspect inside the size")
     parser.add_argument("--recursive", action="store_true", help="folders with their sub-folders")
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist (an input never is)")
@@ -151,6 +164,7 @@ def run(args: argparse.Namespace) -> int:
     if still and args.background and Path(args.background).is_file():
         raise ValueError(f"--background {args.background}: pictures go on a colour, only clips on a picture")
     single = len(sources) == 1
+    edge_radius(args.edges, args.edge_radius, 0)
     hints.check(args, single=single)
     if moving and hints.given(args):
         raise ValueError(f"{moving[0][0]}: --hint, --box and --point are for pictures")
@@ -191,6 +205,8 @@ def run(args: argparse.Namespace) -> int:
         picture_jobs,
         size=args.size,
         mode=args.mode,
+        edges=args.edges,
+        edge_radius=args.edge_radius,
         keep_aspect=args.keep_aspect,
         background=args.background or "white",
         depth=args.depth,

@@ -99,6 +99,8 @@ def matte_file(
     *,
     size: int | tuple[int, int] | None = None,
     mode: str = "whole",
+    edges: str = "auto",
+    edge_radius: int | None = None,
     keep_aspect: bool = False,
     background: str = "white",
     depth: int = 8,
@@ -113,8 +115,8 @@ def matte_file(
 ) -> None:
     """Read, matte and write one picture. What was transparent in the file is transparent in its mattes.
 
-    size, mode: as of MattingModel.predict; with keep_aspect, size is the box inside which the picture's aspect is
-    fitted. background: of a composite. depth: bits of an alpha picture and a cut-out. alphas: as of
+    size, mode, edges, edge_radius: as of MattingModel.predict; with keep_aspect, size is the box inside which the
+    picture's aspect is fitted. background: of a composite. depth: bits of an alpha picture and a cut-out. alphas: as of
     images.write_cutout. trim, square: as of framing.framed; where the subject was is said on stdout. invert: keep the
     background. clean_foreground: take the old background's colour out of the soft edges of cut-outs and composites.
     metadata: keep the file's resolution, EXIF and XMP. overwrite: replace existing outputs. hint_of: from the picture's
@@ -132,7 +134,8 @@ def matte_file(
     if keep_aspect:
         size = fit_inside((width, height), network_size(size, model.spec.size, (width, height)))
     hint = None if hint_of is None else hint_of(job.name, (width, height))
-    alpha = model.predict(picture.pixels[None], size=size, mode=mode, hint=hint)[0]
+    look = {"size": size, "mode": mode, "hint": hint, "edges": edges, "edge_radius": edge_radius}
+    alpha = model.predict(picture.pixels[None], **look)[0]
     if invert:
         alpha = 1 - alpha
     pixels, own = picture.pixels, picture.alpha

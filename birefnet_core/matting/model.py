@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ..out_of_memory import OutOfMemoryError, is_out_of_memory
-from . import edges
+from . import edges as guided
 from .locate import look_again
 from .size import MODES, network_size
+from .size import edge_radius as edge_radius_of
 from .tensors import check_images, resize, unit
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class MattingModel:
         mode: str = "whole",
         on_progress: Callable[[int, int], None] | None = None,
         hint: Tensor | None = None,
+        edges: str = "auto",
+        edge_radius: int | None = None,
     ) -> Tensor:
         """The alpha of each picture: of everything salient, or of what the hint asks for.
 
@@ -60,6 +63,8 @@ class MattingModel:
             picture): 1 = belongs to what is asked for. A mask, perfect or not, a filled box, a scribble or a dot;
             all 0: nothing is asked for, and alpha is 0. The network then looks only where the hint says, in either mode
             (hint.py).
+        edges: "auto": as the model says. "off": as the network gives them, scaled. "drawn": drawn after the picture's
+            own pixels (edges.py), within edge_radius pixels at the network's size; None: the model's radius, else 6.
 
         Returns alpha [B, H, W] float32 0..1 on the device of images, 1 = foreground. Beside input and output only one
         batch is in memory, however many pictures there are.
@@ -79,6 +84,7 @@ class MattingModel:
             from .hint import checked_hint
 
             hint = checked_hint(hint, total)
+        radius = edge_radius_of(edges, edge_radius, self.spec.edge_radius)
         seen_of = partial(network_size, size, self.spec.size)
         seen = seen_of((width, height))
         weight = next(self.network.parameters())
@@ -88,7 +94,8 @@ class MattingModel:
         while done < total:
             count = min(batch, total - done)
             some = slice(done, done + count)
-            if not self._alpha_into(alpha[some], images[some], seen_of, mode, None if hint is None else hint[some]):
+            hints = None if hint is None else hint[some]
+            if not self._alpha_into(alpha[some], images[some], seen_of, mode, radius, hints):
                 if weight.device.type == "cuda":
                     torch.cuda.empty_cache()
                 if count == 1:
@@ -105,7 +112,7 @@ class MattingModel:
         return alpha
 
     def _alpha_into(
-        self, alpha: Tensor, images: Tensor, seen_of: Callable, mode: str, hints: Tensor | None = None
+        self, alpha: Tensor, images: Tensor, seen_of: Callable, mode: str, radius: int, hints: Tensor | None
     ) -> bool:
         """Fill alpha [n, H, W] from images [n, H, W, 3|4] and hints [n, h, w]; False when memory ran out.
 
@@ -113,7 +120,7 @@ class MattingModel:
         """
 
         def matte(part: Tensor, *, hinted: bool = False) -> Tensor:
-            return self._fitted(*self._seen(part, seen_of, hinted), part)
+            return fitted(*self._seen(part, seen_of, hinted), part, radius)
 
         try:
             if hints is not None:
@@ -126,7 +133,7 @@ class MattingModel:
                         own.copy_(asked_for(image, hint, seen_of=seen_of, matte=matte))
                 return True
             seen, colours = self._seen(images, seen_of)
-            alpha.copy_(self._fitted(seen, colours, images))
+            alpha.copy_(fitted(seen, colours, images, radius))
             if mode == "locate":
                 for own, image, coarse in zip(alpha, images, seen[:, 0], strict=True):
                     look_again(own, image, coarse, seen_of=seen_of, matte=matte)
@@ -163,12 +170,13 @@ class MattingModel:
             raise ArithmeticError(f"the network gave NaN in {dtype}: {advice}")
         return logits.float().sigmoid(), colours
 
-    def _fitted(self, seen: Tensor, colours: Tensor, images: Tensor) -> Tensor:
-        """What `_seen` gives of images [n, H, W, C] -> alpha [n, H, W] 0..1 at their size, on their device."""
-        radius = self.spec.edge_radius
-        if not radius:
-            return resize(seen, images.shape[1:3])[:, 0].clamp_(0, 1).to(images.device)
-        return torch.stack([drawn_after(*each, radius) for each in zip(images, seen, colours, strict=True)])
+
+def fitted(seen: Tensor, colours: Tensor, images: Tensor, radius: int) -> Tensor:
+    """alpha [n, 1, h, w] and colours [n, 3, h, w] as the network saw images [n, H, W, C] -> alpha [n, H, W] 0..1 at
+    their size, on their device. radius: 0: scaled; else drawn after the picture."""
+    if not radius:
+        return resize(seen, images.shape[1:3])[:, 0].clamp_(0, 1).to(images.device)
+    return torch.stack([drawn_after(*each, radius) for each in zip(images, seen, colours, strict=True)])
 
 
 def drawn_after(image: Tensor, alpha: Tensor, colours: Tensor, radius: int) -> Tensor:
@@ -176,15 +184,15 @@ def drawn_after(image: Tensor, alpha: Tensor, colours: Tensor, radius: int) -> T
 
     colours: the image as the network saw it, [3, h, w] float32 0..1, on alpha's device.
     """
-    coarse = [side // edges.SPACING for side in alpha.shape[1:]]
-    fit = edges.fit(resize(alpha[None], coarse), resize(colours[None], coarse), -(-radius // edges.SPACING))
+    coarse = [side // guided.SPACING for side in alpha.shape[1:]]
+    fit = guided.fit(resize(alpha[None], coarse), resize(colours[None], coarse), -(-radius // guided.SPACING))
     picture = image[..., :3].to(alpha.device)
     drawn = resize(fit[:, 3:], picture.shape[:2])[0, 0]
     # One colour at a time: at 24 megapixels predict peaks at 366 MiB, with a float copy of the picture at 549.
     for colour in range(3):
         slope = resize(fit[:, colour : colour + 1], picture.shape[:2])[0, 0]
         drawn.addcmul_(slope, unit(picture[..., colour]))
-    return edges.without_haze(drawn).to(image.device)
+    return guided.without_haze(drawn).to(image.device)
 
 
 def checked_batch_size(batch_size: int | None) -> int | None:

@@ -1,12 +1,34 @@
-"""How the network looks at a picture, and at what size. Sizes are (width, height), sides are multiples of STRIDE."""
+"""How the network looks at a picture: at what size, and what becomes of its edges.
+
+Sizes are (width, height), sides are multiples of STRIDE.
+"""
 
 from __future__ import annotations
 
 from numbers import Integral
 
+from ..weights.catalog import LARGEST_EDGE_RADIUS
+
 MODES = ("whole", "locate")
+EDGES = ("auto", "off", "drawn")  # as the model says, as the network gives them, drawn after the picture (edges.py)
+DRAWN_RADIUS = 6  # pixels of the network's size, that of the bundled model
 STRIDE = 32
 DYNAMIC_SIDES = (256, 2304)  # the range the published dynamic models were trained on
+
+
+def edge_radius(edges: str, asked: int | None, own: int) -> int:
+    """How far edges are drawn after the picture, in pixels of the network's size; 0 for not at all.
+
+    edges: of EDGES. asked: the radius for "drawn"; None: the model's own, else DRAWN_RADIUS. own: the model's, 0 where
+    it draws none. ValueError for others.
+    """
+    if edges not in EDGES:
+        raise ValueError(f"edges must be one of {', '.join(EDGES)}, not {edges!r}")
+    if asked is not None and (isinstance(asked, bool) or not isinstance(asked, Integral)):
+        raise ValueError(f"edge_radius must be a whole number of pixels, not {asked!r}")
+    if asked is not None and not 1 <= asked <= LARGEST_EDGE_RADIUS:
+        raise ValueError(f"edge_radius must be 1 to {LARGEST_EDGE_RADIUS} pixels, not {asked}")
+    return {"auto": own, "off": 0, "drawn": asked or own or DRAWN_RADIUS}[edges]
 
 
 def network_size(

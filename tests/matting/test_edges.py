@@ -115,3 +115,22 @@ def test_a_recipe_says_it_within_bounds():
     for wrong in (-1, 65):
         with pytest.raises(ValueError, match=f"edge_radius must be 0 to 64 pixels, not {wrong}"):
             read_recipe("train/recipes/bundled.toml", overrides={"edge_radius": wrong})
+
+
+@pytest.mark.parametrize("own", [0, RADIUS])
+def test_edges_are_drawn_by_choice_for_any_model(model, photograph, own):
+    picture = torch.from_numpy(photograph)[None]
+    chosen = MattingModel(model.network, replace(model.spec, edge_radius=own))
+    off, drawn = (chosen.predict(picture, edges=edges) for edges in ("off", "drawn"))
+    plain = MattingModel(model.network, replace(model.spec, edge_radius=0)).predict(picture)
+    fitted = MattingModel(model.network, replace(model.spec, edge_radius=own or 6)).predict(picture)
+    assert torch.equal(off, plain) and torch.equal(drawn, fitted) and not torch.equal(off, drawn)
+    assert torch.equal(chosen.predict(picture), drawn if own else off)
+    wide = MattingModel(model.network, replace(model.spec, edge_radius=12)).predict(picture)
+    assert torch.equal(chosen.predict(picture, edges="drawn", edge_radius=12), wide)
+
+
+@pytest.mark.parametrize("options", [{"edges": "sharp"}, {"edge_radius": 0}, {"edge_radius": 65}, {"edge_radius": 1.5}])
+def test_edges_there_are_not_are_refused(model, photograph, options):
+    with pytest.raises(ValueError, match="edge"):
+        model.predict(torch.from_numpy(photograph)[None], **options)

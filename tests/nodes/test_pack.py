@@ -41,6 +41,7 @@ def test_ids_and_inputs_are_as_workflows_know_them(pack):
 
     assert names("LoadBiRefNet") == ["model", "device", "precision", "compile", "patch_order"]
     segment = ["model", "image", "width", "height", "mode", "batch_size", "hint", "boxes"]
+    segment += ["edges", "edge_radius"]
     assert names("BiRefNetSegment") == segment
     assert names("BiRefNetSplitSubjects") == ["image", "model", "masks", "boxes", "count"]
 

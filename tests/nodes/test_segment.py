@@ -1,10 +1,13 @@
 """Segment without ComfyUI: shapes, types, odd pictures, memory, interrupts, foreign models, errors."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+
+PHOTOGRAPH = Path(__file__).parents[2] / "demo" / "photograph.jpg"
 
 SIZE = (128, 96)
 
@@ -382,3 +385,22 @@ def test_where_nothing_can_be_compiled_it_says_to_switch_it_off(segment, make_co
 def test_an_unknown_mode_is_refused(segment, model):
     with pytest.raises(ValueError, match="mode must be"):
         segment(model, torch.rand(1, 20, 30, 3), mode="else")
+
+
+def test_edges_are_drawn_for_models_of_other_loaders(module):
+    """As of our own: the same network behind `encode_image` at the same size gives nearly the same edges."""
+    image = module("birefnet_core.matting.images").read(PHOTOGRAPH).pixels[None, ::2, ::2]
+    own = module("birefnet_core.matting.load").load_model("bundled", device="cpu")
+
+    class Foreign:
+        image_size = 416
+
+        def encode_image(self, image):
+            return own.predict(image, edges="off")
+
+    segment = module("nodes.segment").Segment()
+    plain = segment.segment(Foreign(), image)[0]
+    drawn = segment.segment(Foreign(), image, edges="drawn", edge_radius=6)[0]
+    expected = own.predict(image)
+    assert torch.equal(plain, own.predict(image, edges="off"))
+    assert (drawn - expected).abs().mean() < 0.3 * (plain - expected).abs().mean()
