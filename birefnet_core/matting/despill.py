@@ -1,0 +1,124 @@
+"""The light of a green or blue screen taken off its subject.
+
+A soft pixel before a screen is a mixture with it, and the screen's colour is known there: it is subtracted, and what is
+left is the subject's. On the subject itself the screen shines back from edges and smooth places. There its colour is
+taken out until the screen's channel stands no higher than the mean of the others, along a line on which luminance
+stays.
+
+Real green of the subject looks like spill, but is stronger than what a screen throws back, or of another hue. Where the
+sure inside of the subject has such colours over more than a reflection's width, they stay, and so does what is near.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .fields import bands, cells, enlarged, filled
+from .foreground import _checked_alpha
+from .model import check_images, unit
+from .screen import Screen, excess, find_screen
+
+LUMINANCE = (0.2126, 0.7152, 0.0722)
+SIDE = 192  # cells of the longer side in which the subject's own colours are looked for
+INSIDE = 0.98  # alpha from which a pixel is the subject alone
+# Of the screen's excess: from the second on a colour is no spill, if its hue is another or whatever its hue is.
+OTHER, STRONG = (0.1, 0.25), (0.2, 0.35)
+SAME_HUE = (0.85, 0.97)  # cosine between two colours without their grey: from the second on one hue
+AROUND = 4  # cells around a place of which OWN_SHARE must have such colours for them to be the subject's own
+OWN_SHARE = (0.1, 0.3)
+LEAST_SHARE = 0.1  # of the subject in a pixel whose colour can be told
+
+
+@torch.no_grad()
+def despill(
+    images: Tensor, alpha: Tensor, screen: str = "auto", strength: float = 1.0, *, mixed: bool = True
+) -> Tensor:
+    """Images without the screen's colour on the subject and in its soft edge.
+
+    images: [B, H, W, 3] or [B, H, W, 4] (the fourth channel is ignored), floating point 0..1 or uint8 0..255.
+    alpha: [B, H, W], 1 = subject, floating point 0..1, uint8 0..255 or bool.
+    screen: "auto": green, blue or none, as the background shows (screen.py); "green", "blue"; "off".
+    strength: 0 (nothing) to 1. mixed: whether soft pixels still show the screen through them; False for colours that
+        estimate_foreground has made.
+
+    Returns [B, H, W, 3] 0..1 in the dtype of images (float32 for uint8); the values given where there is nothing to do.
+    Raises ValueError when the arguments do not fit the above.
+    """
+    check_images(images)
+    check_strength(strength)
+    alpha = unit(_checked_alpha(alpha, images).to(images.device))
+    result = images[..., :3].clone() if images.is_floating_point() else unit(images[..., :3])
+    for image, matte, out in zip(images, alpha, result, strict=True):
+        found = find_screen(image, matte, screen)
+        if found is not None and strength > 0:
+            take_spill(image, matte, found, strength, mixed=mixed, out=out)
+    return result
+
+
+def check_strength(strength: float) -> None:
+    if not 0 <= strength <= 1:
+        raise ValueError(f"the strength of despill must be 0..1, not {strength:g}")
+
+
+def take_spill(
+    image: Tensor, alpha: Tensor, screen: Screen, strength: float, *, mixed: bool = True, out: Tensor
+) -> None:
+    """image [H, W, 3 or 4] and alpha [H, W] before a known screen -> out [H, W, 3], which may be the image itself."""
+    height, width = alpha.shape
+    factor = max(1, -(-max(alpha.shape) // SIDE))
+    subject = subjects(image, alpha, screen, factor)
+    for rows in bands(height, width):
+        colours, matte = unit(image[rows, :, :3]).float(), alpha[rows].float()
+        behind = screen.at(rows, width)
+        own, ratio = enlarged(subject, rows, width, factor).unbind(-1)
+        pure = unmixed(colours, matte, behind, screen.channel, ratio) if mixed and screen.seen else colours
+        pure = limited(pure, behind, screen.channel, own, matte)
+        out[rows] = torch.lerp(colours, pure.clamp(0, 1), strength).to(out.dtype)
+
+
+def unmixed(colours: Tensor, alpha: Tensor, behind: Tensor, channel: int, ratio: Tensor) -> Tensor:
+    """The subject's colour [..., 3] in mixtures with what is behind it. No more of that is taken out than alpha [...]
+    says, nor than the key colour says is there. ratio [...]: the subject's own excess beside the screen's."""
+    most = excess(behind, channel).clamp(min=1e-3)
+    seen = (excess(colours, channel) / most - ratio) / (1 - ratio).clamp(min=0.1)
+    share = torch.minimum(1 - alpha, seen.clamp(min=0)).clamp(max=1 - LEAST_SHARE)[..., None]
+    return (colours - share * behind) / (1 - share)
+
+
+def limited(colours: Tensor, behind: Tensor, channel: int, own: Tensor, alpha: Tensor) -> Tensor:
+    """Colours [..., 3] whose channel stands no higher than the mean of the others, as far as `own` [...] 0..1 does not
+    say that the subject is of such a colour. Luminance stays."""
+    above, most = excess(colours, channel), excess(behind, channel).clamp(min=1e-3)
+    own = torch.maximum(own, _of_other_hue(colours, behind, above / most) * (alpha >= INSIDE))
+    share = above.clamp(min=0) * (1 - own) / most
+    tint = behind - (behind @ behind.new_tensor(LUMINANCE))[..., None]
+    return colours - share[..., None] * tint
+
+
+def subjects(image: Tensor, alpha: Tensor, screen: Screen, factor: int) -> Tensor:
+    """Of the subject, told by its sure inside and spread from there, in cells [h, w, 2]: how far it has the screen's
+    colour itself, 0..1, and its excess beside the screen's."""
+    height, width = alpha.shape
+    maps = []
+    for rows in bands(height, width, factor):
+        colours, behind = unit(image[rows, :, :3]).float(), screen.at(rows, width)
+        ratio = excess(colours, screen.channel) / excess(behind, screen.channel).clamp(min=1e-3)
+        strong = torch.maximum(_of_other_hue(colours, behind, ratio), _ramp(ratio, *STRONG))
+        maps.append(cells(torch.stack([alpha[rows] >= INSIDE, strong, ratio], -1).float(), factor))
+    sure, strong, ratio = torch.cat(maps).split(1, -1)
+    deep = (-F.max_pool2d(-sure[None, ..., 0], 5, 1, 2)[0, ..., None] > 0.999).float()
+    around = [F.avg_pool2d((deep * each)[None, ..., 0], 2 * AROUND + 1, 1, AROUND)[0] for each in (strong, deep)]
+    own = _ramp(around[0] / around[1].clamp(min=1e-6), *OWN_SHARE)
+    return filled(torch.cat([own[..., None], ratio], -1), deep[..., 0], 0.05)
+
+
+def _of_other_hue(colours: Tensor, behind: Tensor, ratio: Tensor) -> Tensor:
+    """How far colours [..., 3] are of the screen's channel but not of its hue, 0..1: no light of the screen's."""
+    hues = [each - each.mean(-1, keepdim=True) for each in (colours, behind)]
+    return _ramp(ratio, *OTHER) * (1 - _ramp(F.cosine_similarity(*hues, dim=-1), *SAME_HUE))
+
+
+def _ramp(values: Tensor, low: float, high: float) -> Tensor:
+    return ((values - low) / (high - low)).clamp(0, 1)

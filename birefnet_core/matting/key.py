@@ -1,0 +1,116 @@
+"""A colour-difference key that the matte guides: alpha from how far a pixel's colour is from the screen's.
+
+Where a network draws hair, motion blur and glass as it has learned them, a screen shows them exactly: a mixture of
+subject and screen. Both ends of the mixture are looked up: the screen's colour is a smooth field found from the
+background, and the subject's, its spill included, a field found from what nearby is surely subject. How far a pixel
+lies from the one to the other is told by two differences, which are mixtures too: the screen channel's excess over the
+others (screen.excess), and luminance, which cameras and files keep sharper than colour.
+
+What the matte is sure of stays: its core, so that what is green on the subject is no hole, and what lies far outside,
+so that stands and the studio beside the screen are not subject. Where the subject has about the screen's colour the key
+cannot tell, and the matte stands.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .despill import LUMINANCE, check_strength, take_spill
+from .fields import bands, cells, enlarged, filled
+from .foreground import _checked_alpha
+from .model import check_images, unit
+from .screen import Screen, excess, find_screen
+
+SIDE = 1024  # cells of the longer side
+CORE, GARBAGE = 0.95, 0.05  # alpha from which, and up to which, the matte may be sure
+SURE = 1 / 64  # of the longer side: how far around a place the matte must be sure for it to be core
+REACH = 1 / 20  # of the longer side: how far beyond what the matte gives it the subject may go on
+FREE = 0.3  # a pixel in which there seems to be less screen than this is the subject alone, whose spill it is
+CLEAN = 0.04  # a key up to this is screen, and from 1 - this subject: what grain and an uneven screen make of them
+APART = (
+    0.25,
+    0.5,
+)  # of the screen's excess, between subject and screen: below the first the key cannot tell them apart
+
+
+@torch.no_grad()
+def key(images: Tensor, alpha: Tensor, screen: str = "auto", despill: float = 1.0) -> tuple[Tensor, Tensor]:
+    """The subjects of pictures before a screen.
+
+    images: [B, H, W, 3] or [B, H, W, 4] (the fourth channel is ignored), floating point 0..1 or uint8 0..255.
+    alpha: [B, H, W], 1 = subject, a network's matte: floating point 0..1, uint8 0..255 or bool.
+    screen: "auto": green, blue or none, as the background shows; "green", "blue"; "off". A picture that shows no such
+        screen keeps its alpha and its colours.
+    despill: strength with which the screen's colour is taken out of the foreground, 0..1.
+
+    Returns alpha [B, H, W] float32 and the foreground [B, H, W, 3] in the dtype of images (float32 for uint8), 0..1.
+    Raises ValueError when the arguments do not fit the above.
+    """
+    check_images(images)
+    check_strength(despill)
+    keyed = unit(_checked_alpha(alpha, images).to(images.device)).float().clone()
+    foreground = images[..., :3].clone() if images.is_floating_point() else unit(images[..., :3])
+    for image, matte, out in zip(images, keyed, foreground, strict=True):
+        found = find_screen(image, matte, screen)
+        if found is not None and found.seen:
+            matte.copy_(keyed_alpha(image, matte, found))
+            if despill > 0:
+                take_spill(image, matte, found, despill, out=out)
+    return keyed, foreground
+
+
+@torch.no_grad()
+def keyed_alpha(image: Tensor, alpha: Tensor, screen: Screen) -> Tensor:
+    """Alpha [H, W] of image [H, W, 3 or 4] before a screen that it shows, from a matte [H, W] float32."""
+    height, width = alpha.shape
+    factor = max(1, -(-max(alpha.shape) // SIDE))
+    core, reachable, subject = _guides(image, alpha, screen, factor)
+    result = torch.empty_like(alpha)
+    for rows in bands(height, width):
+        behind = screen.at(rows, width)
+        screen_signs = _signs(behind, screen.channel)
+        way = _signs(enlarged(subject, rows, width, factor), screen.channel) - screen_signs
+        there = _signs(unit(image[rows, :, :3]).float(), screen.channel) - screen_signs
+        keyed = (there * way).sum(-1) / way.square().sum(-1).clamp(min=1e-4)
+        keyed = _ramp(keyed, CLEAN, 1 - CLEAN)
+        trust = _ramp(way.square().sum(-1).sqrt() / screen_signs[..., 0].clamp(min=1e-3), *APART)
+        free = enlarged(reachable * (1 - core), rows, width, factor)[..., 0]
+        result[rows] = torch.lerp(alpha[rows], keyed, trust * free)
+    return result
+
+
+def _signs(colours: Tensor, channel: int) -> Tensor:
+    """By which subject and screen are told apart: colours [..., 3] -> excess and luminance [..., 2]."""
+    return torch.stack([excess(colours, channel), colours @ colours.new_tensor(LUMINANCE)], -1)
+
+
+def _guides(image: Tensor, alpha: Tensor, screen: Screen, factor: int) -> tuple[Tensor, Tensor, Tensor]:
+    """In cells: the matte's core and what lies near enough to the subject to belong to it, [h, w, 1] 0 or 1, and the
+    subject's colour [h, w, 3]."""
+    height, width = alpha.shape
+    maps = []
+    for rows in bands(height, width, factor):
+        colours, matte = unit(image[rows, :, :3]).float(), alpha[rows]
+        ratio = excess(colours, screen.channel) / excess(screen.at(rows, width), screen.channel).clamp(min=1e-3)
+        kinds = torch.stack([ratio, matte >= CORE, matte > GARBAGE], -1)
+        maps.append(cells(torch.cat([colours, kinds], -1), factor))
+    colours, ratio, sure, near = torch.cat(maps).split([3, 1, 1, 1], -1)
+    across = max(height, width) / factor
+    core = (_widest(1 - sure, max(1, round(SURE * across))) < 0.001).float()
+    reachable = (_widest(near, max(1, round(REACH * across))) > 0).float()
+    own = filled(ratio, core[..., 0], 0.02)
+    screened = (ratio - own) / (1 - own).clamp(min=0.1)
+    free = (_widest(1 - (screened <= FREE) * reachable, 1) < 0.001).float()
+    return core, reachable, filled(colours, torch.maximum(core, free)[..., 0], 0.02)
+
+
+def _widest(values: Tensor, reach: int) -> Tensor:
+    """The most within `reach` cells to every side, [h, w, 1]."""
+    rows = F.max_pool2d(values[None, ..., 0], (2 * reach + 1, 1), 1, (reach, 0))
+    return F.max_pool2d(rows, (1, 2 * reach + 1), 1, (0, reach))[0, ..., None]
+
+
+def _ramp(values: Tensor, low: float, high: float) -> Tensor:
+    return ((values - low) / (high - low)).clamp(0, 1)

@@ -1,0 +1,135 @@
+"""The screen behind a subject: whether there is one, green or blue, and its colour at every pixel.
+
+It is found from what the matte calls background. The light on a screen is seldom even, so its colour is a smooth field
+over the picture, known where the screen is seen and continued behind the subject.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .fields import bands, cells, enlarged, filled
+from .model import unit
+
+SCREENS = ("off", "auto", "green", "blue")
+CHANNEL = {"green": 1, "blue": 2}
+STUDIO = {"green": (0.0, 0.69, 0.25), "blue": (0.0, 0.28, 0.73)}  # for pictures that show nothing of theirs
+SIDE = 128  # cells of the longer side
+BACKGROUND = 0.02  # alpha up to which a pixel is background
+LEAST = 0.005  # share of the picture's cells in which a screen must be seen
+MOST = 0.5  # share of the background that a screen must fill to be taken for one
+# What makes a colour a screen's: how far its channel stands above both others, as a share of itself, and how far red
+# may stand above blue as a share of that. Leaves and lawns are yellowish, the sky pale.
+PURITY = {"green": 0.3, "blue": 0.52}
+YELLOWEST = 0.5
+DARKEST = 0.1  # of the channel; black has no colour
+UNEVEN = 0.25  # how much of its excess the screen's colour may vary from cell to cell
+SMOOTHNESS = 0.5
+
+
+@dataclass(frozen=True)
+class Screen:
+    """colour: "green" or "blue". field: its colour in cells [h, w, 3] 0..1 of `factor` pixels. seen: whether the
+    picture shows it; else the field is the colour of studio screens, and nothing but their hue is known."""
+
+    colour: str
+    field: Tensor
+    factor: int
+    seen: bool
+
+    @property
+    def channel(self) -> int:
+        return CHANNEL[self.colour]
+
+    def at(self, rows: slice, width: int) -> Tensor:
+        """The screen's colour at the pixels of some rows, [rows, width, 3]."""
+        return enlarged(self.field, rows, width, self.factor)
+
+
+def check_screen(screen: str) -> None:
+    """ValueError unless screen is one of SCREENS."""
+    if screen not in SCREENS:
+        raise ValueError(f"the screen must be off, auto, green or blue, not {screen!r}")
+
+
+@torch.no_grad()
+def find_screen(image: Tensor, alpha: Tensor, screen: str = "auto") -> Screen | None:
+    """The screen of one picture.
+
+    image: [H, W, 3 or 4] floating point 0..1 or uint8. alpha: [H, W] 0..1, 1 = subject. screen: "auto": green, blue or
+    none, as the background shows; "green" and "blue": that one, also where little or nothing of it is seen; "off".
+    Returns None for none. ValueError for another word.
+    """
+    check_screen(screen)
+    if screen == "off":
+        return None
+    factor = max(1, -(-max(alpha.shape) // SIDE))
+    colours, known = _background(image, alpha, factor)
+    wanted = CHANNEL if screen == "auto" else [screen]
+    for colour in wanted:
+        like = known & _of_screen(colours, colour)
+        enough = like.float().mean() >= LEAST
+        if not enough or (screen == "auto" and like.sum() < MOST * known.sum()):
+            continue
+        field, even = _field(colours, like, CHANNEL[colour])
+        if even or screen != "auto":
+            return Screen(colour, field, factor, True)
+    if screen == "auto":
+        return None
+    field = torch.tensor(STUDIO[screen], device=alpha.device).expand(*colours.shape)
+    return Screen(screen, field, factor, False)
+
+
+def steadied(before: Screen | None, now: Screen | None, share: float) -> Screen | None:
+    """The screen of a clip's frame, from that of the frame before and what this one shows: its light changes slowly, a
+    frame's own estimate trembles. share: 0..1, what the new one counts for."""
+    if before is None or not before.seen:
+        return now
+    if now is None or not now.seen or now.field.shape != before.field.shape or now.colour != before.colour:
+        return before
+    return replace(now, field=torch.lerp(before.field, now.field, share))
+
+
+def excess(colours: Tensor, channel: int) -> Tensor:
+    """How far a channel stands above the mean of the others: [..., 3] -> [...]. Of a mixture it is the mixture of what
+    its parts have, and light without colour does not change it."""
+    return 1.5 * colours[..., channel] - 0.5 * colours.sum(-1)
+
+
+def _background(image: Tensor, alpha: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """The colours of cells [h, w, 3], and which of them are background as are all around them, [h, w]."""
+    height, width = alpha.shape
+    colours, clear = [], []
+    for rows in bands(height, width, factor):
+        colours.append(cells(unit(image[rows, :, :3]), factor))
+        clear.append(cells((unit(alpha[rows]) <= BACKGROUND).float()[..., None], factor))
+    known = torch.cat(clear)[..., 0] > 0.999
+    inner = -F.max_pool2d(-known.float()[None, None], 3, 1, 1)[0, 0] > 0
+    return torch.cat(colours), inner if inner.float().mean() >= LEAST else known
+
+
+def _of_screen(colours: Tensor, colour: str) -> Tensor:
+    """Which colours [..., 3] may be a screen's."""
+    own = colours[..., CHANNEL[colour]]
+    one, other = (colours[..., channel] for channel in range(3) if channel != CHANNEL[colour])
+    above = own - torch.maximum(one, other)
+    yellow = (colours[..., 0] - colours[..., 2]) > YELLOWEST * above
+    return (own > DARKEST) & (above >= PURITY[colour] * own) & ~yellow
+
+
+def _field(colours: Tensor, like: Tensor, channel: int) -> tuple[Tensor, bool]:
+    """The screen's colour everywhere, and whether it is as even as a screen: twice, the second time without what the
+    first finds to be something else, such as a subject's hair or a stand."""
+    weight = like.float()
+    middle = excess(colours[like], channel).median()
+    for _ in range(2):
+        field = filled(colours, weight, SMOOTHNESS)
+        away = (colours - field).abs().amax(-1)
+        weight = like.float() * (away <= 0.3 * middle)
+        if not weight.any():
+            return field, False
+    return filled(colours, weight, SMOOTHNESS), bool(away[like].median() <= UNEVEN * middle)

@@ -1,0 +1,85 @@
+import pytest
+import torch
+
+from birefnet_core.matting.key import key
+
+from .test_despill import BLUE, GREEN, GREY, SIZE, SKIN, disc, over, screen
+
+
+def mad(alpha, truth, where):
+    return (alpha - truth).abs()[where].mean().item()
+
+
+@pytest.mark.parametrize("colour", [GREEN, BLUE])
+@pytest.mark.parametrize("foreground", [SKIN, GREY, torch.tensor([0.05, 0.05, 0.05]), torch.tensor([0.9, 0.1, 0.1])])
+def test_a_blurred_edge_comes_from_the_key(colour, foreground):
+    truth = disc(softness=8)
+    matte = disc(softness=4)  # a network that knows no motion blur
+    alpha, colours = key(over(foreground, truth, screen(colour))[None], matte[None])
+    soft = (truth > 0.05) & (truth < 0.95)
+    assert mad(alpha[0], truth, soft) < 0.5 * mad(matte, truth, soft)
+    seen = (truth > 0.2) & (truth < 0.9)
+    assert (colours[0] - foreground).abs().mean(-1)[seen].mean() < 0.05
+
+
+def test_strands_that_the_matte_lacks_come_from_the_key():
+    truth = disc(softness=1)
+    truth[16:20, 47] = 0.7  # a hair that stands up
+    alpha, _ = key(over(SKIN, truth, screen(GREEN))[None], disc(softness=1)[None])
+    assert alpha[0, 17:19, 47].min() > 0.6
+
+
+def test_glass_that_the_matte_half_sees_comes_from_the_key():
+    truth, matte = disc(softness=1), disc(softness=1)
+    truth[40:56, 40:56], matte[40:56, 40:56] = 0.3, 0.6
+    alpha, _ = key(over(GREY, truth, screen(GREEN))[None], matte[None])
+    assert (alpha[0, 42:54, 42:54] - 0.3).abs().max() < 0.1
+
+
+def test_what_is_green_on_the_subject_is_no_hole():
+    truth = disc(softness=2)
+    foreground = SKIN.expand(SIZE, SIZE, 3).clone()
+    foreground[40:56, 40:56] = GREEN
+    alpha, _ = key(over(foreground, truth, screen(GREEN))[None], truth[None])
+    assert alpha[0][truth == 1].min() > 0.95
+
+
+def test_a_hole_of_the_matte_stays_one():
+    truth = disc(softness=2)
+    truth[44:52, 44:52] = 0
+    alpha, _ = key(over(SKIN, truth, screen(GREEN))[None], truth[None])
+    assert alpha[0, 45:51, 45:51].max() < 0.05
+
+
+def test_a_stand_far_from_the_subject_stays_out():
+    truth = disc(softness=2, radius=20)
+    background = screen(GREEN).clone()
+    background[:, 2:5] = 0.4
+    alpha, _ = key(over(SKIN, truth, background)[None], truth[None])
+    assert alpha[0, :, :8].max() == 0
+
+
+def test_before_a_subject_of_the_screens_colour_the_matte_stands():
+    truth = disc(softness=8)
+    alpha, _ = key(over(GREEN, truth, GREEN)[None], truth[None])
+    assert (alpha[0] - truth).abs().max() < 0.05
+
+
+def test_without_a_screen_nothing_changes():
+    truth = disc()
+    image = over(SKIN, truth, torch.tensor([0.4, 0.45, 0.5]))
+    for screen_asked in ("auto", "off", "green"):
+        alpha, colours = key(image[None], truth[None], screen_asked)
+        assert torch.equal(alpha[0], truth) and torch.equal(colours[0], image)
+
+
+def test_arguments_are_not_changed_and_wrong_ones_named():
+    truth = disc()
+    image = over(SKIN, truth, screen(GREEN))
+    given = image.clone(), truth.clone()
+    key(image[None], truth[None])
+    assert torch.equal(image, given[0]) and torch.equal(truth, given[1])
+    with pytest.raises(ValueError, match="not 'teal'"):
+        key(image[None], truth[None], "teal")
+    with pytest.raises(ValueError, match=r"alpha must be"):
+        key(image[None], truth[None, :5])
