@@ -1,4 +1,4 @@
-"""Mask tools: levels, grow and shrink, feather, holes, the largest piece; all on soft masks.
+"""Mask tools: levels, grow and shrink, choke, feather, holes, specks, the largest piece; all on soft masks.
 
 Masks are floating point [B, H, W], 0..1, 1 = foreground, on any device. Nothing here changes its arguments.
 """
@@ -17,6 +17,7 @@ from .tensors import resize
 
 SOLID = 0.5  # at and above this a pixel belongs to the subject, where a decision is needed
 FAINT = 0.5 / 255  # below this a pixel is black in 8 bits
+PIECE = 0.1  # above this a pixel is part of a piece, where pieces are counted; below it, the haze that networks leave
 FILL_STEPS = 20
 COARSE_SIGMA = 4.0  # pixels; a blur wider than twice that is done at lower resolution
 
@@ -97,6 +98,18 @@ def _dilate(masks: Tensor, radius: int) -> Tensor:
     return grown
 
 
+def choke(masks: Tensor, amount: float) -> Tensor:
+    """Move soft edges inwards without eroding them: what is 0 or 1 stays so, and with it hair and the width of an edge,
+    while what lies between becomes more transparent. amount: 0 (nothing) to 1 (all that is soft goes); negative:
+    outwards, down to -1. ValueError when it is out of that.
+    """
+    if not -1 <= amount <= 1:
+        raise ValueError(f"choke must be -1..1, not {amount:g}")
+    if amount < 0:
+        return 1 - choke(1 - masks, -amount)
+    return torch.where(masks < 1, masks * (1 - amount) / (1 - amount * masks).clamp(min=1e-6), masks)
+
+
 def feather(masks: Tensor, pixels: float) -> Tensor:
     """Soften the edge over about `pixels` to either side: a Gaussian blur of half that standard deviation.
 
@@ -157,6 +170,34 @@ def _filled(mask: np.ndarray) -> np.ndarray:
         inside = enclosed[pieces]
         filled[inside] = np.maximum(filled[inside], level)
     return filled
+
+
+def despeckle(masks: Tensor, pixels: int) -> Tensor:
+    """Remove pieces of fewer than so many pixels, and fill holes of fewer. Others keep their values.
+
+    Pieces are what is above PIECE and touches by a side or a corner; holes are the pieces of 1 - mask, those that the
+    frame cuts off too. A speck goes with the haze around it. ValueError when pixels is negative.
+    """
+    if not pixels >= 0:
+        raise ValueError(f"despeckle must be 0 or more pixels, not {pixels:g}")
+    if pixels < 2:
+        return masks.clone()
+    return _each(masks, lambda mask: 1 - _without_specks(1 - _without_specks(mask, pixels), pixels))
+
+
+def _without_specks(mask: np.ndarray, pixels: int) -> np.ndarray:
+    from scipy.ndimage import label
+
+    touching = np.ones((3, 3))
+    pieces, _ = label(mask > PIECE, touching)
+    large = np.bincount(pieces.ravel()) >= pixels
+    large[0] = False
+    kept = large[pieces]
+    hazes, count = label(mask > FAINT, touching)  # a piece and the haze around it, which may join it to others
+    beside = np.zeros(count + 1, bool)
+    beside[np.unique(hazes[kept])] = True
+    beside |= np.bincount(hazes.ravel(), minlength=count + 1) >= pixels
+    return np.where(kept | (beside[hazes] & (pieces == 0)), mask, 0)
 
 
 def keep_largest(masks: Tensor) -> Tensor:
