@@ -8,7 +8,7 @@ import functools
 import os
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
@@ -46,7 +46,8 @@ READ_SUFFIXES = frozenset(suffix for name in FORMATS if name not in MISSING for 
 BYTES_A_PIXEL = 60  # of memory, to matte a picture and write all kinds of output (measured: 57)
 PNG_BITS = 24  # where in a PNG file its bits a channel are said
 ORIENTATION_TAG = 0x0112
-TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_WHITE_IS_ZERO = 258, 262, 0
+TIFF_BITS, TIFF_COMPRESSION, TIFF_PHOTOMETRIC, TIFF_SAMPLES, TIFF_PLANAR = 258, 259, 262, 277, 284
+TIFF_WHITE_IS_ZERO = 0
 UPRIGHT = {  # what brings a picture with this EXIF orientation upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -86,6 +87,7 @@ def opened(path: str | os.PathLike) -> Iterator[Image.Image]:
         # An open file, not a name: from a name Pillow maps the pixels, and those of a rotated TIFF come sheared.
         with open(path, "rb") as file, _identified(file) as image:
             _check_memory(image)
+            _part_layers(image)
             image.load()
             if image.format == "PNG" and image.mode in ("1", "L", "RGB") and "transparency" in image.info:
                 _key_to_alpha(image, path)
@@ -172,38 +174,92 @@ def _key_to_alpha(image: Image.Image, path: Path) -> None:
     elif bits == 8:
         other = (pixels != key & 255).any(2)
     else:
-        other = (pixels.astype(np.uint16) << 8 | low_bytes(path, image) != key).any(2)
+        other = (deep_values(path, image, lambda lying: lying) != key).any(2)
     image.putalpha(Image.fromarray(other.astype(np.uint8) * 255))
 
 
 LOWER = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}  # the other byte first
+PREMULTIPLIED = "RGBa"  # Pillow's name for a TIFF's colours that are darkened by alpha
 
 
-def low_bytes(path: Path, image: Image.Image) -> np.ndarray | None:
-    """The lower bytes [H, W, 3|4], upright, of an RGB or RGBA PNG or TIFF of 16 bits, of which Pillow gives the upper
-    ones; None for other files. image: the file as it was opened, to know which kind it is."""
+def deep_values(path: Path, image: Image.Image, turned: Callable[[Image.Image], Image.Image]) -> np.ndarray | None:
+    """The values of a PNG or TIFF of 16 bits, of which Pillow gives the upper bytes: uint16 [H, W, 2|3|4], grey with
+    alpha, RGB or RGBA, alpha straight; None for other files.
+
+    image: the file as it was opened. turned: what is to be done with a picture as it lies, such as `upright`."""
     factory = {"PNG": PngImagePlugin.PngImageFile, "TIFF": TiffImagePlugin.TiffImageFile}.get(image.format)
-    if factory is None or image.mode not in ("RGB", "RGBA"):
+    if factory is None or image.mode not in ("LA", "RGB", "RGBA"):
         return None
+
+    def decoded(change: Callable[[str], str]) -> np.ndarray:
+        with open(path, "rb") as file, factory(file) as again:
+            _part_layers(again)
+            again.tile = [_with_raw_mode(tile, change(_raw_mode(tile))) for tile in again.tile]
+            if again.mode == "LA":
+                again._mode = "RGBA"  # as many bytes
+            again.load()
+            return np.array(turned(again)).astype(np.uint16)
+
     with open(path, "rb") as file, factory(file) as again:
-        tiles = [_swapped(tile) for tile in again.tile]
-        if not tiles or None in tiles or again.mode not in ("RGB", "RGBA"):
-            return None
-        again.tile = tiles
-        again.load()
-        return np.array(upright(again))
-
-
-def _swapped(tile: tuple) -> tuple | None:
-    """A tile that is read with its bytes in the other order; None unless it has 16 bits of RGB or RGBA."""
-    given = tile[3]
-    mode, *more = given if isinstance(given, tuple) else (given,)
-    colours, _, order = mode.partition(";")
-    if colours not in ("RGB", "RGBA") or order not in LOWER:
+        modes = {_raw_mode(tile) for tile in again.tile} if _part_layers(again) else set()
+    if modes == {"LA;16B"}:
+        both = decoded(lambda mode: "RGBA")  # of grey and of alpha
+        return both[..., 0::2] << 8 | both[..., 1::2]
+    if not modes or not all(_is_deep(mode) for mode in modes):
         return None
-    swapped = f"{colours};{LOWER[order]}"
-    swapped = (swapped, *more) if more else swapped
-    return tile._replace(args=swapped) if hasattr(tile, "_replace") else (*tile[:3], swapped)  # since Pillow 11
+    low = decoded(_swapped)
+    if not any(mode.startswith(PREMULTIPLIED) for mode in modes):
+        return np.asarray(turned(image))[..., : low.shape[2]].astype(np.uint16) << 8 | low
+    return _straight(decoded(_as_stored) << 8 | low)
+
+
+def _raw_mode(tile: tuple) -> str:
+    return tile[3][0] if isinstance(tile[3], tuple) else tile[3]
+
+
+def _with_raw_mode(tile: tuple, mode: str) -> tuple:
+    given = (mode, *tile[3][1:]) if isinstance(tile[3], tuple) else mode
+    return tile._replace(args=given) if hasattr(tile, "_replace") else (*tile[:3], given)  # since Pillow 11
+
+
+def _is_deep(raw_mode: str) -> bool:
+    colours, _, order = raw_mode.partition(";")
+    return order in LOWER and colours in ("RGB", "RGBX", "RGBA", PREMULTIPLIED, *"RGBA")
+
+
+def _swapped(raw_mode: str) -> str:
+    """That takes the lower byte for the upper one."""
+    colours, _, order = _as_stored(raw_mode).partition(";")
+    return f"{colours};{LOWER[order]}"
+
+
+def _as_stored(raw_mode: str) -> str:
+    return raw_mode.replace(PREMULTIPLIED, "RGBA")
+
+
+def _straight(values: np.ndarray) -> np.ndarray:
+    """uint16 [H, W, 4] of which the colours are darkened by alpha."""
+    alpha = values[..., 3:].astype(np.float32)
+    colours = values[..., :3] * (65535 / np.maximum(alpha, 1))
+    return np.dstack([np.minimum(colours + 0.5, 65535).astype(np.uint16), values[..., 3]])
+
+
+def _part_layers(image: Image.Image) -> bool:
+    """Let a TIFF of 16 bits whose colours lie in layers be read as such: Pillow takes them for layers of 8 bits.
+
+    Whether raw modes can tell how it is read: not of packed layers, of which libtiff gives the upper bytes."""
+    tags, bands = getattr(image, "tag_v2", {}), image.getbands()
+    if tags.get(TIFF_PLANAR) != 2 or np.max(tags.get(TIFF_BITS, 1)) != 16:
+        return True
+    if tags.get(TIFF_COMPRESSION, 1) != 1 or any(_raw_mode(tile) == PREMULTIPLIED[-1] for tile in image.tile):
+        return False
+    order = "16B" if tags.prefix == b"MM" else "16L"
+    in_layer = len(image.tile) // max(1, tags.get(TIFF_SAMPLES, 1))
+    image.tile = [
+        _with_raw_mode(tile, image.mode if len(bands) == 1 else f"{bands[index // in_layer]};{order}")
+        for index, tile in enumerate(image.tile[: in_layer * len(bands)])
+    ]
+    return True
 
 
 def exif_of(image: Image.Image) -> Image.Exif:

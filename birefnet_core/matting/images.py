@@ -15,9 +15,10 @@ import torch
 from PIL import Image, ImageCms
 from torch import Tensor
 
-from ..picture_files import deep_levels, is_grey, low_bytes, opened, upright
+from ..picture_files import deep_levels, deep_values, is_grey, opened, upright
 from ..whole import whole_file
-from . import deep, grey_profile
+from . import deep as deep_files
+from . import grey_profile
 from .colour_names import parse_colour
 from .compose import over
 from .metadata import Metadata, metadata_of, save_options
@@ -74,18 +75,14 @@ def _picture(image: Image.Image, path: Path) -> Picture:
         pixels, alpha = rgba[..., :3], rgba[..., 3]
     else:
         pixels, alpha = np.asarray(image.convert("RGB")), None
-    if image.mode in ("RGB", "RGBA") and (low := low_bytes(path, opened)) is not None:
-        pixels = _sixteen(pixels, low[..., :3])
-        alpha = _sixteen(alpha, low[..., 3]) if low.shape[2] == 4 else alpha
+    if (deep := deep_values(path, opened, upright)) is not None:
+        deep = deep.astype(np.float32) / 65535
+        pixels = deep[..., :3] if deep.shape[2] > 2 else deep[..., :1].repeat(3, axis=2)
+        alpha = alpha if deep.shape[2] == 3 else deep[..., -1]
     pixels, alpha = _unit(pixels), None if alpha is None else _unit(alpha)
     if grey is not None:
         pixels = torch.from_numpy(grey(pixels[..., 0].numpy()))[..., None].repeat(1, 1, 3)
     return Picture(pixels, alpha, profile, path.name, metadata)
-
-
-def _sixteen(high: np.ndarray, low: np.ndarray) -> np.ndarray:
-    """Both bytes of values as float32 0..1."""
-    return (high.astype(np.uint16) << 8 | low).astype(np.float32) / 65535
 
 
 def _srgb_from_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:
@@ -159,15 +156,15 @@ def write_cutout(
     if options["format"] == "EXR":
         # Which says nothing of its colours: they are taken for linear light of sRGB's primaries.
         rgba = np.dstack([_in_srgb(pixels, icc_profile), alpha.cpu().float().clamp(0, 1)])
-        save = partial(deep.write_exr, rgba=rgba, premultiplied=premultiplied)
+        save = partial(deep_files.write_exr, rgba=rgba, premultiplied=premultiplied)
     elif options["format"] == "TIFF":
         colours = pixels * alpha[..., None] if premultiplied else pixels
         about = {"dpi": metadata.dpi, "exif": metadata.exif, "xmp": metadata.xmp, "icc_profile": icc_profile}
         rgba = np.dstack([_integers(colours, depth), _integers(alpha, depth)])
-        save = partial(deep.write_tiff, rgba=rgba, premultiplied=premultiplied, position=position, **about)
+        save = partial(deep_files.write_tiff, rgba=rgba, premultiplied=premultiplied, position=position, **about)
     else:
         rgba = np.dstack([_integers(pixels, depth), _integers(alpha, depth)])
-        write_it = partial(deep.write_png, rgba=rgba) if depth == 16 else Image.fromarray(rgba).save
+        write_it = partial(deep_files.write_png, rgba=rgba) if depth == 16 else Image.fromarray(rgba).save
         options = options | save_options(metadata, options["format"]) | {"icc_profile": icc_profile}
         save = partial(write_it, **options)
     _save(path, save, overwrite, position)
@@ -234,5 +231,5 @@ def _save(path: Path, save: Callable[[Path], None], overwrite: bool, position: t
     with whole_file(path) as temporary:
         save(temporary)
         if any(position) and path.suffix.lower() == ".png":
-            deep.put_position(temporary, position)
+            deep_files.put_position(temporary, position)
         refuse_existing(path, overwrite)  # somebody may have written it meanwhile
