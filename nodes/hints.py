@@ -9,6 +9,8 @@ from torch import Tensor
 from . import host
 from .apply_mask import is_no_mask
 
+EMPTY = "the hint is Load Image's empty mask, nothing is painted on it yet: everything is looked for"
+
 
 def hint_from(hint: Tensor | None, boxes: Any, images: Tensor) -> Tensor | None:
     """The hint [1 | B, h, w] 0..1 for images [B, H, W, C]; None without either input.
@@ -32,9 +34,26 @@ def hint_from(hint: Tensor | None, boxes: Any, images: Tensor) -> Tensor | None:
     _check_count(len(hint), count, "hints")
     if is_no_mask(hint, (height, width)):
         if drawn is None:
-            host.say("the hint is Load Image's empty mask, nothing is painted on it yet: everything is looked for")
+            host.say(EMPTY)
         return drawn
     return hint if drawn is None else fit(hint, height, width).maximum(drawn.to(hint.device))
+
+
+def asked_of(hint: Tensor | None, after_cut: str, size: tuple[int, int]) -> Any:
+    """What of a clip with frames of size (height, width) is wanted, as of matte_clip: what MASK hint asks for, a mask
+    for each frame or the first one's; None: everything. ValueError, one sentence, for what is no mask."""
+    from ..birefnet_core.matting.masks import checked_masks
+    from ..birefnet_core.video.asked import Asked
+
+    if hint is None:
+        return None
+    # [B, H, W] is checked frame by frame, later: of a long clip a copy of all may not fit.
+    by_frame = isinstance(hint, Tensor) and hint.ndim == 3 and len(hint) > 1
+    hint = hint.cpu() if by_frame else checked_masks(hint, "hint").cpu()
+    if is_no_mask(hint, size):
+        host.say(EMPTY)
+        return None
+    return Asked(hint, after_cut)
 
 
 def _drawn(boxes: Any, count: int, size: tuple[int, int]) -> Tensor:

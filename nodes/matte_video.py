@@ -27,7 +27,8 @@ class MatteVideo:
     DESCRIPTION = (
         "Mattes a whole clip, however long, and writes the result into the output folder while it runs: with alpha as "
         "ProRes 4444, WebM or PNG pictures, or as H.264 on a colour or an image. Sound and frame times stay as they "
-        "are. When you stop it, what was done until then is kept as a playable file with .partial in its name."
+        "are. When you stop it, what was done until then is kept as a playable file with .partial in its name. Which "
+        "subject, if there are several? A hint says it."
     )
     SEARCH_ALIASES = (
         "birefnet", "video matting", "remove video background", "rembg video", "green screen", "prores", "alpha video",
@@ -141,6 +142,23 @@ class MatteVideo:
                         "same pixels, as players know; programs that read frames or PNG pictures may not.",
                     },
                 ),
+                "hint": (
+                    "MASK",
+                    {
+                        "tooltip": "Which subject, where there are several: 1 = belongs to it. A mask for each frame, "
+                        "as SAM3_TrackToMask gives, or one for the first frame, which is then carried along, frame by "
+                        "frame: it follows the subject past others and until it leaves. Any size; a scribble or a dot "
+                        "will do. Nothing connected: everything salient.",
+                    },
+                ),
+                "after_cut": (
+                    ["nothing", "everything"],
+                    {
+                        "default": "nothing",
+                        "tooltip": "What is matted from the first cut on, where the hint of a first frame ends. A line "
+                        "on the node says where that was.",
+                    },
+                ),
             },
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
@@ -162,24 +180,28 @@ class MatteVideo:
         size: int = 0,
         batch_size: int = 0,
         square_pixels: bool = False,
+        hint: Tensor | None = None,
+        after_cut: str = "nothing",
         prompt: dict | None = None,
         extra_pnginfo: dict | None = None,
     ):
         from ..birefnet_core.video import Look, Span, matte_clip
         from ..birefnet_core.video.formats import find_format
         from ..birefnet_core.video.matte import BATCH
+        from .hints import asked_of
         from .managed import predictor
 
         chosen = find_format(format)
         if background_image is not None:
             check_background(background_image)
         clip, start, end = open_video(video)
+        asked = asked_of(hint, after_cut, (clip.info.height, clip.info.width))
         folder, name = host.output_place(filename_prefix, (clip.info.width, clip.info.height))
         model = predictor(model)
-        seen = seen_size(model, clip, size, mode)
+        seen = None if asked else seen_size(model, clip, size, mode)
 
-        def matte(pixels: Tensor) -> Tensor:
-            return model.predict(pixels, seen or size or None, batch_size or None, mode, check)
+        def matte(pixels: Tensor, hint: Tensor | None = None) -> Tensor:
+            return model.predict(pixels, seen or size or None, batch_size or None, mode, check, hint)
 
         def check(done: int, total: int) -> None:
             host.check_interrupt()  # with a slow network a batch takes minutes
@@ -205,6 +227,7 @@ class MatteVideo:
                 size=seen,
                 span=Span(start=start, end=end),
                 look=Look(stabilise, background, clean_foreground, invert),
+                asked=asked,
                 batch=max(BATCH, batch_size),
                 sound=sound,
                 square_pixels=square_pixels,

@@ -17,6 +17,7 @@ from ..video.notes import notes_to
 from ..video.read import Clip, Span
 from ..video.source import SUFFIXES
 from ..video.strength import check_strength
+from . import hints
 from .outputs import attempt, names_a_file, refuse_clashes
 
 if TYPE_CHECKING:
@@ -29,9 +30,12 @@ DEFAULT_ON_BACKGROUND = "h264"
 
 @dataclass(frozen=True)
 class Job:
-    """One clip, and the file or, for png, the folder it becomes."""
+    """One clip, its name below an output folder, and the file or, for pictures, the folder it becomes. only: whether
+    there is no other input."""
 
     source: Path
+    name: Path
+    only: bool
     out: Path
     format: Format
 
@@ -61,6 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stop at a frame that cannot be decoded (default: the one before it stays)",
     )
     group.add_argument("--square-pixels", action="store_true", help="stretch frames whose pixels are not square")
+    group.add_argument(
+        "--after-cut",
+        choices=("nothing", "everything"),
+        default="nothing",
+        help="what is matted from the first cut on, where the hint of a first frame ends (default: nothing)",
+    )
     group.add_argument("--no-sound", action="store_true", help="leave the sound away")
 
 
@@ -99,13 +109,16 @@ def plan(
     if args.format is None and asked:
         raise ValueError(f"{asked} is for pictures; say with --format what clips become, such as mask")
     out = Path(args.out)
-    single = single and names_a_file(args.out)
+    only, single = single, single and names_a_file(args.out)
     format = FORMATS[args.format or _default(out if single else None, args.background is not None)]
     if not (pictures and args.format):  # else the format is for the clips and the rest for the pictures
         _refuse_what_is_not_shown(format, args)
     if single and format.muxer and out.suffix.lower() != format.suffix:
         raise ValueError(f"{out}: the format {format.name} is written as {format.suffix}")
-    jobs = [Job(path, out if single else out / name.with_suffix(format.suffix), format) for path, name in sources]
+    jobs = [
+        Job(path, name, only, out if single else out / name.with_suffix(format.suffix), format)
+        for path, name in sources
+    ]
     refuse_clashes((job.source for job in jobs), ((job.source, job.out) for job in jobs))
     return jobs
 
@@ -154,9 +167,11 @@ def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int
     clip = Clip(job.source, strict=args.strict)
     span = Span(start=args.start, end=args.end, every=args.every, count=args.frames)
     size = seen_size(model, clip, args)
+    written = clip.info.shown if args.square_pixels else (clip.info.width, clip.info.height)
 
-    def matte(pixels):
-        return model.predict(pixels, size=size, mode=args.mode, edges=args.edges, edge_radius=args.edge_radius)
+    def matte(pixels, hint=None):
+        edges = {"edges": args.edges, "edge_radius": args.edge_radius}
+        return model.predict(pixels, size=size, mode=args.mode, hint=hint, **edges)
 
     with tqdm(desc=job.source.name, unit="frame", file=sys.stderr) as bar:
 
@@ -168,6 +183,7 @@ def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int
             "format": job.format,
             "size": None if args.mode == "locate" else size,
             "span": span,
+            "asked": hints.of_clip(args, job.name, written, only=job.only),
             "look": Look(args.stabilise, background(args), bool(args.clean_foreground), args.invert, args.alpha),
             "sound": not args.no_sound,
             "square_pixels": args.square_pixels,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,8 @@ from ..picture_files import READ_SUFFIXES, is_hidden
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..video.asked import Asked
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,14 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=parse_place,
         metavar="MASK|DIR",
         help="a mask of what is asked for, white = belongs to it, perfect or not; or a folder with a mask of the same "
-        "name, whatever its suffix, for each input",
+        "name, whatever its suffix, for each input. Of a clip it is that of the first frame, which is carried along; a "
+        "folder of that name, or DIR itself for a single clip, has one for each frame, in the order of their numbers",
     )
     group.add_argument(
         "--box",
         action="append",
         type=parse_box,
         metavar="X,Y,W,H",
-        help="what is asked for lies within, in pixels; repeatable",
+        help="what is asked for lies within, in pixels, of a clip in its first frame; repeatable",
     )
     group.add_argument(
         "--point", action="append", type=parse_point, metavar="X,Y", help="the one at this pixel; repeatable"
@@ -78,25 +83,74 @@ def of_picture(args: argparse.Namespace, name: Path, size: tuple[int, int]) -> T
     """The hint [1, h, w] 0..1 that args ask for in the picture called `name` below its folder, of size (width, height):
     what mask, boxes and points say together; None when nothing is said. ValueError for a mask that is missing or cannot
     be read, and for a box or point outside the picture."""
-    from ..matting.hint import draw_boxes, draw_points
-    from ..matting.masks import fit
 
     if not given(args):
         return None
+    return _together(args, None if args.hint is None else read_hint(mask_of(args.hint, name)), size)
+
+
+def of_clip(args: argparse.Namespace, name: Path, size: tuple[int, int], *, only: bool) -> Asked | None:
+    """What args ask for of the clip called `name` below its folder, whose frames are written in size (width, height);
+    None: everything. only: whether it is the only input. Errors as of of_picture."""
+    from ..video.asked import Asked
+
+    if not given(args):
+        return None
+    hints = None if args.hint is None else HintFiles(frames_of(args.hint, name, only=only))
+    if hints is not None and len(hints) > 1:
+        if args.box or args.point:
+            raise ValueError(f"--box and --point are of the first frame, and {args.hint} has {len(hints)} masks for it")
+        return Asked(hints, args.after_cut)
+    return Asked(_together(args, hints[0] if hints else None, size), args.after_cut)
+
+
+def _together(args: argparse.Namespace, hint: Tensor | None, size: tuple[int, int]) -> Tensor:
+    """What a mask [h, w], boxes and points say together: [1, h, w]."""
+    from ..matting.hint import draw_boxes, draw_points
+    from ..matting.masks import fit
+
     drawn = []
     if args.box:
         drawn.append(draw_boxes(args.box, size))
     if args.point:
         drawn.append(draw_points(args.point, size))
-    if args.hint is not None:
-        hint = read_hint(mask_of(args.hint, name))
-        if not drawn:
-            return hint[None]
-        drawn.append(fit(hint[None], *drawn[0].shape)[0])
+    if hint is not None:
+        drawn.append(fit(hint[None], *drawn[0].shape)[0] if drawn else hint)
     together = drawn[0]
     for other in drawn[1:]:
         together = together.maximum(other)
     return together[None]
+
+
+def frames_of(place: Path, name: Path, *, only: bool) -> list[Path]:
+    """The masks of a clip called `name`, in the order of their numbers: `place` itself, or in that folder the file of
+    the clip's name, or those in a folder of its name; of the only input else all that are there. ValueError without.
+    """
+    if not place.is_dir():
+        return [place]
+    own = place / name.parent / name.stem
+    if not own.is_dir():
+        if not only or any(path.stem == name.stem and _is_picture(path) for path in own.parent.glob("*")):
+            return [mask_of(place, name)]
+        own = place
+    paths = [path for path in own.iterdir() if _is_picture(path)]
+    if not paths:
+        raise ValueError(f"there is no mask for it in {own}")
+    return sorted(paths, key=lambda path: ([int(digits) for digits in re.findall(r"\d+", path.stem)], path.name))
+
+
+class HintFiles(Sequence):
+    """The hints [h, w] in files, each read when it is asked for."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int | slice) -> Tensor | HintFiles:
+        found = self._paths[index]
+        return HintFiles(found) if isinstance(index, slice) else read_hint(found)
 
 
 def mask_of(place: Path, name: Path) -> Path:

@@ -166,8 +166,6 @@ def run(args: argparse.Namespace) -> int:
     single = len(sources) == 1
     edge_radius(args.edges, args.edge_radius, 0)
     hints.check(args, single=single)
-    if moving and hints.given(args):
-        raise ValueError(f"{moving[0][0]}: --hint, --box and --point are for pictures")
     picture_jobs = pictures.plan(
         still,
         args.out,

@@ -9,6 +9,7 @@ Names are imported on first use, and so is PyAV.
 from ..lazy import importer
 
 _HOMES = {
+    "Asked": ".asked",
     "Batch": ".batch",
     "Clip": ".read",
     "ClipInfo": ".source",

@@ -17,7 +17,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .asked import EVERYTHING, Asked, Hints, together
 from .behind import Background
+from .carry import CUT, GONE, Carry
 from .colour import Colours, resized, to_rgb, to_seen
 from .formats import Format, find_format
 from .interrupts import interrupts_held
@@ -34,7 +36,8 @@ from .write import Writer
 BATCH = 4  # frames handed to the network at once
 AHEAD = 8  # decoded frames at most that wait for the network, and matted ones for the encoder
 WAITING = 256 << 20  # bytes that either may take
-Matte = Callable[[Tensor], Tensor]  # [n, h, w, 3], uint8 or float32 0..1 -> alpha [n, h, w] 0..1
+# [n, h, w, 3], uint8 or float32 0..1 -> alpha [n, h, w] 0..1; with a hint [n, h, w] 0..1 behind it, of what that names
+Matte = Callable[..., Tensor]
 
 
 class Stopped(RuntimeError):
@@ -88,6 +91,7 @@ def matte_clip(
     size: tuple[int, int] | None = None,
     span: Span = Span(),  # noqa: B008 (frozen)
     look: Look = Look(),
+    asked: Asked | None = None,
     batch: int = BATCH,
     sound: bool = True,
     square_pixels: bool = False,
@@ -102,7 +106,8 @@ def matte_clip(
     """Matte the frames of the span and write them in a format of formats.FORMATS.
 
     path: the file, or for png the folder. matte: what gives the alpha of frames, such as MattingModel.predict; size:
-    (width, height) at which it sees them, float32; None: whole frames, uint8. sound: carry the span's sound along (not
+    (width, height) at which it sees them, float32; None, and with hints: whole frames, uint8. asked: what of the clip
+    is wanted; None: everything salient. sound: carry the span's sound along (not
     with `every`). square_pixels: stretch frames whose pixels are not square; else they stay so. timecode: keep the
     clip's, moved to the first frame written. metadata: tags of the file. margin: so many first and last frames of the
     span are matted, for the stabilisation of the others, but not written; origin: the tick that becomes time 0, None:
@@ -119,6 +124,9 @@ def matte_clip(
     check_strength(look.stabilise)
     path = Path(path)
     info = clip.info
+    if asked is not None:
+        size = None  # what a hint names is looked at closely
+        asked.check(info.name, lambda: clip.count(span))
     frames = clip.frames(span)
     first = next(frames)
     colours = Colours.of(first.picture, info.primaries, info.transfer)
@@ -175,7 +183,11 @@ def matte_clip(
     try:
         sized = (_sized(frame, writer.size) for frame in chained(first, frames))
         with ahead((_seen(frame, size) for frame in sized), depth) as seen:
-            for index, item in enumerate(stabilised(_matted(seen, matte, batch, stops), look.stabilise)):
+            if asked is not None and asked.carried:
+                alphas = _carried(seen, matte, batch, stops, asked, clip, span)
+            else:
+                alphas = _matted(seen, matte, batch, stops, None if asked is None else asked.hints)
+            for index, item in enumerate(stabilised(alphas, look.stabilise)):
                 if index in written:
                     encoder.put(item.frame, item.alpha)
                 if on_progress is not None and not stops:
@@ -241,18 +253,63 @@ def _seen(frame: Frame, size: tuple[int, int] | None) -> Seen:
     return Seen(frame, to_seen(frame.picture, size))
 
 
-def _matted(items: Iterator[Seen], matte: Matte, batch: int, stops: list[BaseException]) -> Iterator[Seen]:
-    """The items with their alphas; those before an error of theirs too, in a last, smaller batch. No further batch is
-    begun once there is something in `stops`."""
+def _matted(
+    items: Iterator[Seen], matte: Matte, batch: int, stops: list[BaseException], hints: Hints | None = None
+) -> Iterator[Seen]:
+    """The items with their alphas, each with its own of the hints if there are any; those before an error of theirs
+    too, in a last, smaller batch. No further batch is begun once there is something in `stops`."""
     errors: list[BaseException] = []
-    items = until_error(items, errors)
+    items, done = until_error(items, errors), 0
     while not stops and (some := list(islice(items, batch))):
-        alphas = matte(torch.stack([item.pixels for item in some])).cpu()
-        for item, alpha in zip(some, alphas, strict=True):
+        pixels = torch.stack([item.pixels for item in some])
+        own = () if hints is None else (together(hints[done : done + len(some)]),)
+        for item, alpha in zip(some, matte(pixels, *own).cpu(), strict=True):
             item.alpha = alpha
             yield item
+        done += len(some)
     if errors:
         raise errors[0]
+
+
+def _carried(
+    items: Iterator[Seen], matte: Matte, batch: int, stops: list[BaseException], asked: Asked, clip: Clip, span: Span
+) -> Iterator[Seen]:
+    """The items with their alphas of what the first one's hint names, one by one: each hint comes from the alpha
+    before. From a cut on as `asked` says."""
+    carry = Carry(asked.hints[0], clip.info.frame_rate / span.every)
+    first = True
+    for item in items:
+        if stops:
+            return
+        before, hint = carry.state, carry.hint(item.pixels)
+        if carry.state == CUT:
+            _note_at(clip, item, f"the hint ends at a cut: {asked.after_cut} is matted from there")
+            yield from _after_cut(chained(item, items), matte, batch, stops, asked)
+            return
+        item.alpha = matte(item.pixels[None], hint[None])[0].cpu()
+        carry.take(item.alpha)
+        if first and carry.state == GONE:
+            note(f"{clip.info.name}: the hint names nothing that is seen in the first frame, nothing is matted")
+        elif carry.state == GONE != before:
+            _note_at(clip, item, "what the hint asks for is no longer to be seen, nothing is matted from there")
+        first = False
+        yield item
+
+
+def _after_cut(
+    items: Iterator[Seen], matte: Matte, batch: int, stops: list[BaseException], asked: Asked
+) -> Iterator[Seen]:
+    if asked.after_cut == EVERYTHING:
+        yield from _matted(items, matte, batch, stops)
+        return
+    for item in items:
+        item.alpha = torch.zeros(item.pixels.shape[:2])
+        yield item
+
+
+def _note_at(clip: Clip, item: Seen, what: str) -> None:
+    seconds = float(item.frame.pts * clip.info.time_base)
+    note(f"{clip.info.name}: {what} (at {seconds:.2f} s)")
 
 
 def _encode(writer: Writer, paint: Painter, frame: Frame, alpha: Tensor, origin: int, invert: bool) -> None:

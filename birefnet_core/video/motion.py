@@ -10,11 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..matting.tensors import unit
+
 BLOCK = 8  # pixels a side
 # Hexagon search looks at no other block's or frame's result, so that a frame's motion depends on its neighbours alone
 # and a clip may be split anywhere.
 SEARCH = f"method=hexbs:mb_size={BLOCK}:search_param=24"
 STEPS, SQUARE = 2, 7  # of Lucas and Kanade's method: rounds, and pixels a side of the square that moves as one
+LONGEST = 512  # pixels; pictures are compared at most so large
+SHORTEST = 16  # and at least so large, for blocks to be matched
+TOLERANCE = 5 / 255  # difference of the pictures at which a neighbour counts 1/e
+MOVED = 1 / 255  # by so much less must the picture differ when it is moved to count as moved
+AGREE = 3  # pixels a side, at half size, of the square in which pictures are compared
+DISAGREE = 3 * TOLERANCE
+CUT = 0.5  # share of the picture that must disagree for a cut
 FLAT = 1e-4  # squared slope (0..1 a place) below which a picture says little of its motion
 
 
@@ -58,6 +67,40 @@ class Matcher:
             values = found[to].astype(np.float32) - found[at].astype(np.float32)
             field[axis, row, column] = torch.from_numpy(values)
         return median(field)
+
+
+class View:
+    """What of a frame [h, w, 3], uint8 or float32 0..1, is compared with others. grey: uint8, LONGEST at most, for a
+    Matcher. smooth: [3, h, w] 0..1, half as large, in whose places motion is counted."""
+
+    def __init__(self, pixels: Tensor) -> None:
+        planes = unit(pixels).permute(2, 0, 1)[None]
+        scale = min(1.0, LONGEST / max(planes.shape[2:]))
+        size = [max(SHORTEST, round(side * scale)) for side in planes.shape[2:]]
+        if size != list(planes.shape[2:]):
+            planes = F.interpolate(planes, size=size, mode="bilinear", antialias=True)
+        smooth = blur(planes, 3)[0]
+        self.grey = (smooth.mean(0) * 255).round().to(torch.uint8)
+        self.smooth = F.avg_pool2d(smooth, 2)  # compared at half size
+
+    def motion_to(self, view: View | None, blocks: Tensor) -> Tensor:
+        """The motion [2, h, w] of every place to another view, from that of blocks; as rough as that to none."""
+        rough = spread(blocks, self.grey.shape, self.smooth.shape[1:])
+        return rough if view is None else refined(self.smooth, view.smooth, rough)
+
+    def is_cut_from(self, view: View, motion: Tensor) -> bool:
+        """Whether the view to which `motion` leads shows another scene."""
+        return (self.difference(view, motion)[0] > DISAGREE).float().mean().item() > CUT
+
+    def difference(self, view: View, motion: Tensor) -> tuple[Tensor, Tensor]:
+        """How much this picture differs, 0..1 at half size [h, w], from another that is moved by `motion` or not at
+        all, whichever fits better at the place; and the motion that fits, [2, h, w] in shares of the picture's sides.
+        """
+        height, width = self.smooth.shape[1:]
+        stands, moves = (self.smooth - view.smooth, self.smooth - look_up(view.smooth, motion))
+        stands, moves = blur(torch.stack([stands.abs().mean(0), moves.abs().mean(0)])[None], AGREE)[0]
+        moved = moves + MOVED < stands
+        return torch.where(moved, moves, stands), motion * moved / torch.tensor([width, height]).view(2, 1, 1)
 
 
 def median(field: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from .asked import Asked
 from .formats import Format
 from .left_out import note_left_out
 from .matte import Matte, matte_clip
@@ -67,19 +68,21 @@ def matte_together(
     timecode: bool = True,
     metadata: dict[str, str] | None = None,
     overwrite: bool = False,
+    asked: Asked | None = None,
     **options,
 ) -> Path:
     """As matte_clip, called by every process with the same arguments but rank. Process 0 joins what all wrote.
 
     A failure or interrupt in one process ends the run (torchrun stops the others) and leaves nothing behind. Clips
-    whose file carries no times (H.264 in AVI) cannot be split exactly, nor can animated pictures be joined: process 0
-    mattes them alone.
+    whose file carries no times (H.264 in AVI) cannot be split exactly, nor can animated pictures be joined, nor can a
+    hint that is carried along reach a stretch but through those before: process 0 mattes them alone.
     """
     whole = {"format": format, "sound": sound, "timecode": timecode, "metadata": metadata, "overwrite": overwrite}
     whole |= options
-    if not clip.times() or clip.count(span) < world or format.animation:
+    one_by_one = asked is not None and asked.carried
+    if not clip.times() or clip.count(span) < world or format.animation or one_by_one:
         if rank == 0:
-            matte_clip(clip, path, matte, span=span, **whole)
+            matte_clip(clip, path, matte, span=span, asked=asked, **whole)
         wait()
         return path
     refuse(path, format, overwrite)
@@ -90,11 +93,14 @@ def matte_together(
         metadata = with_timecode(metadata, clip, format, origin * clip.info.time_base, span.every)
     first, last = stretch(count, rank, world)
     before, after = min(RADIUS, first), min(RADIUS, count - last)
+    if asked is not None:
+        asked.check(clip.info.name, lambda: count)
+        asked = asked.part(first - before, last + after)
     own = replace(span, skip=span.skip + (first - before) * span.every, count=last - first + before + after)
     parts = [path.with_name(f".{path.stem}.{index}-of-{world}{format.suffix}") for index in range(world)]
     try:
         matte_clip(clip, parts[rank], matte, format=format, span=own, sound=False, overwrite=True,
-                   margin=(before, after), origin=origin, keep=False, **options)  # fmt: skip
+                   asked=asked, margin=(before, after), origin=origin, keep=False, **options)  # fmt: skip
         wait()
         if rank == 0:
             join(parts, path, clip, format, span, sound=sound, metadata=metadata, overwrite=overwrite)

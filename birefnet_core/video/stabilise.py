@@ -17,19 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..matting.tensors import unit
-from .motion import Matcher, blur, follow, look_up, refined, spread
+from .motion import TOLERANCE, Matcher, View, follow
 from .strength import check_strength
 from .threads import until_error
 
 RADIUS = 6  # frames before and after; 3: a quarter less time, and .721 of the flicker on twelve clips for .699
-TOLERANCE = 5 / 255  # difference of the pictures at which a neighbour counts 1/e
-MOVED = 1 / 255  # by so much less must the picture differ when it is moved to count as moved
-AGREE = 3  # pixels a side, at half size, of the square in which pictures are compared
-DISAGREE = 3 * TOLERANCE
-CUT = 0.5  # share of the picture that must disagree for a cut
-LONGEST = 512  # pixels; pictures are compared at most so large
-SHORTEST = 16  # and at least so large, for blocks to be matched
 ACTIVE = 1 / 255  # alphas that differ less in the window stay as they are
 
 
@@ -61,7 +53,7 @@ def stabilised(items: Iterator[T], strength: float) -> Iterator[T]:
         motion = matcher.push(view.grey)
         if window:
             window[-1].find_motion(motion, window[-2] if len(window) > 1 else None, view)
-            view.after_cut = window[-1].is_cut_from(view)
+            view.after_cut = window[-1].is_cut_from(view, window[-1].motion[1])
         window.append(view)
         if len(window) - current > RADIUS:
             yield _given(window, current, strength)
@@ -78,43 +70,18 @@ def stabilised(items: Iterator[T], strength: float) -> Iterator[T]:
         raise errors[0]
 
 
-class _View:
+class _View(View):
     """An item with what is needed to compare it with its neighbours. alpha: as it came."""
 
     def __init__(self, item: Item) -> None:
+        super().__init__(item.pixels)
         self.item, self.alpha = item, item.alpha
-        planes = unit(item.pixels).permute(2, 0, 1)[None]
-        scale = min(1.0, LONGEST / max(planes.shape[2:]))
-        size = [max(SHORTEST, round(side * scale)) for side in planes.shape[2:]]
-        if size != list(planes.shape[2:]):
-            planes = F.interpolate(planes, size=size, mode="bilinear", antialias=True)
-        smooth = blur(planes, 3)[0]
-        self.grey = (smooth.mean(0) * 255).round().to(torch.uint8)
-        self.smooth = F.avg_pool2d(smooth, 2)  # compared at half size
         self.motion: tuple[Tensor, Tensor] | None = None  # to the frame before and the one after, in places of smooth
         self.after_cut = False
 
     def find_motion(self, blocks: tuple[Tensor, Tensor], before: _View | None, after: _View | None) -> None:
         """From that of blocks, exactly. To a frame that is not there it means nothing."""
-        motion = []
-        for found, view in zip(blocks, (before, after)):
-            rough = spread(found, self.grey.shape, self.smooth.shape[1:])
-            motion.append(rough if view is None else refined(self.smooth, view.smooth, rough))
-        self.motion = motion[0], motion[1]
-
-    def is_cut_from(self, view: _View) -> bool:
-        """Whether view, the next one, shows another scene. Asked when motion is known."""
-        return (self.difference(view, self.motion[1])[0] > DISAGREE).float().mean().item() > CUT
-
-    def difference(self, view: _View, motion: Tensor) -> tuple[Tensor, Tensor]:
-        """How much this picture differs, 0..1 at half size [h, w], from another that is moved by `motion` or not at
-        all, whichever fits better at the place; and the motion that fits, [2, h, w] in shares of the picture's sides.
-        """
-        height, width = self.smooth.shape[1:]
-        stands, moves = (self.smooth - view.smooth, self.smooth - look_up(view.smooth, motion))
-        stands, moves = blur(torch.stack([stands.abs().mean(0), moves.abs().mean(0)])[None], AGREE)[0]
-        moved = moves + MOVED < stands
-        return torch.where(moved, moves, stands), motion * moved / torch.tensor([width, height]).view(2, 1, 1)
+        self.motion = self.motion_to(before, blocks[0]), self.motion_to(after, blocks[1])
 
 
 def _given(window: deque[_View], current: int, strength: float) -> Item:

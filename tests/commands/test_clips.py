@@ -203,3 +203,103 @@ def test_a_damaged_frame_is_told_and_strict_stops_there(stubbed, make_clip, tmp_
     assert "0 of 1 clips matted" in printed.out
     assert "is cut off or damaged at 0." in printed.err
     assert len(list(Clip(tmp_path / "strict.partial.mov").frames())) <= 5
+
+
+# Which subject: the ellipse of the stand-in fills most of the frame, and hints ask for parts of it.
+
+
+def half(width=WIDTH, height=HEIGHT, right=False):
+    mask = np.zeros((height, width), np.uint8)
+    mask[:, width // 2 :] = 255
+    return Image.fromarray(mask if right else mask[:, ::-1])
+
+
+def sides(path, decode):
+    """Mean alpha of the left and of the right part of each frame."""
+    alpha = decode(path)[0][..., 3] / 255
+    width = alpha.shape[2]
+    return alpha[:, :, : width // 3].mean(axis=(1, 2)), alpha[:, :, -width // 3 :].mean(axis=(1, 2))
+
+
+def test_a_mask_or_a_box_of_the_first_frame(stubbed, clip, tmp_path, decode):
+    half().save(tmp_path / "left.png")
+    for name, option in (("a", ["--hint", tmp_path / "left.png"]), ("b", ["--box", f"0,0,{WIDTH // 2},{HEIGHT}"])):
+        assert matte(clip, "-o", tmp_path / f"{name}.mov", *option) == 0
+        left, right = sides(tmp_path / f"{name}.mov", decode)
+        assert len(left) == 6
+        assert left.min() > 0.2 and right.max() < 0.05
+
+
+def test_a_point_asks_for_the_one_that_is_there(stubbed, clip, tmp_path, decode):
+    assert matte(clip, "-o", tmp_path / "a.mov", "--point", f"{WIDTH // 2},{HEIGHT // 2}", "--frames", "1") == 0
+    assert decode(tmp_path / "a.mov")[0][..., 3].max() > 200
+
+
+@pytest.mark.parametrize("place", ["hints", "hints/clip"])
+def test_a_folder_has_a_mask_for_each_frame_by_its_number(stubbed, clip, tmp_path, decode, place):
+    """10 comes after 9, and the sixth frame's mask is another."""
+    folder = tmp_path / place
+    folder.mkdir(parents=True)
+    for number in range(5, 11):
+        half(right=number == 10).save(folder / f"mask_{number}.png")
+    assert matte(clip, "-o", tmp_path / "a.mov", "--hint", tmp_path / "hints") == 0
+    left, right = sides(tmp_path / "a.mov", decode)
+    assert left[:5].min() > 0.2 > 0.05 > left[5]
+    assert right[5] > 0.2 > 0.05 > right[:5].max()
+
+
+def test_of_several_clips_each_has_its_own_hint(stubbed, clip, make_clip, tmp_path, decode, capsys):
+    make_clip("in/other.mp4", count=2)
+    make_clip("in/third.mp4", count=2)
+    (tmp_path / "hints").mkdir()
+    half().save(tmp_path / "hints" / "clip.png")
+    half(right=True).save(tmp_path / "hints" / "other.png")
+    assert matte(tmp_path / "in", "-o", tmp_path / "out", "--hint", tmp_path / "hints") == 1
+    assert sides(tmp_path / "out" / "clip.mov", decode)[1].max() < 0.05
+    assert sides(tmp_path / "out" / "other.mov", decode)[0].max() < 0.05
+    assert f"third.mp4: there is no mask for it in {tmp_path / 'hints'}" in capsys.readouterr().err
+
+
+def test_boxes_are_in_pixels_of_what_is_written(stubbed, make_clip, tmp_path, decode):
+    source = make_clip("wide.mp4", count=2, pixel_aspect=2)
+    box = ["--box", f"{WIDTH},0,{WIDTH},{HEIGHT}"]  # the right half of pixels made square; else outside
+    assert matte(source, "-o", tmp_path / "a.mov", "--square-pixels", *box) == 0
+    left, right = sides(tmp_path / "a.mov", decode)
+    assert right.min() > 0.2 and left.max() < 0.05
+    assert matte(source, "-o", tmp_path / "b.mov", *box) == 1
+
+
+def test_a_cut_is_told_and_what_comes_after_is_a_choice(stubbed, make_clip, tmp_path, decode, capsys):
+    levels = (20, 20, 20, 230, 230, 230)
+    source = make_clip("cut.mkv", codec="ffv1", pixels="yuv444p", count=6,
+                       frame=lambda index, *_: np.full((HEIGHT, WIDTH, 3), levels[index], np.uint8))  # fmt: skip
+    for name, options in (("nothing", []), ("everything", ["--after-cut", "everything"])):
+        assert matte(source, "-o", tmp_path / f"{name}.mov", "--box", f"0,0,32,{HEIGHT}", *options) == 0
+        said = f"{source}: the hint ends at a cut: {name} is matted from there (at 0.25 s)"
+        assert said in capsys.readouterr().err
+        right = sides(tmp_path / f"{name}.mov", decode)[1]
+        assert right[:3].max() < 0.05
+        assert (right[3:] > 0.2).all() == (right[3:] > 0.05).any() == (name == "everything")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--hint", "three"], "three hints"),
+        (["--hint", "empty"], "there is no mask for it in empty"),
+        (["--hint", "three", "--box", "1,1,5,5"], "--box and --point are of the first frame, and three has 3 masks"),
+        (["--box", "900,1,5,5"], "lies outside the 64 x 48 picture"),
+        (["--point", "1,900"], "lies outside the 64 x 48 picture"),
+    ],
+)
+def test_hints_that_do_not_fit_are_told_in_one_sentence(stubbed, clip, capsys, monkeypatch, options, said):
+    monkeypatch.chdir(clip.parent)
+    Path("empty").mkdir()
+    Path("three").mkdir()
+    for number in range(3):
+        half().save(f"three/{number}.png")
+    assert matte("clip.mp4", "-o", "out.mov", *options) == 1
+    printed = capsys.readouterr().err
+    assert said.replace("three hints", "3 hints do not go with 6 frames") in printed
+    assert "Traceback" not in printed
+    assert not Path("out.mov").exists()

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from fractions import Fraction
 
 import av
@@ -454,3 +455,68 @@ def test_animated_webp_is_listed_and_read(node, frames, folders):
     images, _, fps, count, _ = frames("moving.webp")
     assert [number_of(image.numpy()) for image in images] == list(range(5))
     assert (fps, count) == (25, 5)
+
+
+def lower_half(frames):
+    mask = torch.zeros(frames, 12, 16)
+    mask[:, 9:, :8] = 1
+    return mask
+
+
+def test_matte_video_takes_a_hint_for_each_frame_or_the_first(matte, clip, folders):
+    """The stand-in for a model sees the whole lower half; the hint asks for its left part."""
+    for name, hint in (("each", lower_half(COUNT)), ("first", lower_half(1))):
+        result = matte(Video(clip), Model(), hint=hint, filename_prefix=name)["result"]
+        alphas = [own_alpha(frame.picture) for frame in Clip(result[0]).frames()]
+        assert len(alphas) == COUNT
+        for alpha in (alphas[0], alphas[-1]):
+            assert alpha[-8:, :20].mean() > 0.9
+            assert alpha[:, 48:].mean() < 0.1
+
+
+def test_what_the_hint_became_is_said_on_the_node(matte, make_clip, folders, module, monkeypatch):  # noqa: F811
+    said = []
+    monkeypatch.setattr(module("nodes.host"), "say_on_node", said.append)
+    dark, light = np.full((HEIGHT, WIDTH, 3), 20, np.uint8), np.full((HEIGHT, WIDTH, 3), 230, np.uint8)
+    cut = make_clip("input/cut.mkv", codec="ffv1", pixels="yuv444p", count=8, frame=lambda n, *_: (dark, light)[n > 3])
+    for after_cut, least in (("nothing", 0), ("everything", 0.4)):
+        result = matte(Video(cut), Quiet(), hint=lower_half(1), after_cut=after_cut)["result"]
+        last = [own_alpha(frame.picture) for frame in Clip(result[0]).frames()][-1]
+        assert last.mean() == pytest.approx(least, abs=0.15)
+        assert f"the hint ends at a cut: {after_cut} is matted from there (at 0.33 s)" in said[-1]
+
+
+class Quiet(Model):
+    """Of frames without a number."""
+
+    def encode_image(self, image):
+        mask = torch.zeros(image.shape[:3])
+        mask[:, image.shape[1] // 2 :] = 1
+        return mask
+
+
+@pytest.mark.parametrize(
+    ("hint", "words"),
+    [
+        (torch.ones(5, 4, 4), f"clip.mkv: 5 hints do not go with {COUNT} frames: give one for the first frame"),
+        (torch.full((1, 4, 4), float("nan")), "the hint has NaN"),
+        (torch.full((COUNT, 4, 4), 255.0), "looks like 0..255"),
+        ("mask", "a hint must be a tensor"),
+    ],
+)
+def test_a_hint_that_is_none_is_told(matte, clip, folders, hint, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        matte(Video(clip), Model(), hint=hint)
+    assert not list((folders / "output").rglob("*.*"))
+
+
+def test_load_images_empty_mask_is_no_hint(matte, clip, folders, caplog):
+    with caplog.at_level("INFO"):
+        result = matte(Video(clip), Model(), hint=torch.zeros(1, 64, 64))["result"]
+    assert own_alpha(next(Clip(result[0]).frames()).picture).mean() > 0.4
+    assert "nothing is painted on it yet" in caplog.text
+
+
+def test_new_inputs_stand_behind_the_old_ones(node):
+    """Workflows name the values of widgets by their place."""
+    assert list(node("BiRefNetMatteVideo").INPUT_TYPES()["optional"])[-3:] == ["square_pixels", "hint", "after_cut"]
