@@ -12,7 +12,13 @@ SD15 = {
     "url": f"{HUB}/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/v1-5-pruned-emaonly-fp16.safetensors",
     "directory": "checkpoints",
 }
+SAM3 = {
+    "name": "sam3.1_multiplex_fp16.safetensors",
+    "url": f"{HUB}/Comfy-Org/sam3.1/resolve/main/checkpoints/sam3.1_multiplex_fp16.safetensors",
+    "directory": "checkpoints",
+}
 CLIP = "clip.mp4"  # demo/clip.mp4, or the user's own
+TWO = "two.webp"  # demo/two.webp, or the user's own
 PORTRAIT = {
     "name": "BiRefNet-portrait.safetensors",
     "url": f"{HUB}/ZhengPeng7/BiRefNet-portrait/resolve/main/model.safetensors",
@@ -49,8 +55,8 @@ def note(text: str, height: int) -> Node:
     return Node("MarkdownNote", widgets={"text": text}, title="Read me", size=(340, height))
 
 
-def photograph() -> Node:
-    return Node("LoadImage", widgets={"image": "example.png"}, size=(340, 360))
+def photograph(file: str = "example.png") -> Node:
+    return Node("LoadImage", widgets={"image": file}, size=(340, 360))
 
 
 def load(model: str = "bundled", **options) -> Node:
@@ -69,8 +75,9 @@ def matte(prefix: str, *, behind: str | None = None, **widgets) -> Node:
     return Node("BiRefNetMatteVideo", inputs, widgets, size=(420, 640))  # room for the clip it shows
 
 
-def segment(image: str) -> Node:
-    return Node("BiRefNetSegment", {"model": "load.model", "image": image}, size=(340, 170))
+def segment(image: str, *, hint: str | None = None) -> Node:
+    inputs = {"model": "load.model", "image": image, **({"hint": hint} if hint else {})}
+    return Node("BiRefNetSegment", inputs, size=(340, 240 if hint else 170))
 
 
 def apply(image: str, *, scene: str | None = None, **widgets) -> Node:
@@ -89,8 +96,12 @@ def text(prompt: str, title: str) -> Node:
     return Node("CLIPTextEncode", {"clip": "checkpoint.CLIP"}, {"text": prompt}, title=title, size=(340, 130))
 
 
-def checkpoint() -> Node:
-    return Node("CheckpointLoaderSimple", widgets={"ckpt_name": SD15["name"]}, size=(340, 110), models=(SD15,))
+def checkpoint(file: dict[str, str] = SD15) -> Node:
+    return Node("CheckpointLoaderSimple", widgets={"ckpt_name": file["name"]}, size=(340, 110), models=(file,))
+
+
+def mask_preview(mask: str, title: str | None = None) -> Node:
+    return Node("MaskPreview", {"mask": mask}, title=title, size=(340, 300))
 
 
 def sampler(latent: str) -> Node:
@@ -422,5 +433,77 @@ An editor that takes alpha does better with the workflow *6-clip-to-alpha*.
                 )
             },
         ),
+    ],
+    "9-this-one": [
+        Column(
+            "1  Paint on the one you want",
+            {
+                "note": note(
+                    """
+# This one
+1. Drop a picture with several subjects on **Load Image**. One to try is in this pack's folder, `demo/two.webp`; on it
+the left animal is painted on already.
+2. Right click **Load Image**, choose **Open in MaskEditor**, paint on the one you want and save. A thin stroke is
+enough.
+3. Press **Run**.
+
+What is painted is the **hint**: it says which, and the model draws the edge. With nothing painted it takes everything
+that stands out.
+
+Boxes do as well: connect *Create Bounding Boxes* (ComfyUI 0.27 and later) to **boxes** of **Segment**. A layer for
+each of several subjects: *Split Subjects (BiRefNet)*.
+""",
+                    340,
+                ),
+                "photo": photograph(TWO),
+            },
+        ),
+        Column(
+            "2  Find only this one",
+            {
+                "load": load(),
+                "segment": segment("photo.IMAGE", hint="photo.MASK"),
+                "painted": mask_preview("photo.MASK", "The hint"),
+            },
+        ),
+        Column("3  Cut it out", {"apply": apply("photo.IMAGE"), "mask": mask_preview("apply.mask", "Its mask")}),
+        Column("4  Result", {"save": save("apply.cutout", "this-one")}),
+    ],
+    "10-sam3-says-what": [
+        Column(
+            "1  Photograph",
+            {
+                "note": note(
+                    f"""
+# SAM 3 says what, BiRefNet draws the edge
+{OWN_PICTURE}
+**SAM 3** finds what the words name: `person`, `dog`, `red car`; `person:3` is at most three of them. Its mask is hard
+and rough at the edge. As a **hint** it says which subject is meant, and BiRefNet draws hair and soft edges.
+
+SAM 3 is a checkpoint of about 1.7 GB, which ComfyUI offers to download: `models/checkpoints/{SAM3["name"]}`.
+
+A layer for each of several: switch **individual_masks** on and connect the masks to *Split Subjects (BiRefNet)*.
+""",
+                    360,
+                ),
+                "photo": photograph(),
+            },
+        ),
+        Column(
+            "2  SAM 3 says what",
+            {
+                "checkpoint": checkpoint(SAM3),
+                "words": text("girl", "What to cut out"),
+                "detect": Node(
+                    "SAM3_Detect",
+                    {"model": "checkpoint.MODEL", "image": "photo.IMAGE", "conditioning": "words.CONDITIONING"},
+                    size=(340, 190),
+                ),
+                "rough": mask_preview("detect.masks", "What SAM 3 found"),
+            },
+        ),
+        Column("3  BiRefNet draws the edge", {"load": load(), "segment": segment("photo.IMAGE", hint="detect.masks")}),
+        Column("4  Cut it out", {"apply": apply("photo.IMAGE"), "mask": mask_preview("apply.mask", "BiRefNet's mask")}),
+        Column("5  Result", {"save": save("apply.cutout", "sam3")}),
     ],
 }

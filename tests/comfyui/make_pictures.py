@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
 from tests.nodes.conftest import load_pack
@@ -24,7 +24,8 @@ SQUARES = 20  # pixels of the checkerboard
 GREY, DARK, GREEN = "#d8dde3", "#26304f", "#00b140"
 TWO = "two.jpg"  # in demo/: two subjects
 SCRIBBLE = ((110, 300), (140, 215), (205, 160), (265, 205), (300, 300))  # on the left one
-BOXES = ({"x": 40, "y": 110, "width": 322, "height": 330}, {"x": 370, "y": 172, "width": 262, "height": 268})
+SCRIBBLE_WIDTH = 12  # pixels
+BOXES = ({"x": 40, "y": 110, "width": 322, "height": 330}, {"x": 390, "y": 172, "width": 262, "height": 268})
 MARK = "#ffb000"
 FILM, HOLE, GAP = 56, 26, 44  # pixels: the width of a film's edge, its holes, and from one to the next
 
@@ -77,6 +78,11 @@ def main() -> None:
     square(thumbnails / "5-folder-to-cut-outs.jpg", four(over["board"]))
     square(thumbnails / "6-clip-to-alpha.jpg", film(torch.where(half[:, None], photo, over["board"])))
     square(thumbnails / "7-clip-in-generated-scene.jpg", film(over["night"]))
+    cut = asked_for[1:]
+    found = rough_mask(run("BiRefNetSegment", model, two, boxes=[BOXES[1:]])[0])
+    marked = torch.lerp(two, torch.tensor(ImageColor.getrgb(MARK)) / 255, 0.6 * found[..., None])
+    save(pair(drawn(two, scribble=True), cut[0]), thumbnails / "9-this-one.jpg")
+    save(pair(marked, cut[1]), thumbnails / "10-sam3-says-what.jpg")
     square(thumbnails / "8-green-screen.jpg", film(torch.where(half[:, None], green, over["dusk"])))
 
 
@@ -95,7 +101,7 @@ def drawn(picture: Tensor, *, scribble: bool = False, boxes: tuple[dict, ...] = 
     image = to_image(picture)
     draw = ImageDraw.Draw(image)
     if scribble:
-        draw.line(SCRIBBLE, "white" if not picture.any() else MARK, width=12, joint="curve")
+        draw.line(SCRIBBLE, "white" if not picture.any() else MARK, width=SCRIBBLE_WIDTH, joint="curve")
     for x, y, width, height in (box.values() for box in boxes):
         draw.rectangle((x, y, x + width, y + height - 1), outline=MARK, width=5)
     return torch.from_numpy(np.asarray(image) / np.float32(255))[None]
@@ -156,6 +162,21 @@ def film(picture: Tensor) -> Tensor:
         hole = slice(top + (FILM - HOLE) // 2, top + (FILM + HOLE) // 2)
         for left in range((GAP - HOLE) // 2, SQUARE, GAP):
             made[:, hole, left : left + HOLE] = 0.92
+    return made
+
+
+def rough_mask(mask: Tensor) -> Tensor:
+    """A mask [1,H,W] hard and in blocks, about as SAM 3 leaves it."""
+    blocks = torch.nn.functional.avg_pool2d(mask, 10)
+    return torch.nn.functional.interpolate((blocks > 0.5).float()[None], mask.shape[1:])[0]
+
+
+def pair(above: Tensor, below: Tensor) -> Image.Image:
+    """The lower parts of two wide pictures [1,H,W,3], one above the other, as a square."""
+    parts = [to_image(picture[:, -picture.shape[2] // 2 :]) for picture in (above, below)]
+    made = Image.new("RGB", (SQUARE, SQUARE))
+    for index, part in enumerate(parts):
+        made.paste(part.resize((SQUARE, SQUARE // 2), Image.Resampling.LANCZOS), (0, index * SQUARE // 2))
     return made
 
 

@@ -1,5 +1,5 @@
 """demo/two.jpg, for what needs more than one subject: the animal of the repository's photograph twice, on its
-background.
+background. And demo/two.webp, the same with a scribble on one of them, as ComfyUI's mask editor leaves it: transparent.
 
     python -m tests.comfyui.make_two
 
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
-from tests.comfyui.make_pictures import ROOT, save, to_image
+from tests.comfyui.make_pictures import ROOT, SCRIBBLE, SCRIBBLE_WIDTH, save, to_image
 from tests.nodes.conftest import load_pack
 
 BLUR = 14  # pixels; of what takes the animal's place in the background
-PLACES = ((0.86, -90, False), (0.7, 264, True))  # of each: scale, left side in pixels, whether it is mirrored
+PLACES = ((0.86, -90, False), (0.7, 284, True))  # of each: scale, left side in pixels, whether it is mirrored
 
 
 def main() -> None:
@@ -40,6 +40,11 @@ def main() -> None:
         small = small.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else small
         picture.paste(small, (left, picture.height - small.height), small)
     save(picture, ROOT / "demo" / "two.jpg")
+    alpha = Image.new("L", picture.size, 255)
+    ImageDraw.Draw(alpha).line(SCRIBBLE, 0, width=SCRIBBLE_WIDTH, joint="curve")
+    picture.putalpha(alpha)
+    # exact: with the colours that the scribble hides
+    picture.save(ROOT / "demo" / "two.webp", quality=85, method=6, exact=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 
 from tests.comfyui import browser
-from tests.comfyui.graphs import CLIP
+from tests.comfyui.graphs import CLIP, SAM3
 from tests.comfyui.server import PACK, ROOT
 
 WORKFLOWS = sorted(path.stem for path in (ROOT / "example_workflows").glob("*.json"))
@@ -146,3 +146,7 @@ def test_the_portrait_model_is_offered_until_it_is_there(page, comfyui):
     file.touch()
     assert browser.offered(page, workflow) == {other["name"]}
     file.unlink()
+
+
+def test_the_checkpoint_of_sam_is_offered(page):
+    assert browser.offered(page, read("example_workflows", "10-sam3-says-what")) == {SAM3["name"]}

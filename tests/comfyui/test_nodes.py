@@ -64,6 +64,14 @@ def test_both_masks_join_their_polarity(comfyui, put_images):
     np.testing.assert_allclose(mask + inverted, 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("boxes", [{"x": 0, "y": 0, "width": 60, "height": 80}, "[[[0, 0, 60, 80]]]"])
+def test_a_box_says_where_the_subject_is(comfyui, put_images, boxes):
+    put_images("boxed.npy")
+    comfyui.run(graph("boxed.npy", boxes=boxes))
+    left, right = np.split(np.load(comfyui.base / "output" / "mask.npy")[0], 2, axis=1)
+    assert left.max() > 0.05 and right[:, 20:].max() < 0.05
+
+
 def test_stop_is_obeyed_within_one_image(comfyui, put_images):
     put_images("many.npy", count=6)
     before = comfyui.get("/probe")["forwards"]

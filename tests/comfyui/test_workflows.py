@@ -15,8 +15,9 @@ from PIL import Image, ImageOps
 from birefnet_core.video import Clip
 from birefnet_core.video.colour import own_alpha, to_rgb
 from tests.comfyui import random_checkpoint
-from tests.comfyui.graphs import CLIP, PORTRAIT, SD15
-from tests.comfyui.server import ROOT
+from tests.comfyui.graphs import CLIP, PORTRAIT, SD15, TWO
+from tests.comfyui.make_pictures import BOXES
+from tests.comfyui.server import ROOT, Refused
 from tests.video.pictures import tone
 
 av = pytest.importorskip("av")
@@ -46,7 +47,8 @@ def stocked(comfyui):
         folder.mkdir(parents=True, exist_ok=True)
     random_checkpoint.make(comfyui.tree, checkpoint, comfyui.python)
     write_portrait_weights(portrait)
-    shutil.copy(comfyui.tree / "input" / "example.png", inputs)
+    for path in (comfyui.tree / "input" / "example.png", ROOT / "demo" / TWO):
+        shutil.copy(path, inputs)
     picture = Image.open(ROOT / "demo" / "photograph.jpg")
     with_sound(ROOT / "demo" / "clip.mp4", inputs / CLIP)
     for width, height in FOLDER:
@@ -287,3 +289,56 @@ def test_a_background_is_replaced(stocked, bypassed):
         assert np.abs(picture[corner] - behind[corner]).mean() < 0.02
         assert np.abs(picture[subject] - original[subject]).mean() < 0.08 < np.abs(picture - behind)[subject].mean()
     assert sound_of(path) == pytest.approx(2, abs=0.05)
+
+
+def middles(mask: np.ndarray) -> list[bool]:
+    """Whether each of the two animals is in a mask [H, W]."""
+    return [mask[y + height // 2, x + width // 2] > SOLID for x, y, width, height in (box.values() for box in BOXES)]
+
+
+@pytest.mark.parametrize("painted", [True, False], ids=["painted", "not"])
+def test_only_what_is_painted_on_is_cut_out(stocked, painted):
+    prompt = twin("9-this-one")
+    photo, apply = find(prompt, "LoadImage"), find(prompt, "BiRefNetApplyMask")
+    if not painted:
+        Image.open(ROOT / "demo" / "two.jpg").save(stocked.base / "input" / "two.png")
+        prompt[photo]["inputs"]["image"] = "two.png"
+    [picture], seen = run(stocked, prompt, mask=[apply, 3], photo=[photo, 0], hint=[photo, 1])
+    assert seen["hint"].any() == painted and picture.mode == "RGBA"
+    assert middles(seen["mask"][0]) == [True, not painted]
+    alpha = np.asarray(picture)[..., 3] / 255
+    np.testing.assert_allclose(alpha, seen["mask"][0], atol=OF_EIGHT_BITS)
+    assert (alpha[:, 390:] < 0.1).mean() > (0.99 if painted else 0.3)
+
+
+def test_sam_says_what_and_birefnet_draws_the_edge(stocked):
+    """A hard mask in blocks stands in for what SAM 3 finds."""
+    prompt = twin("10-sam3-says-what")
+    photo, apply, detect = (find(prompt, kind) for kind in ("LoadImage", "BiRefNetApplyMask", "SAM3_Detect"))
+    found = np.zeros((1, 440, 680, 3), np.float32)
+    y, x = np.mgrid[:440, :680] // 8 * 8
+    box = BOXES[1]
+    across, down = (x - box["x"]) / box["width"] - 0.5, (y - box["y"]) / box["height"] - 0.6
+    found[0][np.hypot(across, down * 0.8) < 0.48] = 1
+    np.save(stocked.base / "input" / "found.npy", found)
+    for key in (find(prompt, "CheckpointLoaderSimple"), find(prompt, "CLIPTextEncode")):
+        del prompt[key]
+    prompt["found"] = {"class_type": "ProbeImage", "inputs": {"name": "found.npy"}}
+    prompt[detect] = {"class_type": "ImageToMask", "inputs": {"image": ["found", 0], "channel": "red"}}
+    prompt[photo]["inputs"]["image"] = TWO
+    [picture], seen = run(stocked, prompt, mask=[apply, 3], hint=[detect, 0])
+    assert middles(seen["mask"][0]) == [False, True]
+    assert set(np.unique(seen["hint"])) == {0, 1}
+    soft = (seen["mask"][0] > 0.1) & (seen["mask"][0] < 0.9)
+    assert 300 < soft.sum() < 20_000
+    assert picture.mode == "RGBA" and picture.size == (680, 440)
+
+
+def test_sam_is_asked_as_it_wants_to_be(stocked):
+    """All that its nodes find fault with is that the checkpoint is not there."""
+    prompt = twin("10-sam3-says-what")
+    with pytest.raises(Refused) as refused:
+        stocked.queue(prompt)
+    [(node, found)] = refused.value.errors["node_errors"].items()
+    assert node == find(prompt, "CheckpointLoaderSimple")
+    assert [error["extra_info"]["input_name"] for error in found["errors"]] == ["ckpt_name"]

@@ -91,8 +91,9 @@ def test_layers_of_touching_subjects_make_the_picture_again(split, node):
     alpha = layers[..., 3]
     together = node("BiRefNetSegment")().segment(Threshold(), image, hint=hints.amax(0)[None])[0][0]
     assert (alpha.amax((1, 2)) > 0.9).all() and not ((alpha > 0.002).sum(0) > 1).any()
-    assert (alpha.sum(0) - together).abs().max() < 0.02
+    assert (alpha.sum(0) - together).abs().mean() < 0.005  # the soft edge is that of a closer look
     solid = together > 0.999
+    assert alpha.sum(0)[solid].min() > 0.98  # no line where one ends and the other begins
     rebuilt = (layers[..., :3] * layers[..., 3:]).sum(0)
     assert solid.sum() > 1000 and (rebuilt - image[0])[solid].abs().max() < 0.01
 

@@ -75,6 +75,17 @@ def test_the_portrait_workflow_says_where_its_model_is():
     )
 
 
+def test_the_sam_workflow_says_where_its_checkpoint_is():
+    [loader] = [
+        entry
+        for entry in read("example_workflows", "10-sam3-says-what")["nodes"]
+        if entry["type"] == "CheckpointLoaderSimple"
+    ]
+    [model] = loader["properties"]["models"]
+    assert model["name"] == loader["widgets_values"][0] and model["url"].endswith(f"checkpoints/{model['name']}")
+    assert model["directory"] == "checkpoints"
+
+
 def test_the_background_is_what_stable_diffusion_repaints():
     prompt = read("tests/workflows_api", "2-new-background")
     [noise] = [entry for entry in prompt.values() if entry["class_type"] == "SetLatentNoiseMask"]
