@@ -15,6 +15,10 @@ from train.run import checkpoint
 from train.run.initialise import initialise_, take_architecture
 from train.run.optimise import freeze_stages_, make_optimiser
 from train.run.result import CARD, MODEL
+from train.run.validate import normalise
+from train.scenes.cutouts import read_pack
+from train.scenes.scenes import Scenes
+from train.tables import SceneStyle
 from train.train import main, recipe_path
 
 RECIPE = """
@@ -107,6 +111,30 @@ def test_two_processes_give_the_losses_of_one(extra, arguments, tmp_path):
     torchrun(arguments("two", *extra))
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
     assert _last(tmp_path / "two")["network"].keys() == _last(tmp_path / "one")["network"].keys()
+
+
+@pytest.mark.slow
+def test_a_short_run_learns_which_of_two_is_asked_for(pack_folder, recipe_file, tmp_path):
+    """From the bundled weights, a hundred steps on coloured discs; scenes of other discs than it saw."""
+    recipe = tmp_path / "discs.toml"
+    text = recipe_file(100).read_text().replace("block_channels = 8", "block_channels = 24")
+    text = text.replace("branch_channels = 8", "branch_channels = 64").replace(
+        "inward_channels = 4", "inward_channels = 16"
+    )
+    text = text.replace('init = "none"', 'init = "bundled"').replace("batch_size = 2", "batch_size = 6")
+    recipe.write_text(text.replace("validate_every = 2", "validate_every = 100"))
+    where = ["--recipe", str(recipe), "--data", str(pack_folder), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    given = ["--set", "hint=true", "--set", "learning_rate=7e-4", "--set", "ema=0.95", "--set", "warmup_steps=5"]
+    assert main([*where, *given, "--threads", "1"]) == 0
+    network = bc.load_model(tmp_path / "run" / MODEL, device="cpu", dtype="float32").network
+    _, held_out = read_pack(pack_folder, threads=2)
+    scenes = Scenes(held_out, SceneStyle(object_counts=(0.0, 0.0, 1.0)), seed=99)
+    images, alpha, hints = scenes.hinted_batch(range(32), 64, 1.0)
+    with torch.no_grad():
+        asked, all_of_it = (network(normalise(images), *hint) > 0 for hint in ([hints], []))
+    truth = alpha > 0.5
+    overlaps = [((each & truth).sum() / (each | truth).sum()).item() for each in (asked, all_of_it)]
+    assert overlaps[0] > overlaps[1] + 0.2, overlaps
 
 
 def test_finetune_makes_a_hinted_model_of_anyones_weights(discs, tmp_path, tiny):
