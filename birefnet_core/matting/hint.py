@@ -15,12 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .belonging import chance, is_crowded, is_thin, kept_and_lacked, others_of, said, size_of, solid
 from .locate import Box, Size, look_again, padded
 from .masks import FAINT, checked_masks, fit
-from .tensors import resize
+from .model import drawn_after
+from .tensors import resize, unit
 
 DOT = 0.01  # radius of a drawn point, of the picture's longer side
-BAND = 0.1  # of the subject's size: how far around the hint's border the network decides
+EDGE_RADIUS = 4  # pixels at the size at which is decided, within which borders are drawn after the picture
 
 
 def checked_hint(hint: Tensor, count: int) -> Tensor:
@@ -98,19 +100,37 @@ def asked_for(
 ) -> Tensor:
     """The alpha [H, W] 0..1 of what hint [h, w] 0..1 asks for in image [H, W, C], on the image's device.
 
-    seen_of: from a picture's (width, height) to that at which the network sees it. matte: from a picture [1, H, W, C]
-    to its alpha [1, H, W], of everything.
+    seen_of: from a picture's (width, height) to that at which the network sees it. matte: from a picture [1, H, W, 3]
+    to its alpha [1, H, W], of everything; it is asked twice at most.
     """
     height, width = image.shape[:2]
     alpha = torch.zeros(height, width, device=image.device)
     hint = hint.float().cpu()
     if hint.max() <= FAINT:
         return alpha
-    box = _crop(hint, (width, height), seen_of)
-    part = image[box.pixels]
+    frame = Box(0, 0, width, height)
+    # What may be a dot says nothing of the subject's size: the first look is then at everything.
+    thin = is_thin(solid(_view(hint, frame, frame).numpy()))
+    box = first = frame if thin else _around(hint, frame, seen_of)
+    part = image[box.pixels][..., :3]
     found = matte(part[None])[0]
-    inner = fit(_part(hint, box, (width, height))[None], *found.shape)[0]
-    alpha[box.pixels] = _belonging(found.cpu().numpy(), inner.numpy()).to(alpha)
+    colours, shown = _small(part), _small(found)
+    says, kind = said(colours, shown, _view(hint, frame, box).numpy())
+    belongs = chance(says, shown, kind)
+    others = others_of(belongs, shown)
+    if thin or is_crowded(others, belongs, shown):
+        covering = _painted_over(colours, others, belongs)
+        if thin:
+            box = _around(torch.from_numpy(belongs) if (belongs > 0.5).any() else hint, frame, seen_of)
+            part = image[box.pixels][..., :3]
+        found = matte(_covered(part, [_view(plane, first, box) for plane in covering])[None])[0]
+        colours, shown = _small(part), _small(found)
+        if kind == "dot":
+            says = _view(torch.from_numpy(says), first, box).numpy()
+        elif thin:
+            says, kind = said(colours, shown, _view(hint, frame, box).numpy(), kind)
+        belongs = chance(says, shown, kind)
+    alpha[box.pixels] = _kept(part, found, colours, shown, belongs).to(alpha)
     return alpha
 
 
@@ -140,33 +160,75 @@ def seen_by_network(hint: Tensor, size: tuple[int, int]) -> Tensor:
     return resize(F.adaptive_max_pool2d(hint[:, None], least), size)
 
 
-def _crop(hint: Tensor, size: Size, seen_of: Callable[[Size], Size]) -> Box:
-    """Where the network looks: around all that the hint names, padded, in a picture of this size."""
+def _around(hint: Tensor, frame: Box, seen_of: Callable[[Size], Size]) -> Box:
+    """Where the network looks: around all that the hint [h, w] over the frame names, padded."""
     height, width = hint.shape
-    rows, columns = (torch.nonzero(hint.amax(axis) > FAINT).flatten().tolist() for axis in (1, 0))
+    inside = torch.from_numpy(solid(hint.numpy()))
+    rows, columns = (torch.nonzero(inside.any(axis)).flatten().tolist() for axis in (1, 0))
     named = Box(
-        columns[0] * size[0] // width,
-        rows[0] * size[1] // height,
-        -(-(columns[-1] + 1) * size[0] // width),
-        -(-(rows[-1] + 1) * size[1] // height),
+        columns[0] * frame.right // width,
+        rows[0] * frame.bottom // height,
+        -(-(columns[-1] + 1) * frame.right // width),
+        -(-(rows[-1] + 1) * frame.bottom // height),
     )
-    return padded(named, size, seen_of(size))
+    return padded(named, frame.size, seen_of(frame.size))
 
 
-def _part(hint: Tensor, box: Box, size: Size) -> Tensor:
-    """What of the hint lies in a box of the picture: [bottom - top, right - left]."""
-    return fit(hint[None], size[1], size[0])[0][box.pixels]
+def _view(plane: Tensor, outer: Box, inner: Box) -> Tensor:
+    """What of a map [h, w] that spans the box `outer` lies in the box `inner`, at the size at which is decided."""
+    size = size_of(*inner.size)
+    finest = [round(side * whole / part) for side, whole, part in zip(size, outer.size[::-1], inner.size[::-1])]
+    plane = resize(plane[None, None].float(), [min(side, most) for side, most in zip(plane.shape, finest)])
+    places = [
+        (2 * (start + (torch.arange(count) + 0.5) * length / count) / whole) - 1
+        for start, count, length, whole in (
+            (inner.top - outer.top, size[0], inner.size[1], outer.size[1]),
+            (inner.left - outer.left, size[1], inner.size[0], outer.size[0]),
+        )
+    ]
+    grid = torch.stack(torch.meshgrid(*places, indexing="ij")[::-1], 2)[None]
+    return F.grid_sample(plane, grid, padding_mode="border", align_corners=False)[0, 0]
 
 
-def _belonging(alpha: np.ndarray, hint: np.ndarray) -> Tensor:
-    """Of alpha [H, W] what is connected with the hint [H, W] and no further than a band from it."""
-    from scipy.ndimage import distance_transform_edt, label
+def _small(picture: Tensor) -> np.ndarray:
+    """A picture [H, W, 3] or alpha [H, W] at the size at which is decided, float32 0..1."""
+    planes = unit(picture if picture.ndim == 3 else picture[..., None]).movedim(2, 0)[None]
+    small = resize(planes, size_of(*picture.shape[1::-1]))[0].movedim(0, 2).cpu().numpy()
+    return small if picture.ndim == 3 else small[..., 0]
 
-    inside = hint > min(0.5, hint.max() / 2)
-    band = max(1.0, BAND * math.sqrt(inside.sum()))
-    depth = distance_transform_edt(inside) - distance_transform_edt(~inside)
-    pieces, _ = label(alpha > 0.5)
-    near = np.isin(pieces, np.unique(pieces[inside]))
-    near = distance_transform_edt(~(near & (pieces > 0))) < band / 2
-    kept = np.where(depth > -band, np.where(near, alpha, 0), 0)
-    return torch.from_numpy(np.where(depth > band, 1, kept).astype(np.float32))
+
+def _covered(part: Tensor, covering: list[Tensor]) -> Tensor:
+    """part [H, W, 3] with colours (three maps) laid over it as the fourth map says."""
+    *colours, where = (resize(plane[None, None], part.shape[:2])[0, 0].to(part.device) for plane in covering)
+    covered = unit(part)
+    for plane, colour in zip(covered.unbind(2), colours, strict=True):
+        plane.lerp_(colour, where)
+    return covered
+
+
+def _painted_over(colours: np.ndarray, others: np.ndarray, belongs: np.ndarray) -> list[Tensor]:
+    """Three planes of the background's colours [h, w], and where they are to cover what is not asked for."""
+    free = torch.from_numpy(~(others > 0) & (belongs < 0.5)).float()
+    planes = torch.cat([torch.from_numpy(colours).movedim(2, 0), torch.ones(1, *free.shape)]) * free
+    filled = _pushed(planes[None])[0]
+    return [*(filled[:3] / filled[3:].clamp(min=1e-6)), torch.from_numpy(others)]
+
+
+def _pushed(planes: Tensor) -> Tensor:
+    """Planes [1, 4, h, w], the fourth their weight, with the mean of what lies around where there is no weight."""
+    if max(planes.shape[2:]) == 1:
+        return planes
+    coarse = _pushed(F.avg_pool2d(planes, 2, ceil_mode=True))
+    coarse = coarse / coarse[:, 3:].clamp(min=1e-6)
+    around = F.interpolate(coarse, planes.shape[2:], mode="bilinear")
+    return planes + (1 - planes[:, 3:]) * around
+
+
+def _kept(part: Tensor, found: Tensor, colours: np.ndarray, shown: np.ndarray, belongs: np.ndarray) -> Tensor:
+    """What of alpha `found` [H, W] belongs, and what belongs that it lacks: [H, W] 0..1. Borders that alpha does not
+    have are drawn after the picture, part [H, W, 3]."""
+    keep, lacks = kept_and_lacked(shown, belongs)
+    small = torch.from_numpy(colours).movedim(2, 0)
+    keep, drawn = (drawn_after(part, torch.from_numpy(plane)[None], small, EDGE_RADIUS) for plane in (keep, belongs))
+    lacks = resize(torch.from_numpy(lacks)[None, None], found.shape)[0, 0].to(found.device)
+    return torch.maximum(found * keep.to(found.device), drawn.to(found.device) * lacks)

@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from torch import nn
 
 import birefnet_core as bc
+from birefnet_core.matting import MattingModel
 from birefnet_core.matting.hint import checked_hint, draw_boxes, draw_points
+from birefnet_core.matting.masks import grow
+from birefnet_core.weights.catalog import ModelSpec
 
 WIDTH, HEIGHT = 512, 384
 RED, BLUE = (150, 50, 30), (40, 60, 110)
@@ -203,3 +207,156 @@ def test_the_hint_stays_as_it_is_and_may_be_of_any_size(bundled, apart):
         before = hint.clone()
         assert iou(bundled.predict((picture[None] * 255).byte(), hint=hint)[0], wanted) > 0.95
         assert torch.equal(hint, before)
+
+
+@pytest.fixture(scope="module")
+def touching():
+    return scene((70, 90), (200, 150))
+
+
+def test_subjects_that_overlap_are_parted(bundled, touching):
+    picture, red, blue = touching
+    assert ((bundled.predict(picture[None])[0] > 0.5) & (blue > 0.5)).sum() > 0.8 * (blue > 0.5).sum()
+    for truth, other in ((red, blue), (blue, red)):
+        alpha = bundled.predict(picture[None], hint=truth)[0]
+        assert iou(alpha, truth) > 0.93
+        assert (alpha * (other > 0.9)).mean() < 0.003
+
+
+@pytest.mark.parametrize("by", [-5, 5])
+def test_a_mask_too_small_or_too_large_is_as_good(bundled, touching, by):
+    picture, red, blue = touching
+    for truth in (red, blue):
+        hint = grow(truth[None], by)[0]
+        assert iou(hint, truth) < 0.85
+        assert iou(bundled.predict(picture[None], hint=hint)[0], truth) > 0.9
+
+
+def test_a_mask_beside_the_subject_is_as_good(bundled, touching):
+    picture, red, _ = touching
+    hint = red.roll((6, -8), (0, 1))
+    assert iou(hint, red) < 0.75
+    assert iou(bundled.predict(picture[None], hint=hint)[0], red) > 0.9
+
+
+@pytest.mark.parametrize("more", [-4, 0, 12])
+def test_a_box_may_be_tight_or_loose(bundled, apart, more):
+    picture, red, blue = apart
+    for truth in (red, blue):
+        hint = draw_boxes([around(truth, more)], (WIDTH, HEIGHT))
+        assert iou(bundled.predict(picture[None], hint=hint)[0], truth) > 0.85
+
+
+def test_several_boxes_are_one_hint(bundled, apart):
+    picture, red, blue = apart
+    hint = draw_boxes([around(red), around(blue)], (WIDTH, HEIGHT))
+    assert iou(bundled.predict(picture[None], hint=hint)[0], red + blue) > 0.9
+
+
+def test_a_dot_says_which(bundled, apart, touching):
+    for picture, red, blue in (apart, touching):
+        for truth in (red, blue):
+            hint = draw_points([middle(truth)], (WIDTH, HEIGHT))
+            assert iou(bundled.predict(picture[None], hint=hint)[0], truth) > 0.85
+
+
+def test_a_scribble_does_too(bundled, apart):
+    picture, _, blue = apart
+    x, y = map(round, middle(blue))
+    hint = torch.zeros(HEIGHT, WIDTH)
+    hint[y - 2 : y + 2, x - 40 : x + 40] = 1
+    assert iou(bundled.predict(picture[None], hint=hint)[0], blue) > 0.9
+
+
+def test_a_hint_on_nothing_gives_next_to_nothing(bundled, apart):
+    picture = apart[0]
+    hint = draw_points([(480, 20)], (WIDTH, HEIGHT))
+    assert (bundled.predict(picture[None], hint=hint)[0] > 0.5).float().mean() < 0.01
+
+
+class Red(nn.Module):
+    """A network whose alpha is how red a pixel is."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.eval()
+
+    def forward(self, x):
+        return self.weight * (x[:, :1] - x[:, 2:]).clamp(1e-4, 1 - 1e-4).logit()
+
+
+@pytest.fixture(scope="module")
+def red_finder():
+    return MattingModel(Red(), ModelSpec(name="red", backbone="none", size=(256, 256), mean=(0, 0, 0), std=(1, 1, 1)))
+
+
+def discs(*places, softness=1.0):
+    """Red discs (x, y, radius) on black, and the alpha of each."""
+    y, x = torch.meshgrid(torch.arange(HEIGHT), torch.arange(WIDTH), indexing="ij")
+    alphas = [
+        ((radius - ((x - left) ** 2 + (y - top) ** 2).sqrt()) / softness + 0.5).clamp(0, 1)
+        for left, top, radius in places
+    ]
+    return torch.stack(alphas).amax(0)[..., None] * torch.tensor([1.0, 0, 0]), alphas
+
+
+def test_the_soft_edge_beyond_the_hint_stays(red_finder):
+    picture, (truth, _) = discs((150, 190, 80), (400, 190, 60), softness=20)
+    hint = grow((truth > 0.5).float()[None], -6)[0]
+    alpha = red_finder.predict(picture[None], hint=hint)[0]
+    soft = (truth > 0.1) & (truth < 0.9)
+    assert (alpha - truth)[soft].abs().mean() < 0.03
+    assert not alpha[:, 330:].any()
+
+
+def test_a_hole_the_network_sees_stays_open(red_finder):
+    picture, (whole, hole) = discs((250, 190, 110), (250, 190, 50))
+    ring = whole * (1 - hole)
+    picture = ring[..., None] * torch.tensor([1.0, 0, 0])
+    for hint in ((whole > 0.5).float(), grow((whole > 0.5).float()[None], 5)[0], draw_points([(170, 190)], (512, 384))):
+        alpha = red_finder.predict(picture[None], hint=hint)[0]
+        assert iou(alpha, ring) > 0.95
+        assert alpha[hole > 0.99].mean() < 0.06  # some is left beside its border
+
+
+def test_the_network_is_asked_twice_at_most(bundled, apart, touching):
+    passes = []
+    hook = bundled.network.register_forward_pre_hook(lambda *_: passes.append(1))
+    try:
+        for picture, red, _ in (apart, touching):
+            boxed = draw_boxes([around(red)], (WIDTH, HEIGHT))
+            for hint in (red, boxed, draw_points([middle(red)], (WIDTH, HEIGHT))):
+                passes.clear()
+                bundled.predict(picture[None], hint=hint)
+                assert 1 <= len(passes) <= 2
+    finally:
+        hook.remove()
+
+
+def test_memory_that_runs_out_halves_the_batch(apart):
+    picture, red, _ = apart
+    model = bc.load_model("bundled", device="cpu")
+    wanted = model.predict(picture[None], hint=red)[0]
+    passes = []
+
+    def fail_once(*_):
+        passes.append(1)
+        if len(passes) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    model.network.register_forward_pre_hook(fail_once)
+    calls = []
+    alpha = model.predict(
+        picture.expand(2, -1, -1, -1), batch_size=2, hint=red, on_progress=lambda *call: calls.append(call)
+    )
+    assert calls == [(1, 2), (2, 2)]
+    assert torch.equal(alpha, wanted.expand(2, -1, -1))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (7, 9)])
+def test_the_smallest_pictures(bundled, shape):
+    for hint in (torch.ones(1, 1), torch.ones(5, 5), torch.eye(40)):
+        alpha = bundled.predict(torch.rand(1, *shape, 3), hint=hint)
+        assert alpha.shape == (1, *shape) and alpha.isfinite().all()
+        assert alpha.min() >= 0 and alpha.max() <= 1

@@ -1,0 +1,347 @@
+"""What a hint says about each pixel: how likely it belongs to what is asked for, before the network is asked.
+
+All at a low resolution, about SIDE x SIDE, in numpy. Three kinds of hint are told apart and read in different ways:
+
+- A mask is first laid right: moved, grown or shrunk by up to REACH of the subject's size, to where its border lies best
+  on the edges of picture and alpha (a mask that somebody drew or another network made is too small, too large or beside
+  the subject as a whole). How well it then lies says how far it can be trusted: its doubt. Further inside than that is
+  subject, further outside is not, in between alpha and the colours on either side decide.
+- A box says "within". What alpha shows outside is something else, and so is what has its colours, or is nearer to it
+  than to the middle of the box along a path that crosses no edge.
+- A dot or a scribble says "this one": the piece of alpha on which it lies, as far as the colours around it go and no
+  edge is crossed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+SIDE = 192  # of the square whose area a picture has here
+REACH = 0.1  # of the subject's size (the root of its area): how far a mask is moved, grown or shrunk
+SLACK = 10.0  # price of doing so: what the mean edge under the border must gain, by the square of the share of the size
+STEPS = 9  # sizes that are tried
+DOUBT = 0.015  # of the subject's size, of a mask that lies on edges
+MORE_DOUBT = 0.25  # that much more for each 1 that is missing of AGREED in the mean edge under its border
+AGREED = 0.85
+SOFT_DOUBT = 0.35  # of the width of a mask's own soft border
+TRUST = 1.2  # log-odds for each doubt inward or outward
+MOST_TRUST = 4.0  # doubts inward or outward beyond which trust grows no more
+ALPHA = {"mask": 0.3, "box": 0.6, "dot": 0.5}  # log-odds for each of alpha's
+COLOUR = {"mask": 0.5, "box": 0.8, "dot": 1.6}  # log-odds for each of the colours'
+EDGE_SPREAD, COLOUR_SPREAD = 2.0, 0.3  # smaller: parts of one thing are cut off
+CUT_COST = 0.025  # of a normalised cut, up to which two parts are two things
+LEAST_PART = 0.2  # of what is cut
+CUTS = 2
+MIDDLE = 0.2  # log-odds for the middle of a box
+BINS = 12  # a colour, in the histograms
+FILLED = 0.97  # of the rectangle around each of its pieces that a box fills
+AROUND = 4  # pixels around what is not asked for that are painted over with it
+CROWDED = 0.02  # share of the subject's area from which other things are worth a second look without them
+HAIR = 0.08  # of the subject's size: how far soft alpha may reach beyond what surely belongs
+SMALL = 0.2  # share of what alpha shows there that a dot or a scribble covers at most
+
+
+def size_of(width: int, height: int) -> tuple[int, int]:
+    """(height, width) here of a picture."""
+    scale = SIDE / (width * height) ** 0.5
+    return max(8, round(height * scale)), max(8, round(width * scale))
+
+
+def solid(hint: np.ndarray) -> np.ndarray:
+    """Where a hint says yes rather than no: at half its greatest value, or .5."""
+    return hint > min(0.5, hint.max() / 2)
+
+
+def is_box(inside: np.ndarray) -> bool:
+    """Whether all pieces of the hint are filled rectangles of some size."""
+    pieces, _ = ndimage.label(inside)
+    places = ndimage.find_objects(pieces)
+    areas = [(y.stop - y.start) * (x.stop - x.start) for y, x in places]
+    return min(areas) > 25 and inside.sum() >= FILLED * sum(areas)
+
+
+def is_thin(inside: np.ndarray) -> bool:
+    """Whether a hint may be a dot or a scribble: small or thin itself, whatever lies under it."""
+    (place,) = ndimage.find_objects(inside.astype(int))
+    rows, columns = (side.stop - side.start for side in place)
+    thickness = 2 * ndimage.distance_transform_edt(np.pad(inside, 1)).max()
+    return inside.mean() < 0.004 or thickness < 0.15 * max(rows, columns)
+
+
+def kind_of(hint: np.ndarray, alpha: np.ndarray) -> str:
+    """ "mask", "box" or "dot", of hint and alpha [h, w]."""
+    inside = solid(hint)
+    if is_thin(inside):
+        under = touched(alpha > 0.5, inside)
+        if inside.sum() < SMALL * under.sum() or not under.any():
+            return "dot"
+    return "box" if is_box(inside) else "mask"
+
+
+def touched(shown: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """The pieces of `shown` on which seeds lie."""
+    pieces, count = ndimage.label(shown)
+    hit = np.zeros(count + 1, bool)
+    hit[pieces[seeds]] = True
+    hit[0] = False
+    return hit[pieces]
+
+
+def said(colours: np.ndarray, alpha: np.ndarray, hint: np.ndarray, kind: str | None = None) -> tuple[np.ndarray, str]:
+    """Log-odds [h, w] that a pixel belongs to what is asked for, by hint and colours, and the kind of hint.
+
+    colours [h, w, 3], alpha [h, w] of everything and hint [h, w], all 0..1.
+    """
+    kind = kind or kind_of(hint, alpha)
+    return {"mask": _of_mask, "box": _of_box, "dot": _of_dot}[kind](colours, alpha, hint), kind
+
+
+def chance(says: np.ndarray, alpha: np.ndarray, kind: str) -> np.ndarray:
+    """0..1 that a pixel belongs to what is asked for, of what `said` gives and alpha."""
+    return sigmoid(says + ALPHA[kind] * logit(alpha))
+
+
+def sigmoid(values: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-values))
+
+
+def logit(chances: np.ndarray) -> np.ndarray:
+    chances = chances.clip(0.02, 0.98)
+    return np.log(chances / (1 - chances))
+
+
+def depth_of(inside: np.ndarray) -> np.ndarray:
+    """Pixels to the border, positive inside."""
+    if inside.all():
+        return np.full(inside.shape, float(max(inside.shape)))
+    within, without = (ndimage.distance_transform_edt(part) for part in (inside, ~inside))
+    return np.where(inside, within - 0.5, 0.5 - without)
+
+
+def edges_of(colours: np.ndarray, alpha: np.ndarray, share: float) -> np.ndarray:
+    """How much of an edge runs through a pixel, 0..1: in alpha, which counts for `share`, and in the colours."""
+    steps = [_steps(plane) for plane in (*np.moveaxis(colours, 2, 0), alpha)]
+    picture = np.max(steps[:3], axis=0)
+    picture = picture / max(np.percentile(picture, 95), 1e-3)
+    return share * np.minimum(steps[3] / 0.25, 1) + (1 - share) * np.minimum(picture, 1)
+
+
+def _steps(plane: np.ndarray) -> np.ndarray:
+    return np.hypot(*(ndimage.gaussian_filter(plane, 1, order) for order in ((0, 1), (1, 0))))
+
+
+def colour_odds(colours: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """Log-odds [h, w] of each pixel's colour among those of two weights [h, w]."""
+    cells = np.minimum((colours * BINS).astype(int), BINS - 1) @ np.array([BINS * BINS, BINS, 1])
+
+    def shares(weights: np.ndarray) -> np.ndarray:
+        counts = np.bincount(cells.ravel(), weights.ravel(), BINS**3).reshape(BINS, BINS, BINS)
+        return ndimage.gaussian_filter(counts, 1).ravel() / max(counts.sum(), 1e-6) + 1e-4
+
+    return np.log(shares(inside) / shares(outside))[cells]
+
+
+def _of_mask(colours: np.ndarray, alpha: np.ndarray, hint: np.ndarray) -> np.ndarray:
+    inside = solid(hint)
+    size = inside.sum() ** 0.5
+    depth = depth_of(inside)
+    depth, agreed = laid_right(depth, edges_of(colours, alpha, 0.7), size)
+    border = (np.abs(depth) < 1).sum() / 2
+    softness = ((hint > 0.1) & (hint < 0.9)).sum() / max(border, 1)
+    doubt = size * (DOUBT + MORE_DOUBT * max(0.0, AGREED - agreed)) + SOFT_DOUBT * max(0.0, softness - 2)
+    surely = depth > doubt if (depth > doubt).sum() > 20 else depth > 0
+    odds = colour_odds(colours, surely, depth < -doubt).clip(-2, 2)
+    trust = (depth / doubt).clip(-MOST_TRUST, MOST_TRUST)
+    hole = (alpha < 0.2) & (odds < -1.5)  # the network sees a gap, and what is outside in it
+    return TRUST * np.where(hole, trust.clip(max=1), trust) + COLOUR["mask"] * odds
+
+
+def laid_right(depth: np.ndarray, edges: np.ndarray, size: float) -> tuple[np.ndarray, float]:
+    """Depth of a mask, moved, grown or shrunk to where its border lies best on edges, and the mean edge there."""
+    from scipy.fft import irfft2, next_fast_len, rfft2
+
+    reach = max(1, round(REACH * size))
+    shape = [next_fast_len(side + reach, real=True) for side in edges.shape]
+    spectrum, steps = rfft2(edges, shape), np.arange(-reach, reach + 1)
+    best = (-np.inf, 0.0, 0, 0, 0.0)
+    for grow in np.linspace(-reach, reach, STEPS):
+        border = (1.25 - np.abs(depth + grow)).clip(0, 1)
+        if (length := border.sum()) < 8:
+            continue
+        under = irfft2(spectrum * rfft2(border, shape).conj(), shape)[np.ix_(steps, steps)] / length
+        worth = under - SLACK * (steps[:, None] ** 2 + steps**2 + grow**2) / size**2
+        down, right = np.unravel_index(worth.argmax(), worth.shape)
+        best = max(best, (worth[down, right], under[down, right], steps[down], steps[right], grow))
+    _, agreed, down, right, grow = best
+    return ndimage.shift(depth, (down, right), order=1, mode="nearest") + grow, agreed
+
+
+def _of_box(colours: np.ndarray, alpha: np.ndarray, hint: np.ndarray) -> np.ndarray:
+    inside = solid(hint)
+    size = inside.sum() ** 0.5
+    depth = depth_of(inside)
+    middle = (depth / max(depth.max(), 1)).clip(0, 1)
+    says = np.where(inside, MIDDLE * middle, -6 * (-depth / (0.02 * size)).clip(0, 1))
+    other, core = (alpha > 0.5) & (depth < -0.01 * size), alpha * (0.2 + middle) > 0.4
+    if other.sum() > 0.002 * other.size and core.any():
+        edges = edges_of(colours, alpha, 0.3)
+        nearer = np.log((1 + away(other, edges)) / (1 + away(core, edges)))
+        says = says + nearer.clip(-3, 3) * (alpha > 0.3)
+    belongs = chance(says, alpha, "box")
+    for _ in range(3):
+        odds = COLOUR["box"] * colour_odds(colours, belongs * inside, 1 - belongs).clip(-3, 3)
+        belongs = chance(says + odds, alpha, "box")
+    return says + odds
+
+
+def _of_dot(colours: np.ndarray, alpha: np.ndarray, hint: np.ndarray) -> np.ndarray:
+    seeds = ndimage.binary_dilation(solid(hint))
+    piece = touched(alpha > 0.5, seeds)
+    if not piece.any():  # the network sees nothing here
+        return np.where(ndimage.binary_dilation(seeds, iterations=5), 4.0, -4.0)
+
+    part = piece & touched(cut_off(colours, edges_of(colours, alpha, 0.6), piece, seeds), seeds)
+    says = np.where(part, 2.0, np.where(piece, -2.0, -3.0))
+    odds = COLOUR["dot"] * colour_odds(colours, part, (alpha < 0.3) | (piece & ~part)).clip(-2, 2)
+    belongs = chance(says + odds, alpha, "dot")
+    kept = touched(belongs > 0.5, seeds) | (belongs <= 0.5)
+    return np.where(kept, says + odds, -4.0)
+
+
+def cut_off(colours: np.ndarray, edges: np.ndarray, piece: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """The part of a piece [h, w] that has most of the seeds, where it seems to be several things: cut where what hangs
+    together is least (the normalised cut of Shi and Malik, 2000), for as long as that costs no more than CUT_COST. On
+    every second pixel."""
+    smooth = np.stack([ndimage.gaussian_filter(plane, 1) for plane in np.moveaxis(colours, 2, 0)], 2)[::2, ::2]
+    edges, part = ndimage.maximum_filter(edges, 2)[::2, ::2], piece[::2, ::2]
+    seeds = ndimage.maximum_filter(seeds, 3)[::2, ::2]
+    for _ in range(CUTS):
+        side = _cheap_cut(smooth, edges, part)
+        if side is None:
+            break
+        part = max(part & side, part & ~side, key=lambda half: (half & seeds).sum())
+    return _doubled(part, piece.shape)
+
+
+def _doubled(small: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    return np.repeat(np.repeat(small, 2, 0), 2, 1)[: shape[0], : shape[1]]
+
+
+def _cheap_cut(colours: np.ndarray, edges: np.ndarray, part: np.ndarray) -> np.ndarray | None:
+    """One side [h, w] of the best cut through a part [h, w]; None when it costs more than CUT_COST."""
+    from scipy.sparse import diags
+    from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+
+    if part.sum() < 30:
+        return None
+    links = _links(colours, edges, part)
+    weight = np.asarray(links.sum(1)).ravel() + 1e-9
+    scale = diags(weight**-0.5)
+    start = np.sqrt(weight) * (1 + 0.1 * np.sin(np.arange(len(weight))))  # the same each time
+    try:
+        values, vectors = eigsh(scale @ links @ scale, k=2, which="LA", v0=start, tol=1e-3, maxiter=300)
+    except ArpackNoConvergence:
+        return None
+    order = vectors[:, values.argmin()] * weight**-0.5
+    best, chosen = CUT_COST, None
+    for level in np.quantile(order, np.linspace(0.05, 0.95, 19)):
+        above = order > level
+        shares = weight[above].sum(), weight[~above].sum()
+        if min(shares) < LEAST_PART * sum(shares):
+            continue
+        cost = links[above][:, ~above].sum() * (1 / shares[0] + 1 / shares[1])
+        if cost < best:
+            best, chosen = cost, above
+    if chosen is None:
+        return None
+    side = np.zeros_like(part)
+    side[part] = chosen
+    return side
+
+
+def _links(colours: np.ndarray, edges: np.ndarray, part: np.ndarray):
+    """How firmly pixels of a part hang together that are at most about two apart: a sparse symmetric matrix."""
+    from scipy.sparse import csr_matrix
+
+    height, width = part.shape
+    index = np.full(part.shape, -1)
+    index[part] = np.arange(part.sum())
+    row, column = np.nonzero(part)
+    starts, stops, weights = [], [], []
+    for down, right in ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (2, 1), (2, -1), (1, 2), (1, -2)):
+        there_row, there_column = row + down, column + right
+        inside = (there_row < height) & (there_column >= 0) & (there_column < width)
+        a, b = (row[inside], column[inside]), (there_row[inside], there_column[inside])
+        both = part[b]
+        a, b = tuple(axis[both] for axis in a), tuple(axis[both] for axis in b)
+        between = (a[0] + b[0]) // 2, (a[1] + b[1]) // 2
+        edge = np.maximum(np.maximum(edges[a], edges[b]), edges[between])
+        unlike = ((colours[a] - colours[b]) ** 2).sum(1)
+        weights.append(np.exp(-0.5 * (edge / EDGE_SPREAD) ** 2 - 0.5 * unlike / COLOUR_SPREAD**2) + 1e-5)
+        starts.append(index[a])
+        stops.append(index[b])
+    entries = np.concatenate(weights), (np.concatenate(starts), np.concatenate(stops))
+    links = csr_matrix(entries, shape=(len(row), len(row)))
+    return links + links.T
+
+
+def away(seeds: np.ndarray, edges: np.ndarray, price: float = 20.0) -> np.ndarray:
+    """The length of the shortest path from the nearest seed to each pixel [h, w]; an edge of 1 costs `price` pixels.
+
+    On every second pixel: in a quarter of the time.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import dijkstra
+
+    height, width = seeds.shape
+    seeds, cost = ndimage.maximum_filter(seeds, 2)[::2, ::2], 1 + price * edges[::2, ::2]
+    if not seeds.any():
+        return np.full((height, width), 1e6)
+    index = np.arange(cost.size).reshape(cost.shape)
+    pairs = [(index[:, :-1], index[:, 1:], 1), (index[:-1], index[1:], 1)]
+    pairs += [(index[:-1, :-1], index[1:, 1:], 2**0.5), (index[:-1, 1:], index[1:, :-1], 2**0.5)]
+    start, stop = (np.concatenate([pair[end].ravel() for pair in pairs]) for end in (0, 1))
+    length = np.concatenate([np.full(a.size, step) for a, _, step in pairs])
+    length = length * np.maximum(cost.ravel()[start], cost.ravel()[stop])
+    graph = coo_matrix((length, (start, stop)), shape=(cost.size, cost.size)).tocsr()
+    far = dijkstra(graph, directed=False, indices=np.flatnonzero(seeds), min_only=True).reshape(cost.shape)
+    return _doubled(far, (height, width))
+
+
+def _distances(belongs: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each pixel [h, w], to what is asked for and to what else is there: solid, and for certain not asked for."""
+    asked = belongs > 0.5
+    other = (alpha > 0.5) & ~asked
+    other = touched(other, other & (belongs < 0.1))
+    none = np.full(alpha.shape, 1e6)
+    return tuple(ndimage.distance_transform_edt(~part) if part.any() else none for part in (asked, other))
+
+
+def others_of(belongs: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Where something is that is not asked for, and a little around it: 0 or 1 [h, w]."""
+    from_asked, from_other = _distances(belongs, alpha)
+    other = (alpha > 0.1) & (from_other < from_asked) & (from_other < 1e6)
+    if not other.any():
+        return np.zeros(alpha.shape, np.float32)
+    around = ndimage.distance_transform_edt(~other) <= AROUND
+    return (around & (from_asked > 1)).astype(np.float32)
+
+
+def is_crowded(others: np.ndarray, belongs: np.ndarray, alpha: np.ndarray) -> bool:
+    """Whether what is not asked for is large enough, and near enough, to disturb the network."""
+    asked = belongs > 0.5
+    return asked.any() and (others * alpha).sum() > CROWDED * asked.sum()
+
+
+def kept_and_lacked(alpha: np.ndarray, belongs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What of alpha belongs, and where it lacks what belongs: both float32 [h, w] 0..1.
+
+    Soft alpha belongs to what is nearest, if anything is near: the hint did not see hair.
+    """
+    asked = belongs > 0.5
+    from_asked, from_other = _distances(belongs, alpha)
+    near = HAIR * max(1, asked.sum()) ** 0.5
+    keep = ((from_other - from_asked) / 2 + 0.5).clip(0, 1) * (2 - from_asked / near).clip(0, 1)
+    lacks = ndimage.maximum_filter(asked & (alpha < 0.5), 3)
+    return keep.astype(np.float32), lacks.astype(np.float32)

@@ -1,0 +1,130 @@
+"""How well hints are followed: IoU and MAD by kind of hint on the set `pairs`, or on any made like it.
+
+    python -m train.evaluation.sets pairs --packages FOLDER --out pairs
+    python -m train.evaluation.hints --model bundled --data pairs
+    python -m train.evaluation.hints --model bundled --data pairs --sheet hints.jpg     # the first pictures, to look at
+
+For each kind, against the visible alpha of the one asked for: the hint itself (stretched over the picture), the matte
+of everything, and the matte with the hint. `passes` is how often the network looked, `seconds` how long a picture took;
+a plain matte is one pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from birefnet_core.matting.masks import fit
+from train.shared.pictures import by_stem, contact_sheet, read_image, read_matte, save_picture, to_grey
+
+SHOWN = 10  # pictures on the sheet
+
+
+def iou(alpha: Tensor, truth: Tensor) -> float:
+    """Intersection over union of what is at least half opaque; 1 when neither has any."""
+    alpha, truth = alpha >= 0.5, truth >= 0.5
+    union = (alpha | truth).sum().item()
+    return (alpha & truth).sum().item() / union if union else 1.0
+
+
+def mad(alpha: Tensor, truth: Tensor) -> float:
+    return (alpha - truth).abs().mean().item()
+
+
+class Counted:
+    """A MattingModel that counts its network's passes."""
+
+    def __init__(self, model) -> None:
+        self.model, self.passes = model, 0
+        model.network.register_forward_pre_hook(self._count)
+
+    def _count(self, *_) -> None:
+        self.passes += 1
+
+    def matte(self, image: Tensor, hint: Tensor | None = None) -> tuple[Tensor, int, float]:
+        """image [H, W, 3], hint [h, w] -> alpha [H, W], passes, seconds."""
+        self.passes, started = 0, time.perf_counter()
+        alpha = self.model.predict(image[None], hint=hint)[0]
+        return alpha, self.passes, time.perf_counter() - started
+
+
+def measure(model, data: Path) -> tuple[dict[str, list[list[float]]], list]:
+    """The rows of figures by kind of hint, and (stem, pictures) of the first SHOWN for a sheet.
+
+    A row: IoU and MAD of the hint, of the matte of everything, of the matte with the hint; passes and seconds.
+    """
+    counted = Counted(model)
+    images, truths = by_stem(data / "im"), by_stem(data / "gt")
+    kinds = {folder.name: by_stem(folder) for folder in sorted((data / "hints").iterdir()) if folder.is_dir()}
+    figures: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
+    strips = []
+    for stem, path in images.items():
+        picture, truth = read_image(path), torch.from_numpy(read_matte(truths[stem])).float()
+        image = torch.from_numpy(np.asarray(picture).astype(np.float32) / 255)
+        everything = counted.matte(image)[0]
+        shown = [picture, to_grey(truth.numpy()), to_grey(everything.numpy())]
+        for kind, hints in kinds.items():
+            hint = torch.from_numpy(read_matte(hints[stem])).float()
+            alpha, passes, seconds = counted.matte(image, hint)
+            itself = fit(hint[None], *truth.shape)[0]
+            scores = [score(map, truth) for map in (itself, everything, alpha) for score in (iou, mad)]
+            figures[kind].append([*scores, passes, seconds])
+            shown += [over(picture, itself), to_grey(alpha.numpy())]
+        if len(strips) < SHOWN:
+            strips.append((stem, shown))
+    return figures, strips
+
+
+def over(picture: Image.Image, hint: Tensor) -> Image.Image:
+    """The picture with the hint in red over it."""
+    red = Image.new("RGB", picture.size, (255, 40, 40))
+    return Image.composite(red, picture, to_grey(0.6 * hint.numpy()))
+
+
+def table(figures: dict[str, list[list[float]]]) -> str:
+    """The means as a table in Markdown."""
+    lines = [
+        "| hint | itself: IoU / MAD | everything: IoU / MAD | with the hint: IoU / MAD | passes | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind, rows in figures.items():
+        own, own_mad, all_, all_mad, ours, our_mad, passes, seconds = np.mean(rows, axis=0)
+        cells = f"{own:.3f} / {own_mad:.4f} | {all_:.3f} / {all_mad:.4f} | {ours:.3f} / {our_mad:.4f}"
+        lines.append(f"| {kind} | {cells} | {passes:.2f} | {seconds:.2f} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    import birefnet_core
+
+    parser = argparse.ArgumentParser(
+        prog="python -m train.evaluation.hints",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--model", required=True, metavar="NAME_OR_FILE", help="bundled, a published name, a checkpoint"
+    )
+    parser.add_argument("--data", required=True, type=Path, metavar="SET", help="has im/, gt/ and hints/KIND/")
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="write the first pictures with every hint here")
+    parser.add_argument("--device", default="auto", help="where the model runs (auto)")
+    options = parser.parse_args(arguments)
+    if not (options.data / "hints").is_dir():
+        raise SystemExit(f"not measured: {options.data} has no folder hints/")
+    try:
+        figures, strips = measure(birefnet_core.load_model(options.model, device=options.device), options.data)
+    except (ValueError, ArithmeticError, OSError, KeyError) as error:
+        raise SystemExit(f"not measured: {error}") from None
+    print(table(figures))
+    if options.sheet:
+        save_picture(contact_sheet(strips, cell=110), options.sheet)
+
+
+if __name__ == "__main__":
+    main()
