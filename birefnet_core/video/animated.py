@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 MOST = 65535  # that a number of two bytes holds
+LONGEST = (1 << 24) - 1  # milliseconds, in three bytes
 PNG_HEAD, RIFF_HEAD = 8, 12  # bytes before the first chunk
 
 
@@ -28,7 +29,7 @@ def _put_in_webp(path: Path, end: Fraction) -> None:
         before = sum(_number(file, place + 12) for place in frames[:-1])
         if frames:
             file.seek(frames[-1] + 12)
-            file.write(max(1, round(1000 * end) - before).to_bytes(3, "little"))
+            file.write(min(max(1, round(1000 * end) - before), LONGEST).to_bytes(3, "little"))
 
 
 def _number(file, place: int) -> int:
@@ -46,7 +47,7 @@ def _put_in_png(path: Path, end: Fraction) -> None:
             controls.append(file.read(26))
         before = sum(Fraction(*struct.unpack_from(">HH", control, 20)) for control in controls[:-1])
         if frames:
-            delay = max(end - before, Fraction(1, 1000))
+            delay = min(max(end - before, Fraction(1, 1000)), Fraction(MOST))
             delay = delay.limit_denominator(max(1, min(1000, int(MOST / delay))))
             control = controls[-1][:20] + struct.pack(">HH", delay.numerator, delay.denominator) + controls[-1][24:]
             file.seek(frames[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,12 @@ Background = str | Path | Tensor | Clip
 Behind = Callable[[Fraction], np.ndarray]  # seconds from the first frame written -> uint8 [H, W, 3]
 
 
-def backgrounds(background: Background, size: tuple[int, int], pixel_aspect: Fraction, frame_rate: Fraction) -> Behind:
+def backgrounds(background: Background, size: tuple[int, int], pixel_aspect: Fraction) -> Behind:
     """What is behind the frame shown at a time, of size (width, height), in pixels of that aspect.
 
     background: "#rrggbb", a colour's name, the path of a picture, a picture [h, w, 3|4] or batch [n, h, w, 3|4] 0..1,
     of which each frame takes one in turn, or a clip, which runs at its own rate. All fill the frame, cut at their
-    longer sides; what is transparent in them is black. A clip is to be asked for rising times.
+    longer sides; what is transparent in them is black. To be asked once a frame, for rising times.
     ValueError for an unknown colour and an empty batch, ImageError or VideoError for a file that cannot be read.
     """
     if isinstance(background, Clip):
@@ -32,7 +33,8 @@ def backgrounds(background: Background, size: tuple[int, int], pixel_aspect: Fra
         if len(background) == 0:
             raise ValueError("the batch of backgrounds is empty")
         if len(background) > 1:
-            return lambda seconds: filled(background[round(seconds * frame_rate) % len(background)], size, pixel_aspect)
+            turns = cycle(background)
+            return lambda seconds: filled(next(turns), size, pixel_aspect)
         background = background[0]
     still = filled(background, size, pixel_aspect)
     return lambda seconds: still

@@ -20,7 +20,7 @@ from torch import Tensor
 from .asked import EVERYTHING, Asked, Hints, together
 from .behind import Background
 from .carry import CUT, GONE, Carry
-from .colour import Colours, resized, to_rgb, to_seen
+from .colour import BT709, Colours, resized, to_rgb, to_seen
 from .formats import Format, find_format
 from .interrupts import interrupts_held
 from .left_out import note_how_shown, note_left_out, refuse_dynamic
@@ -143,7 +143,6 @@ def matte_clip(
         clean_foreground=look.clean_foreground,
         alphas=look.alphas,
         pixel_aspect=aspect,
-        frame_rate=rate,
     )
     begin = first.pts * info.time_base
     number = first_number(clip, format, begin, span.every)
@@ -155,7 +154,7 @@ def matte_clip(
         size=full,
         frame_rate=rate,
         time_base=info.time_base,
-        colours=colours,
+        colours=Colours(BT709, BT709, BT709) if format.shows == "alpha" and colours.dynamic else colours,
         pixel_aspect=aspect,
         field_order=info.field_order,
         sound_of=clip.source if sound and info.has_audio and span.every == 1 else None,

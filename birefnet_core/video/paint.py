@@ -38,7 +38,6 @@ def painter(
     clean_foreground: bool = False,
     alphas: str | None = None,
     pixel_aspect: Fraction = Fraction(1),
-    frame_rate: Fraction = Fraction(1),
 ) -> Painter:
     """What makes the frame to encode from a source frame of `size` (width, height), the alpha [h, w] 0..1 of any size
     that the network gives it, and the time in seconds at which it is shown. What is transparent in the frame itself
@@ -46,12 +45,12 @@ def painter(
 
     background: of a composite, as of behind.backgrounds. clean_foreground: take the background's colour out of
     half-transparent pixels. alphas: of a cut-out, as of cutouts.check_alphas. pixel_aspect: width / height of the
-    frames' pixels as shown. frame_rate: at which a batch of backgrounds goes by.
+    frames' pixels as shown.
     ValueError for an unknown colour, images.ImageError for a picture that cannot be read.
     """
     if format.shows != "cutout" or alphas is not None:
         check_alphas(format, alphas)
-    behind = backgrounds(background, size, pixel_aspect, frame_rate) if format.shows == "composite" else None
+    behind = backgrounds(background, size, pixel_aspect) if format.shows == "composite" else None
     show = _shown(format, size, colours, behind, alphas)
     clean = clean_foreground and format.shows != "alpha"
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from birefnet_core.matting.linear import to_linear
 from birefnet_core.video import Clip, Look, matte_clip
+from birefnet_core.video.animated import put_end
 from birefnet_core.video.formats import FORMATS
 
 SIZE = (64, 48)
@@ -101,6 +102,8 @@ def test_high_dynamic_range_is_kept_or_refused(matted, format, transfer):
     path = matted(format, clip=clip)
     if format == "prores":
         assert Clip(path).info.transfer == transfer and Clip(path).info.primaries == 9
+    elif format == "mask":  # whose levels are no light
+        assert Clip(path).info.transfer == Clip(path).info.primaries == 1
     elif format == "exr":
         coded = planes(matted("png16", clip=clip, out="coded") / "000001.png")[24, 60]
         light = planes(path / "out.1001.exr")[24, 60]
@@ -145,6 +148,19 @@ def test_the_last_animated_picture_is_held_as_long_as_it_was(matted, tmp_path, f
         assert image.info["duration"] == pytest.approx(70_000, abs=20)
 
 
+@pytest.mark.parametrize("format, most", [("webp", (1 << 24) - 1), ("apng", 65_535_000)])
+def test_no_picture_is_held_for_longer_than_the_format_can_say(matted, tmp_path, format, most):
+    def shades(index, width, height):
+        return np.full((height, width, 3), 30 + 60 * index, np.uint8)
+
+    made = matted(format, clip={"frame": shades})
+    put_end(made, format, Fraction(100_000))
+    with Image.open(made) as image:
+        image.seek(image.n_frames - 1)
+        image.load()
+        assert image.info["duration"] == most
+
+
 def test_a_clip_behind_the_subject_runs_at_its_own_rate_and_begins_again(matted, make_clip, decode):
     def shades(index, width, height):
         return np.full((height, width, 3), 20 + 60 * index, np.uint8)
@@ -170,6 +186,9 @@ def test_a_batch_behind_the_subject_goes_by_frame_by_frame(matted, decode):
     frames, _ = decode(matted("h264", clip={"count": 7}, matte=nothing, look=Look(background=batch)))
     shown = frames[:, 24, 32, 0].astype(int)
     assert np.abs(shown - [round(255 * (0.1, 0.5, 0.9)[index % 3]) for index in range(7)]).max() <= 3
+    uneven = {"count": 4, "times": [0, 1, 4, 9], "time_base": Fraction(1, 10), "rate": 10}
+    frames, _ = decode(matted("h264", clip=uneven, matte=nothing, look=Look(background=batch), overwrite=True))
+    assert np.abs(frames[:, 24, 32, 0].astype(int) - [26, 128, 230, 26]).max() <= 3
     with pytest.raises(ValueError, match="empty"):
         matted("h264", matte=nothing, look=Look(background=batch[:0]), overwrite=True)
 
