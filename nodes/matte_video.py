@@ -159,6 +159,31 @@ class MatteVideo:
                         "on the node says where that was.",
                     },
                 ),
+                "background_video": (
+                    "VIDEO",
+                    {
+                        "tooltip": "Of format h264, in place of the colour: a clip, at its own rate, that starts over "
+                        "at its end. Fills the frame."
+                    },
+                ),
+                "alpha": (
+                    ["auto", "straight", "premultiplied"],
+                    {
+                        "default": "auto",
+                        "advanced": True,
+                        "tooltip": "Whether colours are darkened by alpha, as compositors may want it. auto: in exr "
+                        "they are, elsewhere not. prores and exr take either; other formats have straight alpha.",
+                    },
+                ),
+                "edges": (
+                    ["auto", "off", "drawn"],
+                    {
+                        "default": "auto",
+                        "advanced": True,
+                        "tooltip": "auto: as the model has them. drawn: after the frame's own pixels, for any model. "
+                        "off: as the model gives them.",
+                    },
+                ),
             },
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
@@ -182,10 +207,14 @@ class MatteVideo:
         square_pixels: bool = False,
         hint: Tensor | None = None,
         after_cut: str = "nothing",
+        background_video: Any = None,
+        alpha: str = "auto",
+        edges: str = "auto",
         prompt: dict | None = None,
         extra_pnginfo: dict | None = None,
     ):
         from ..birefnet_core.video import Look, Span, matte_clip
+        from ..birefnet_core.video.behind import Loop
         from ..birefnet_core.video.formats import find_format
         from ..birefnet_core.video.matte import BATCH
         from .hints import asked_of
@@ -201,12 +230,17 @@ class MatteVideo:
         seen = None if asked else seen_size(model, clip, size, mode)
 
         def matte(pixels: Tensor, hint: Tensor | None = None) -> Tensor:
-            return model.predict(pixels, seen or size or None, batch_size or None, mode, check, hint)
+            return model.predict(pixels, seen or size or None, batch_size or None, mode, check, hint, edges)
 
         def check(done: int, total: int) -> None:
             host.check_interrupt()  # with a slow network a batch takes minutes
 
         background = background_colour if background_image is None else background_image
+        if background_video is not None:
+            if background_image is not None:
+                raise ValueError("background_image and background_video are both connected: disconnect one")
+            behind, since, until = open_video(background_video)
+            background = Loop(behind, Span(start=since, end=until))
         playable = chosen.suffix in PLAYABLE
         with (
             interruptible(),
@@ -226,7 +260,7 @@ class MatteVideo:
                 format=chosen,
                 size=seen,
                 span=Span(start=start, end=end),
-                look=Look(stabilise, background, clean_foreground, invert),
+                look=Look(stabilise, background, clean_foreground, invert, None if alpha == "auto" else alpha),
                 asked=asked,
                 batch=max(BATCH, batch_size),
                 sound=sound,

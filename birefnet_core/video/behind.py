@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import cycle
 from pathlib import Path
@@ -13,9 +14,18 @@ from PIL import Image
 from torch import Tensor
 
 from .colour import integers, to_rgb
-from .read import Clip, Frame
+from .read import Clip, Frame, Span
 
-Background = str | Path | Tensor | Clip
+
+@dataclass(frozen=True)
+class Loop:
+    """A part of a clip that starts over at its end."""
+
+    clip: Clip
+    span: Span = field(default_factory=Span)
+
+
+Background = str | Path | Tensor | Clip | Loop
 Behind = Callable[[Fraction], np.ndarray]  # seconds from the first frame written -> uint8 [H, W, 3]
 
 
@@ -23,12 +33,16 @@ def backgrounds(background: Background, size: tuple[int, int], pixel_aspect: Fra
     """What is behind the frame shown at a time, of size (width, height), in pixels of that aspect.
 
     background: "#rrggbb", a colour's name, the path of a picture, a picture [h, w, 3|4] or batch [n, h, w, 3|4] 0..1,
-    of which each frame takes one in turn, or a clip, which runs at its own rate. All fill the frame, cut at their
-    longer sides; what is transparent in them is black. To be asked once a frame, for rising times.
+    of which each frame takes one in turn, or a clip or a Loop of it, which runs at its own rate. All fill the frame,
+    cut at their longer sides; what is transparent in them is black. To be asked once a frame, for rising times.
     ValueError for an unknown colour and an empty batch, ImageError or VideoError for a file that cannot be read.
     """
     if isinstance(background, Clip):
-        return _Looped(background, size, pixel_aspect)
+        background = Loop(background)
+    if isinstance(background, Loop):
+        # A little ahead, for times that a file rounds: of two clips of one rate each frame meets one.
+        looped, ahead = _Looped(background, size, pixel_aspect), 1 / (4 * background.clip.info.frame_rate)
+        return lambda seconds: looped(seconds + ahead)
     if isinstance(background, Tensor) and background.ndim == 4:
         if len(background) == 0:
             raise ValueError("the batch of backgrounds is empty")
@@ -69,13 +83,13 @@ def _cut(pixels: np.ndarray, size: tuple[int, int], pixel_aspect: Fraction, own_
 class _Looped:
     """A clip that begins again at its end. One of its frames is in memory."""
 
-    def __init__(self, clip: Clip, size: tuple[int, int], pixel_aspect: Fraction) -> None:
-        self._clip, self._size, self._aspect = clip, size, pixel_aspect
+    def __init__(self, loop: Loop, size: tuple[int, int], pixel_aspect: Fraction) -> None:
+        self._clip, self._span, self._size, self._aspect = loop.clip, loop.span, size, pixel_aspect
         self._begins = Fraction(0)  # seconds at which this turn began
         self._turn()
 
     def _turn(self) -> None:
-        self._frames: Iterator[Frame] = self._clip.frames()
+        self._frames: Iterator[Frame] = self._clip.frames(self._span)
         self._frame = next(self._frames)
         self._zero = self._frame.pts
         self._drawn: np.ndarray | None = None

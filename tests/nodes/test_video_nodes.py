@@ -342,6 +342,28 @@ def test_a_background_that_is_none_is_refused(matte, clip, folders, image, words
     assert not (folders / "output").exists()
 
 
+def test_a_video_behind_the_subject_starts_over(matte, clip, folders, make_clip):  # noqa: F811
+    def shades(index, width, height):
+        return np.full((height, width, 3), 40 + 80 * index, np.uint8)
+
+    behind = make_clip("behind.mkv", codec="ffv1", pixels="bgr0", count=3, rate=12, frame=shades)
+    path, _ = matte(Video(str(clip)), Model(), format="h264", background_video=Video(str(behind)), sound=False)[
+        "result"
+    ]
+    shown = [to_rgb(frame.picture)[4, 4].mean() for frame in Clip(path).frames()]
+    assert np.abs(shown - np.array([40 + 80 * (index % 3) for index in range(COUNT)])).max() < 6
+    both = {"background_image": torch.zeros(1, 4, 4, 3), "background_video": Video(str(behind))}
+    with pytest.raises(ValueError, match="both connected"):
+        matte(Video(str(clip)), Model(), format="h264", **both)
+
+
+def test_alpha_is_premultiplied_by_choice(matte, clip, folders):
+    path, _ = matte(Video(str(clip), 0, 0.16), Model(), format="exr", alpha="straight", sound=False)["result"]
+    assert sorted(os.listdir(path))[0].endswith(".1001.exr")
+    with pytest.raises(ValueError, match="alpha premultiplied: not in VP9"):
+        matte(Video(str(clip)), Model(), format="webm", alpha="premultiplied")
+
+
 def test_names_count_up_and_stay_in_the_output_folder(matte, clip, folders):
     for index in (1, 2):
         path = matte(Video(str(clip), 0, 0.25), Model(), format="mask", filename_prefix="a/b")["result"][0]
@@ -519,4 +541,6 @@ def test_load_images_empty_mask_is_no_hint(matte, clip, folders, caplog):
 
 def test_new_inputs_stand_behind_the_old_ones(node):
     """Workflows name the values of widgets by their place."""
-    assert list(node("BiRefNetMatteVideo").INPUT_TYPES()["optional"])[-3:] == ["square_pixels", "hint", "after_cut"]
+    inputs = list(node("BiRefNetMatteVideo").INPUT_TYPES()["optional"])
+    newer = ["square_pixels", "hint", "after_cut", "background_video", "alpha", "edges"]
+    assert inputs[-len(newer) :] == newer
