@@ -11,6 +11,7 @@ from torch import Tensor
 from . import host
 
 MOST = 50  # layers that ComfyUI's Create Layered Image takes
+MARGIN = 16  # pixels beyond the subject's edge that have its colours, for whoever scales a layer
 LAYERS_NODE = "LayersFromBoundingBoxes"
 
 
@@ -151,36 +152,45 @@ def _layers(image: Tensor, alphas: Tensor, named: list[dict]) -> tuple[Tensor, T
     if not len(alphas):  # an empty batch would stop many a node
         alphas = image.new_zeros(1, *image.shape[1:3])
     alphas = alphas if image.shape[3] == 3 else alphas * image[..., 3].to(alphas).clamp(0, 1)
+    rects = [content_rect(alpha) for alpha in alphas]
     device = host.compute_device()
     try:
-        colours = _colours(image, alphas, device)
+        layers = _cut_out(image, alphas, rects, device)
     except Exception as error:
         if device.type == "cpu" or not host.is_out_of_memory(error):
             raise
         host.free_cache()
-        colours = _colours(image, alphas, torch.device("cpu"))
-    layers = host.output(torch.cat([colours, alphas[..., None].to(colours)], 3))
+        layers = _cut_out(image, alphas, rects, torch.device("cpu"))
     width, height = image.shape[2], image.shape[1]
     boxes = []
-    for index, alpha in enumerate(alphas):
+    for index, rect in enumerate(rects):
         said = named[index] if index < len(named) else {}
         name = next((said[key] for key in ("name", "desc", "label") if said.get(key)), f"subject {index + 1}")
         # z_index 0 is left for a background. The box is that of the layer, which is as large as the image.
-        metadata = {**said, "name": str(name), "z_index": index + 1, "content_rect": list(content_rect(alpha))}
+        metadata = {**said, "name": str(name), "z_index": index + 1, "content_rect": list(rect)}
         boxes.append({"x": 0, "y": 0, "width": width, "height": height, "metadata": metadata})
     return layers, 1 - layers[..., 3], [boxes]
 
 
-def _colours(image: Tensor, alphas: Tensor, device: torch.device) -> Tensor:
-    """The colours of each layer, [N, H, W, 3], on the CPU: the subject's own, which go on beyond its edge."""
+def _cut_out(image: Tensor, alphas: Tensor, rects: list[tuple[int, int, int, int]], device: torch.device) -> Tensor:
+    """The layers, [N, H, W, 4]: each subject's own colours, which go on beyond its edge for MARGIN pixels. rects:
+    (left, top, width, height) of each subject. The work is done on `device`."""
     from ..birefnet_core.matting.foreground import estimate_foreground
     from ..birefnet_core.matting.masks import FAINT
-    from ..birefnet_core.matting.model import unit
+    from ..birefnet_core.matting.tensors import unit
 
+    layers = host.output(torch.empty(0)).new_zeros(*alphas.shape, 4)
     pixels, own = unit(image[..., :3].to(device)), unit(image[..., 3].to(device)) if image.shape[3] == 4 else None
     # Of all subjects at once, so that none is taken for the background that shines through another's edge.
-    clean = estimate_foreground(pixels, alphas.sum(0, keepdim=True).clamp(max=1).to(device), own)
-    return torch.cat([estimate_foreground(clean, (alpha > FAINT)[None].to(device)).cpu() for alpha in alphas])
+    clean = estimate_foreground(pixels, alphas.sum(0, keepdim=True).clamp(max=1).to(device), own)[0]
+    for layer, alpha, (left, top, width, height) in zip(layers, alphas, rects, strict=True):
+        rows = slice(max(0, top - MARGIN), top + height + MARGIN)
+        columns = slice(max(0, left - MARGIN), left + width + MARGIN)
+        if width:
+            seen = (alpha[rows, columns] > FAINT).to(device)
+            layer[rows, columns, :3] = estimate_foreground(clean[None, rows, columns], seen[None])[0]
+        layer[..., 3] = alpha
+    return layers
 
 
 def _counts_alpha_twice(prompt: dict | None, unique_id: str | None) -> bool:
