@@ -2,6 +2,7 @@
 
 from . import replacements
 from .apply_mask import ApplyMask
+from .key_screen import KeyScreen
 from .load_birefnet import LoadBiRefNet
 from .matte_video import MatteVideo
 from .segment import Segment
@@ -15,6 +16,7 @@ NODE_CLASS_MAPPINGS = {
     "BiRefNetVideoFrames": VideoFrames,
     "BiRefNetMatteVideo": MatteVideo,
     "BiRefNetSplitSubjects": SplitSubjects,
+    "BiRefNetKeyScreen": KeyScreen,
 }
 NODE_DISPLAY_NAME_MAPPINGS = {
     "LoadBiRefNet": "Load BiRefNet",
@@ -23,6 +25,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "BiRefNetVideoFrames": "Video Frames (BiRefNet)",
     "BiRefNetMatteVideo": "Matte Video (BiRefNet)",
     "BiRefNetSplitSubjects": "Split Subjects (BiRefNet)",
+    "BiRefNetKeyScreen": "Key Screen (BiRefNet)",
 }
 
 replacements.register()

@@ -15,8 +15,9 @@ NO_MASK = (64, 64)  # ComfyUI's Load Image gives zeros of this size for a file w
 class ApplyMask:
     DESCRIPTION = (
         "Cuts the subject out with a mask that is 1 on it, and puts it on a colour or on other images. The mask is "
-        "worked on in this order: invert, levels (black and white point), keep largest, fill holes, grow, feather. "
-        "Clean foreground takes the old background's colour out of hair and soft edges."
+        "worked on in this order: invert, levels (black and white point), keep largest, fill holes, despeckle, grow, "
+        "choke, feather. Clean foreground takes the old background's colour out of hair and soft edges, despill a "
+        "green or blue screen's light off the subject too."
     )
     SEARCH_ALIASES = (
         "birefnet",
@@ -31,6 +32,11 @@ class ApplyMask:
         "grow mask",
         "mask levels",
         "fill holes",
+        "despill",
+        "spill suppression",
+        "green screen",
+        "despeckle",
+        "choke",
         "rgba",
     )
     CATEGORY = "BiRefNet"
@@ -133,6 +139,45 @@ class ApplyMask:
                     {"default": False, "tooltip": "Keep the largest connected piece only, with its soft edge."},
                 ),
                 "invert": ("BOOLEAN", {"default": False, "tooltip": "For masks that are 1 on the background."}),
+                "despill": (
+                    ["off", "auto", "green", "blue"],
+                    {
+                        "default": "off",
+                        "tooltip": "Takes the light of a green or blue screen off the subject: out of soft edges and "
+                        "reflections; luminance stays, and so does what is green or blue itself, as far as that can "
+                        "be told. auto: as the background shows; without a screen nothing changes.",
+                    },
+                ),
+                "despill_strength": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.0,
+                        "max": 1.0,
+                        "step": 0.05,
+                        "tooltip": "How much of the screen's colour despill takes out.",
+                    },
+                ),
+                "despeckle": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 1_000_000,
+                        "tooltip": "Removes pieces of fewer pixels than this, and fills holes of fewer.",
+                    },
+                ),
+                "choke": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": -1.0,
+                        "max": 1.0,
+                        "step": 0.05,
+                        "tooltip": "Moves soft edges inwards and keeps them soft: what is solid stays, what is soft "
+                        "becomes more transparent, and hair is not eaten as grow below 0 does. Negative: outwards.",
+                    },
+                ),
             },
         }
 
@@ -151,12 +196,19 @@ class ApplyMask:
         fill_holes: bool = False,
         keep_largest: bool = False,
         invert: bool = False,
+        despill: str = "off",
+        despill_strength: float = 1.0,
+        despeckle: int = 0,
+        choke: float = 0.0,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         from ..birefnet_core.matting import compose, masks
+        from ..birefnet_core.matting.despill import check_strength, take_spill
         from ..birefnet_core.matting.foreground import estimate_foreground
+        from ..birefnet_core.matting.screen import find_screen
         from ..birefnet_core.matting.tensors import check_images, unit
 
         check_images(image)
+        check_strength(despill_strength)
         height, width = image.shape[1:3]
         given = masks.checked_masks(mask)
         if is_no_mask(given, (height, width)):
@@ -173,9 +225,15 @@ class ApplyMask:
             matte = masks.levels(matte, black_point, white_point)
             matte = masks.keep_largest(matte) if keep_largest else matte
             matte = masks.fill_holes(matte) if fill_holes else matte
-            matte = masks.grow(matte, grow)
+            matte = masks.despeckle(matte, despeckle)
+            matte = masks.choke(masks.grow(matte, grow), choke)
             # Before the feather: a feathered mask does not say which pixels are mixtures.
+            screen = find_screen(pixels[0], matte[0], despill)
             pixels = estimate_foreground(pixels, matte, own) if clean_foreground else pixels
+            if screen is not None and despill_strength > 0:
+                spilled, pixels = pixels, torch.empty_like(pixels)
+                mixed = not clean_foreground
+                take_spill(spilled[0], matte[0], screen, despill_strength, mixed=mixed, out=pixels[0])
             matte = masks.feather(matte, feather)
             under = behind
             if isinstance(behind, Tensor):

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from .fields import bands, cells, enlarged, filled
 from .foreground import _checked_alpha
-from .model import check_images, unit
 from .screen import Screen, excess, find_screen
+from .tensors import check_images, unit
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 SIDE = 192  # cells of the longer side in which the subject's own colours are looked for

@@ -20,8 +20,8 @@ from torch import Tensor
 from .despill import LUMINANCE, check_strength, take_spill
 from .fields import bands, cells, enlarged, filled
 from .foreground import _checked_alpha
-from .model import check_images, unit
 from .screen import Screen, excess, find_screen
+from .tensors import check_images, unit
 
 SIDE = 1024  # cells of the longer side
 CORE, GARBAGE = 0.95, 0.05  # alpha from which, and up to which, the matte may be sure

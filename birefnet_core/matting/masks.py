@@ -182,10 +182,16 @@ def despeckle(masks: Tensor, pixels: int) -> Tensor:
         raise ValueError(f"despeckle must be 0 or more pixels, not {pixels:g}")
     if pixels < 2:
         return masks.clone()
-    return _each(masks, lambda mask: 1 - _without_specks(1 - _without_specks(mask, pixels), pixels))
+    return _each(masks, lambda mask: _despeckled(mask, pixels))
 
 
-def _without_specks(mask: np.ndarray, pixels: int) -> np.ndarray:
+def _despeckled(mask: np.ndarray, pixels: int) -> np.ndarray:
+    mask = np.where(_specks(mask, pixels), np.float32(0), mask)
+    return np.where(_specks(1 - mask, pixels), np.float32(1), mask)
+
+
+def _specks(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """What is a piece of fewer pixels, or the haze of one that touches nothing larger."""
     from scipy.ndimage import label
 
     touching = np.ones((3, 3))
@@ -193,11 +199,11 @@ def _without_specks(mask: np.ndarray, pixels: int) -> np.ndarray:
     large = np.bincount(pieces.ravel()) >= pixels
     large[0] = False
     kept = large[pieces]
-    hazes, count = label(mask > FAINT, touching)  # a piece and the haze around it, which may join it to others
-    beside = np.zeros(count + 1, bool)
+    hazes, _ = label(mask > FAINT, touching)  # a piece and the haze around it, which may join it to others
+    beside = np.bincount(hazes.ravel()) >= pixels
+    beside[np.unique(hazes[pieces > 0])] = False
     beside[np.unique(hazes[kept])] = True
-    beside |= np.bincount(hazes.ravel(), minlength=count + 1) >= pixels
-    return np.where(kept | (beside[hazes] & (pieces == 0)), mask, 0)
+    return ~kept & ((pieces > 0) | ~beside[hazes]) & (mask > 0)
 
 
 def keep_largest(masks: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .fields import bands, cells, enlarged, filled
-from .model import unit
+from .tensors import unit
 
 SCREENS = ("off", "auto", "green", "blue")
 CHANNEL = {"green": 1, "blue": 2}

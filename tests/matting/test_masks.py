@@ -195,3 +195,38 @@ def test_shapes_that_nodes_hand_around(shape):
 def test_wrong_masks(mask, message):
     with pytest.raises(ValueError, match=message):
         masks.checked_masks(mask)
+
+
+def test_despeckle_removes_small_pieces_and_fills_small_holes_and_nothing_else():
+    mask = torch.zeros(1, 40, 40)
+    mask[0, 10:30, 10:30] = 1
+    mask[0, 9, 10:30] = 0.4  # a soft edge
+    clean = mask.clone()
+    mask[0, 2:4, 2:5] = 0.8  # 6 pixels, with haze around
+    mask[0, 2:4, 5] = 0.05
+    mask[0, 15:17, 15:17] = 0.2  # a hole of 4
+    assert torch.equal(masks.despeckle(mask, 7), clean)
+    kept = masks.despeckle(mask, 5)
+    assert torch.equal(kept[0, :9], mask[0, :9]) and torch.equal(kept[0, 9:], clean[0, 9:])
+    assert torch.equal(masks.despeckle(mask, 0), mask)
+    with pytest.raises(ValueError, match="not -1"):
+        masks.despeckle(mask, -1)
+
+
+def test_despeckle_keeps_what_hangs_on_a_large_piece():
+    mask = torch.zeros(1, 40, 40)
+    mask[0, 10:30, 10:30] = 1
+    mask[0, 2:10, 20] = 0.3  # a hair
+    assert torch.equal(masks.despeckle(mask, 100), mask)
+
+
+def test_choke_moves_soft_edges_and_keeps_them_soft():
+    ramp = torch.linspace(0, 1, 21)[None, None]
+    assert torch.equal(masks.choke(ramp, 0), ramp)
+    inwards, outwards = masks.choke(ramp, 0.5), masks.choke(ramp, -0.5)
+    assert inwards[0, 0, 10].item() == pytest.approx(1 / 3) and outwards[0, 0, 10].item() == pytest.approx(2 / 3)
+    for moved in (inwards, outwards):
+        assert moved[0, 0, 0] == 0 and moved[0, 0, -1] == 1 and (moved.diff() > 0).all()
+    assert set(masks.choke(ramp, 1.0).unique().tolist()) == {0.0, 1.0}
+    with pytest.raises(ValueError, match="not 2"):
+        masks.choke(ramp, 2)

@@ -257,3 +257,44 @@ def test_errors(apply, arguments, message):
     with pytest.raises(ValueError, match=message) as raised:
         apply(**{"image": image, "mask": mask, **arguments})
     assert "\n" not in str(raised.value)
+
+
+def before_green() -> tuple[Tensor, Tensor]:
+    """The red disc before a green screen."""
+    _, masks = subject()
+    return torch.lerp(torch.tensor([0.13, 0.62, 0.24]), RED, masks[..., None]), masks
+
+
+@pytest.mark.parametrize("clean", [True, False])
+@pytest.mark.parametrize("despill", ["auto", "green"])
+def test_despill_takes_the_screen_out_of_soft_edges(apply, clean, despill):
+    image, mask = before_green()
+    soft = (mask > 0.2) & (mask < 0.9)
+    before, after = (apply(image, mask, clean_foreground=clean, despill=way)[2][soft] for way in ("off", despill))
+    assert (after[..., 1] <= before[..., 1] + 1e-6).all()
+    error = [(each - RED).abs().mean() for each in (before, after)]
+    assert error[1] < (1.05 if clean else 0.3) * error[0]
+
+
+def test_despill_without_a_screen_or_strength_changes_nothing(apply):
+    image, mask = subject()
+    grey = torch.lerp(torch.tensor([0.5, 0.5, 0.5]), RED, mask[..., None])
+    for picture, options in ((grey, {"despill": "auto"}), (image, {"despill": "blue", "despill_strength": 0.0})):
+        for one, other in zip(apply(picture, mask), apply(picture, mask, **options), strict=True):
+            assert torch.equal(one, other)
+    with pytest.raises(ValueError, match=r"not 1\.5"):
+        apply(image, mask, despill="green", despill_strength=1.5)
+    with pytest.raises(ValueError, match="not 'teal'"):
+        apply(image, mask, despill="teal")
+
+
+def test_despeckle_and_choke_work_on_the_mask(apply):
+    image, mask = subject()
+    dirty = mask.clone()
+    dirty[0, 2:4, 2:4] = 0.9
+    dirty[0, 20, 30] = 0
+    assert torch.equal(apply(image, dirty, despeckle=9)[3], mask)
+    choked = apply(image, mask, choke=0.5)[3]
+    assert torch.equal(choked == 1, mask == 1) and torch.equal(choked == 0, mask == 0)
+    soft = (mask > 0) & (mask < 1)
+    assert (choked < mask)[soft].all()
