@@ -145,7 +145,7 @@ def matte_file(
         alpha = alpha * own
     kept = picture.metadata if metadata else images.NOTHING
     cut = framed(pixels, alpha, trim=trim, square=square)
-    if cut.alpha.shape != alpha.shape:
+    if cut.alpha.shape != alpha.shape or any(cut.position):
         kept = at_size(kept, (cut.alpha.shape[1], cut.alpha.shape[0]))
         x, y = cut.position
         tqdm.write(f"{job.source}: {cut.alpha.shape[1]} x {cut.alpha.shape[0]} pixels from {x}, {y}")

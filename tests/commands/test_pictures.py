@@ -415,6 +415,15 @@ def test_a_trimmed_square_cutout_of_16_bits(matte, model, folder, tmp_path, caps
     assert f"{side} x {side} pixels from" in capsys.readouterr().out
 
 
+def test_where_a_subject_was_is_said_also_where_the_size_stays(matte, model, tmp_path, capsys, monkeypatch):
+    upper = torch.zeros(1, 40, 40)
+    upper[:, :20] = 1
+    monkeypatch.setattr(model, "predict", lambda *_, **__: upper)
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    assert matte(tmp_path / "a.png", "-o", tmp_path / "out.png", "--trim", "--square") == 0
+    assert "40 x 40 pixels from 0, -10" in capsys.readouterr().out
+
+
 def test_tif_and_exr_are_cutouts(matte, folder, tmp_path):
     assert matte(folder / "a.jpg", "-o", tmp_path / "x.exr") == 0
     assert matte(folder / "a.jpg", folder / "d.webp", "-o", tmp_path / "out", "--suffix", "tif", "--depth", "16") == 0
