@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .masks import FAINT, SOLID
+from .masks import FAINT, SOLID, blur
 
 SPECK = 0.01  # of the largest piece's alpha: smaller pieces are none
+SMOOTH = 2.0  # pixels; standard deviation of the blur after which is decided whose a pixel is
 NESTED = 0.05  # of alpha, by which the smallest subject goes before the largest where both claim a pixel
 
 
@@ -58,8 +59,8 @@ def shared_out(alphas: Tensor, together: Tensor) -> Tensor:
     ranks[alphas.sum((1, 2)).argsort(descending=True, stable=True)] = torch.linspace(
         0, NESTED, len(alphas), device=alphas.device
     )
-    claims = torch.where(alphas > 0, alphas + ranks[:, None, None], 0)
-    owner = claims.argmax(0)
+    claims = blur(alphas[:, None].float(), SMOOTH)[:, 0] + ranks[:, None, None]  # else the border would be ragged
+    owner = torch.where(alphas > FAINT, claims, 0).argmax(0)
     return torch.where(torch.arange(len(alphas), device=alphas.device)[:, None, None] == owner, union, 0)
 
 
