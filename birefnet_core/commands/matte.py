@@ -176,6 +176,8 @@ def run(args: argparse.Namespace) -> int:
         alphas=args.alpha,
     )
     clip_jobs = clips.plan(moving, args, single=single, pictures=bool(still))
+    if args.alpha and not moving and not any("cutout" in job.outputs for job in picture_jobs):
+        raise ValueError(f"--alpha {args.alpha} is for cut-outs: add --output cutout")
     refuse_idle(args, pictures=bool(still), clips=bool(moving), single=single)
     for pattern in unmatched:
         print(f"{pattern}: no pictures or clips there", file=sys.stderr)

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from .colour import integers, to_rgb
+from .left_out import note_how_shown
 from .read import Clip, Frame, Span
 
 
@@ -38,6 +39,7 @@ def backgrounds(background: Background, size: tuple[int, int], pixel_aspect: Fra
     ValueError for an unknown colour and an empty batch, ImageError or VideoError for a file that cannot be read.
     """
     if isinstance(background, Clip):
+        note_how_shown(background.info, None)
         background = Loop(background)
     if isinstance(background, Loop):
         # A little ahead, for times that a file rounds: of two clips of one rate each frame meets one.

@@ -424,6 +424,13 @@ def test_where_a_subject_was_is_said_also_where_the_size_stays(matte, model, tmp
     assert "40 x 40 pixels from 0, -10" in capsys.readouterr().out
 
 
+def test_how_colours_go_with_alpha_is_refused_where_nothing_has_both(matte, folder, tmp_path):
+    asked = ("--output", "alpha", "--alpha", "premultiplied")
+    with pytest.raises(ValueError, match="--alpha premultiplied is for cut-outs"):
+        matte(folder / "a.jpg", "-o", tmp_path / "a.png", *asked)
+    assert not (tmp_path / "a.png").exists()
+
+
 def test_tif_and_exr_are_cutouts(matte, folder, tmp_path):
     assert matte(folder / "a.jpg", "-o", tmp_path / "x.exr") == 0
     assert matte(folder / "a.jpg", folder / "d.webp", "-o", tmp_path / "out", "--suffix", "tif", "--depth", "16") == 0

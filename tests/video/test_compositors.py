@@ -14,6 +14,7 @@ from birefnet_core.matting.linear import to_linear
 from birefnet_core.video import Clip, Look, matte_clip
 from birefnet_core.video.animated import put_end
 from birefnet_core.video.formats import FORMATS
+from birefnet_core.video.notes import ClipNote
 
 SIZE = (64, 48)
 COLOUR = (200, 120, 40)
@@ -176,6 +177,13 @@ def test_a_clip_behind_the_subject_runs_at_its_own_rate_and_begins_again(matted,
     shown = frames[:, 24, 32, 0].astype(int)
     expected = [20 + 60 * (index // 2 % 4) for index in range(12)]  # 12 frames a second before 6
     assert np.abs(shown - expected).max() <= 3
+
+
+def test_what_a_clip_behind_the_subject_is_not_shown_as_is_said(matted, make_clip):
+    tags = {"color_primaries": 9, "color_trc": 16, "colorspace": 9}
+    behind = make_clip("behind.mkv", codec="ffv1", pixels="yuv444p10le", count=2, size=SIZE, tags=tags)
+    with pytest.warns(ClipNote, match=r"behind.mkv is of high dynamic range \(PQ\): colours are given as they are"):
+        matted("h264", look=Look(background=Clip(behind)))
 
 
 def test_a_batch_behind_the_subject_goes_by_frame_by_frame(matted, decode):
