@@ -1,0 +1,110 @@
+"""The set `pairs` in little, and the command that measures on it."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from birefnet_core.matting.hint import checked_hint
+from train.evaluation import hints
+from train.evaluation.sets import pairs
+from train.shared.pictures import by_stem, read_image, read_matte
+
+
+def cutout(colour, size=(240, 200)):
+    picture = Image.new("RGBA", size)
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((0, 0, size[0] - 1, size[1] - 1), fill=colour)
+    draw.ellipse((size[0] // 3, size[1] // 3, size[0] // 2, size[1] // 2), fill="#fff0")
+    return picture
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    cutouts = {
+        name: cutout(colour) for name, colour in (("a.png", "#c02010"), ("b.png", "#1030c0"), ("c.png", "#10a020"))
+    }
+    photographs = {"sky": Image.linear_gradient("L").resize((700, 700)).convert("RGB")}
+    folder = tmp_path_factory.mktemp("pairs")
+
+    def build(name):
+        return pairs.write(folder / name, cutouts, photographs, images=4, seed=3)
+
+    return folder, build("one"), build("two")
+
+
+def test_the_same_seed_gives_the_same_pixels(small):
+    _, one, two = small
+    assert one == two
+
+
+def test_every_other_one_touches_another_and_the_truth_is_what_is_seen(small):
+    folder = small[0] / "one"
+    rows = list(csv.DictReader((folder / "index.csv").open()))
+    assert [row["kind"] for row in rows] == ["apart", "touching"] * 2
+    images, truths = by_stem(folder / "im"), by_stem(folder / "gt")
+    assert [row["stem"] for row in rows] == list(images) == list(truths)
+    for row in rows:
+        image = np.asarray(read_image(images[row["stem"]])).astype(int)
+        truth = read_matte(truths[row["stem"]])
+        assert image.shape[:2] == truth.shape and 0.02 < truth.mean() < 0.4
+        asked = row["stamps"].split("; ")[int(row["asked"])]
+        channel = {"a.png": 0, "b.png": 2, "c.png": 1}[asked]
+        inside = image[truth == 1]
+        assert (inside.argmax(1) == channel).all()  # nothing of another lies within
+
+
+def test_hints_say_what_their_names_say(small):
+    folder = small[0] / "one"
+    truths = by_stem(folder / "gt")
+    kinds = {kind: by_stem(folder / "hints" / kind) for kind in pairs.HINTS}
+    assert list(kinds) == ["perfect", "eroded", "dilated", "shifted", "coarser", "box", "dot"]
+    for stem, path in truths.items():
+        truth = read_matte(path)
+        solid = truth >= 0.5
+        hint = {kind: read_matte(files[stem]) for kind, files in kinds.items()}
+        assert all(each.any() for each in hint.values())
+        checked_hint(torch.stack([torch.from_numpy(hint["coarser"]).float()]), 1)
+        np.testing.assert_array_equal(hint["perfect"], truth)
+        assert (hint["eroded"] <= solid).all() and hint["eroded"].sum() < solid.sum()
+        assert (hint["dilated"] >= solid).all() and hint["dilated"].sum() > solid.sum()
+        assert hint["shifted"].sum() <= solid.sum() and (hint["shifted"] != solid).any()
+        assert hint["coarser"].shape == tuple(max(1, round(side / 16)) for side in truth.shape)
+        assert (hint["box"] >= solid).all() and hint["box"].sum() == np.prod([np.ptp(a) + 1 for a in np.nonzero(solid)])
+        assert solid[hint["dot"] == 1].mean() > 0.9 and hint["dot"].sum() < 0.1 * solid.sum()
+
+
+def test_an_eroded_hint_of_something_thin_is_not_empty():
+    thin = np.zeros((60, 200), np.float32)
+    thin[28:31, 10:190] = 1
+    assert pairs.HINTS["eroded"](thin, pairs.random.Random(1)).any()
+
+
+def test_no_room_is_an_error(monkeypatch):
+    monkeypatch.setattr(pairs, "TRIES", 3)
+    two = {"a.png": cutout("red"), "b.png": cutout("blue")}
+    with pytest.raises(ValueError, match=r"found no place for a.png, b.png in a picture of 9 x 9"):
+        pairs._scene(np.zeros((9, 9, 3), np.float32), list(two), two, pairs.random.Random(0), touching=False)
+
+
+def test_the_command_measures_by_kind_and_draws_a_sheet(small, tmp_path, capsys, one_thread):
+    folder = small[0] / "one"
+    arguments = ["--model", "bundled", "--data", str(folder), "--pictures", "2", "--device", "cpu"]
+    hints.main([*arguments, "--sheet", str(tmp_path / "sheet.jpg")])
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split("|")[1].strip(): line for line in lines[2:]}
+    assert set(rows) == set(pairs.HINTS)
+    assert "| 1.000 / 0.0000 |" in rows["perfect"]
+    with Image.open(tmp_path / "sheet.jpg") as sheet:
+        assert sheet.width > 1000
+    with pytest.raises(SystemExit, match="has no folder hints/"):
+        hints.main(["--model", "bundled", "--data", str(tmp_path)])
+
+
+def test_figures_are_those_of_the_mattes():
+    truth = torch.tensor([[1.0, 1, 0, 0]])
+    assert hints.iou(torch.tensor([[1.0, 0.4, 0.6, 0]]), truth) == pytest.approx(1 / 3)
+    assert hints.mad(torch.tensor([[1.0, 0.4, 0.6, 0]]), truth) == pytest.approx(0.3)
+    assert hints.iou(0 * truth, 0 * truth) == 1
