@@ -1,5 +1,6 @@
-"""`python -m birefnet_core.bench.video speed|memory|flicker`: what streaming costs beside bare decoding and encoding,
-whether memory depends on a clip's length, and what stabilisation does to mattes of clips with known alpha."""
+"""`python -m birefnet_core.bench.video speed|memory|flicker|hint`: what streaming costs beside bare decoding and
+encoding, whether memory depends on a clip's length, what stabilisation does to mattes of clips with known alpha, and
+whether a hint that is carried along stays with the one that it asked for."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from torch import Tensor, nn
 
 from ..matting.model import MattingModel
 from ..video import FORMATS, Clip, Look, matte_clip
+from ..video.carry import Carry
+from ..video.matte import BATCH
 from ..video.stabilise import stabilised
 from ..weights.catalog import ModelSpec
 from .measure import in_new_process, peak_memory
@@ -135,6 +139,57 @@ def flicker(args: argparse.Namespace) -> None:
     print(f"ratio of the sums: dtSSD {pooled[0]:.3f}, MAE {pooled[1]:.3f}")
 
 
+def hint(args: argparse.Namespace) -> None:
+    """IoU of the mattes with the one asked for, of two that cross, when the first frame's hint is its alpha; and what
+    carrying costs beside matting batches with a hint for each frame."""
+    from ..matting.load import load_model
+    from .clips import crossings
+    from .plot import curves
+
+    model = load_model(args.model, device=args.device)
+    print("| clip | IoU, mean | least | last tenth | of the other at the end | ms a frame | with a hint each | ratio |")
+    print("|---|" + "---:|" * 7)
+    lines = {}
+    for clip in crossings(args.cutouts, count=args.count, frames=args.frames, seed=args.seed):
+        start = time.perf_counter()
+        alpha = torch.stack(list(_carried(model, clip.frames, clip.asked[0], args.size)))
+        taken = time.perf_counter() - start
+        start = time.perf_counter()
+        for first in range(0, len(alpha), BATCH):
+            some = slice(first, first + BATCH)
+            model.predict(clip.frames[some], size=args.size, hint=clip.asked[some])
+        each = time.perf_counter() - start
+        asked = [iou(*pair) for pair in zip(alpha, clip.asked)]
+        other = max(iou(*pair) for pair in zip(alpha[-len(alpha) // 10 :], clip.other[-len(alpha) // 10 :]))
+        last = statistics.mean(asked[-(-9 * len(asked) // 10) :])
+        times = 1000 * taken / len(alpha), 1000 * each / len(alpha)
+        print(
+            f"| {clip.name} | {statistics.mean(asked):.3f} | {min(asked):.3f} | {last:.3f} | {other:.3f} | "
+            f"{times[0]:.0f} | {times[1]:.0f} | {taken / each:.2f} |",
+            flush=True,
+        )
+        lines[clip.name] = asked
+    if args.plot:
+        title = "IoU of the one asked for, hint of the first frame carried along"
+        picture = curves(title, lines, below="frame (the two cross in the middle)")
+        picture.quantize(64).save(args.plot, optimize=True)
+
+
+def _carried(model, frames: Tensor, first: Tensor, size: int | None) -> Iterator[Tensor]:
+    carry = Carry(first, 25)
+    for pixels in frames:
+        alpha = model.predict(pixels[None], size=size, hint=carry.hint(pixels)[None])[0]
+        carry.take(alpha)
+        yield alpha
+
+
+def iou(alpha: Tensor, truth: Tensor) -> float:
+    """Of what is more than half opaque, intersection over union; 1 where both are empty."""
+    alpha, truth = alpha > 0.5, truth > 0.5
+    union = (alpha | truth).sum().item()
+    return (alpha & truth).sum().item() / union if union else 1.0
+
+
 class _Item:
     def __init__(self, pixels: Tensor, alpha: Tensor) -> None:
         self.pixels, self.alpha = pixels, alpha
@@ -207,6 +262,16 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--frames", type=int, default=24, help="of each clip (default: 24)")
     command.add_argument("--stabilise", type=float, default=1.0)
     command.set_defaults(run=flicker)
+    command = commands.add_parser("hint", help=hint.__doc__)
+    command.add_argument("--cutouts", type=Path, required=True, help="a pack with foregrounds/ and backgrounds/")
+    command.add_argument("--model", default="bundled")
+    command.add_argument("--device", default="auto")
+    command.add_argument("--count", type=int, default=6, help="clips (default: 6)")
+    command.add_argument("--frames", type=int, default=100, help="of each clip (default: 100)")
+    command.add_argument("--size", type=int, help="at which the network sees frames (default: the model's own)")
+    command.add_argument("--seed", type=int, default=0, help="of which cut-outs meet (default: 0)")
+    command.add_argument("--plot", type=Path, help="a PNG of the IoU over time")
+    command.set_defaults(run=hint)
     args = parser.parse_args(arguments)
     try:
         args.run(args)

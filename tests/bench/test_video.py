@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from birefnet_core.bench.video import dtssd, mae, main
+from birefnet_core.bench.video import dtssd, iou, mae, main
 
 
 def test_speed_compares_with_bare_decoding_and_encoding(make_clip, capsys):
@@ -51,7 +51,33 @@ def test_flicker_compares_with_known_alpha(tmp_path, capsys, monkeypatch):
     assert float(printed.split("mean of the ratios: dtSSD ")[1].split(",")[0]) < 0.5
 
 
-@pytest.mark.parametrize("arguments", [["speed", "--clip", "missing.mp4"], ["flicker", "--cutouts", "missing"]])
+def test_hint_says_whether_it_stayed_with_the_one_asked_for(tmp_path, capsys):
+    """Two textured blobs, small and few frames, with the bundled model; and the plot."""
+    random = np.random.default_rng(0)
+    for name in ("foregrounds/set/a", "foregrounds/set/b", "backgrounds/set/c"):
+        pixels = random.integers(0, 255, (40, 40, 4 if name[0] == "f" else 3)).astype(np.uint8)
+        pixels[..., 3:] = 255
+        path = (tmp_path / name).with_suffix(".webp")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path, lossless=True)
+    arguments = ["--count", "1", "--frames", "3", "--size", "64", "--device", "cpu", "--plot", str(tmp_path / "a.png")]
+    assert main(["hint", "--cutouts", str(tmp_path), *arguments]) == 0
+    row = capsys.readouterr().out.splitlines()[2]
+    name, mean, least, *_, ratio = (cell.strip() for cell in row.strip("|").split("|"))
+    assert name.endswith("in front")
+    assert 0 <= float(least) <= float(mean) <= 1 and float(ratio) > 0
+    assert Image.open(tmp_path / "a.png").size == (900, 420)
+
+
+def test_iou_is_that_of_its_definition():
+    assert iou(torch.tensor([0.9, 0.9, 0.1]), torch.tensor([1.0, 0.0, 1.0])) == pytest.approx(1 / 3)
+    assert iou(torch.zeros(3), torch.zeros(3)) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["speed", "--clip", "missing.mp4"], ["flicker", "--cutouts", "missing"], ["hint", "--cutouts", "missing"]],
+)
 def test_what_is_missing_is_told_in_one_sentence(arguments, capsys):
     assert main(arguments) == 1
     assert capsys.readouterr().err.startswith("birefnet_core.bench.video: missing")
