@@ -160,8 +160,9 @@ def hint(args: argparse.Namespace) -> None:
             model.predict(clip.frames[some], size=args.size, hint=clip.asked[some])
         each = time.perf_counter() - start
         asked = [iou(*pair) for pair in zip(alpha, clip.asked)]
-        other = max(iou(*pair) for pair in zip(alpha[-len(alpha) // 10 :], clip.other[-len(alpha) // 10 :]))
-        last = statistics.mean(asked[-(-9 * len(asked) // 10) :])
+        tenth = -max(1, len(alpha) // 10)
+        other = max(iou(*pair) for pair in zip(alpha[tenth:], clip.other[tenth:]))
+        last = statistics.mean(asked[tenth:])
         times = 1000 * taken / len(alpha), 1000 * each / len(alpha)
         print(
             f"| {clip.name} | {statistics.mean(asked):.3f} | {min(asked):.3f} | {last:.3f} | {other:.3f} | "
