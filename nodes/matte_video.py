@@ -184,6 +184,24 @@ class MatteVideo:
                         "off: as the model gives them.",
                     },
                 ),
+                "screen": (
+                    ["off", "auto", "green", "blue"],
+                    {
+                        "default": "off",
+                        "tooltip": "For clips before a green or blue screen: hair, motion blur and glass come from the "
+                        "screen's colour, the model's mask says what is surely subject and what is not; the screen's "
+                        "light is taken out of the colours. auto: as the background shows. A frame that shows no "
+                        "screen stays as it is.",
+                    },
+                ),
+                "despill": (
+                    ["off", "auto", "green", "blue"],
+                    {
+                        "default": "off",
+                        "tooltip": "Takes a screen's light off the subject and leaves the mask as it is. screen does "
+                        "that too.",
+                    },
+                ),
             },
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
@@ -210,6 +228,8 @@ class MatteVideo:
         background_video: Any = None,
         alpha: str = "auto",
         edges: str = "auto",
+        screen: str = "off",
+        despill: str = "off",
         prompt: dict | None = None,
         extra_pnginfo: dict | None = None,
     ):
@@ -260,7 +280,9 @@ class MatteVideo:
                 format=chosen,
                 size=seen,
                 span=Span(start=start, end=end),
-                look=Look(stabilise, background, clean_foreground, invert, None if alpha == "auto" else alpha),
+                look=Look(
+                    stabilise, background, clean_foreground, invert, None if alpha == "auto" else alpha, screen, despill
+                ),
                 asked=asked,
                 batch=max(BATCH, batch_size),
                 sound=sound,

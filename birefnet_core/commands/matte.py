@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..matting.colour_names import parse_colour
 from ..matting.outputs import PREMULTIPLIED, STRAIGHT, WRITE_OPTIONS
+from ..matting.screens_asked import SCREENS, check_screens
 from ..matting.size import DRAWN_RADIUS, EDGES, MODES, checked, edge_radius
 from . import clips, hints, pictures
 from .clips import given as clip_options
@@ -75,6 +76,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--clean-foreground",
         action=argparse.BooleanOptionalAction,
         help="take the old background's colour out of soft edges (default: for pictures yes, for clips no)",
+    )
+    parser.add_argument(
+        "--screen",
+        choices=SCREENS,
+        default="off",
+        help="key by a green or blue screen, with the network's matte as the guide; auto: as the background shows",
+    )
+    parser.add_argument(
+        "--despill",
+        choices=SCREENS,
+        default="off",
+        help="take only the light of a green or blue screen off the subject (--screen does that too)",
     )
     parser.add_argument("--model", default="bundled", help="bundled, a published name or a file (default: bundled)")
     parser.add_argument("--models-dir", type=Path, help="where downloaded models are (default: models/ in the pack)")
@@ -166,6 +179,7 @@ def run(args: argparse.Namespace) -> int:
     single = len(sources) == 1
     edge_radius(args.edges, args.edge_radius, 0)
     hints.check(args, single=single)
+    check_screens(args.screen, args.despill, args.invert)
     picture_jobs = pictures.plan(
         still,
         args.out,
@@ -215,6 +229,8 @@ def run(args: argparse.Namespace) -> int:
         square=args.square,
         invert=args.invert,
         clean_foreground=args.clean_foreground is not False,
+        screen=args.screen,
+        despill=args.despill,
         metadata=not args.strip_metadata,
         overwrite=args.overwrite,
         hint_of=partial(hints.of_picture, args),

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .fields import bands, cells, enlarged, filled
+from .screens_asked import check_screen
 from .tensors import unit
 
-SCREENS = ("off", "auto", "green", "blue")
 CHANNEL = {"green": 1, "blue": 2}
 STUDIO = {"green": (0.0, 0.69, 0.25), "blue": (0.0, 0.28, 0.73)}  # for pictures that show nothing of theirs
 SIDE = 128  # cells of the longer side
@@ -29,6 +29,7 @@ YELLOWEST = 0.5
 DARKEST = 0.1  # of the channel; black has no colour
 UNEVEN = 0.25  # how much of its excess the screen's colour may vary from cell to cell
 SMOOTHNESS = 0.5
+CUT = 0.1  # mean difference of the screen's colour from frame to frame that is another shot, not its light
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,6 @@ class Screen:
     def at(self, rows: slice, width: int) -> Tensor:
         """The screen's colour at the pixels of some rows, [rows, width, 3]."""
         return enlarged(self.field, rows, width, self.factor)
-
-
-def check_screen(screen: str) -> None:
-    """ValueError unless screen is one of SCREENS."""
-    if screen not in SCREENS:
-        raise ValueError(f"the screen must be off, auto, green or blue, not {screen!r}")
 
 
 @torch.no_grad()
@@ -86,12 +81,13 @@ def find_screen(image: Tensor, alpha: Tensor, screen: str = "auto") -> Screen | 
 
 def steadied(before: Screen | None, now: Screen | None, share: float) -> Screen | None:
     """The screen of a clip's frame, from that of the frame before and what this one shows: its light changes slowly, a
-    frame's own estimate trembles. share: 0..1, what the new one counts for."""
-    if before is None or not before.seen:
+    frame's own estimate trembles. share: 0..1, what the new one counts for; after a cut to other light all."""
+    if before is None or now is None or not (before.seen and now.seen):
         return now
-    if now is None or not now.seen or now.field.shape != before.field.shape or now.colour != before.colour:
-        return before
-    return replace(now, field=torch.lerp(before.field, now.field, share))
+    if now.colour != before.colour or now.field.shape != before.field.shape:
+        return now
+    cut = (now.field - before.field).abs().mean() > CUT
+    return now if cut else replace(now, field=torch.lerp(before.field, now.field, share))
 
 
 def excess(colours: Tensor, channel: int) -> Tensor:

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..matting.screens_asked import check_screens
 from .asked import EVERYTHING, Asked, Hints, together
 from .behind import Background
 from .carry import CUT, GONE, Carry
@@ -63,13 +64,16 @@ class Progress:
 class Look:
     """How the result looks. stabilise: 0 (frame by frame) to 1. background: of format h264, as of behind.backgrounds.
     clean_foreground: take the background's colour out of half-transparent pixels. invert: keep the background. alphas:
-    how colours go with alpha, as of cutouts.check_alphas; None: as the format has it."""
+    how colours go with alpha, as of cutouts.check_alphas; None: as the format has it. screen, despill: the green or
+    blue screen by which frames are keyed, or whose light is only taken out of their colours, as of screens.Screens."""
 
     stabilise: float = 0.0
     background: Background = "#00ff00"
     clean_foreground: bool = False
     invert: bool = False
     alphas: str | None = None
+    screen: str = "off"
+    despill: str = "off"
 
 
 @dataclass
@@ -122,6 +126,7 @@ def matte_clip(
     """
     format = find_format(format) if isinstance(format, str) else format
     check_strength(look.stabilise)
+    check_screens(look.screen, look.despill, look.invert)
     path = Path(path)
     info = clip.info
     if asked is not None:
@@ -143,6 +148,8 @@ def matte_clip(
         clean_foreground=look.clean_foreground,
         alphas=look.alphas,
         pixel_aspect=aspect,
+        screen=look.screen,
+        despill=look.despill,
     )
     begin = first.pts * info.time_base
     number = first_number(clip, format, begin, span.every)

@@ -20,6 +20,7 @@ from .behind import Background, Behind, backgrounds
 from .colour import Colours, from_deep_rgb, levels, own_alpha, plane, to_deep_rgb, to_pixels
 from .cutouts import check_alphas, cutouts
 from .formats import Format
+from .screens import Screens
 
 if TYPE_CHECKING:
     import av
@@ -38,6 +39,8 @@ def painter(
     clean_foreground: bool = False,
     alphas: str | None = None,
     pixel_aspect: Fraction = Fraction(1),
+    screen: str = "off",
+    despill: str = "off",
 ) -> Painter:
     """What makes the frame to encode from a source frame of `size` (width, height), the alpha [h, w] 0..1 of any size
     that the network gives it, and the time in seconds at which it is shown. What is transparent in the frame itself
@@ -45,7 +48,7 @@ def painter(
 
     background: of a composite, as of behind.backgrounds. clean_foreground: take the background's colour out of
     half-transparent pixels. alphas: of a cut-out, as of cutouts.check_alphas. pixel_aspect: width / height of the
-    frames' pixels as shown.
+    frames' pixels as shown. screen, despill: as of screens.Screens; the painter then takes a clip's frames in order.
     ValueError for an unknown colour, images.ImageError for a picture that cannot be read.
     """
     if format.shows != "cutout" or alphas is not None:
@@ -54,13 +57,19 @@ def painter(
     show = _shown(format, size, colours, behind, alphas)
     clean = clean_foreground and format.shows != "alpha"
 
+    screened = screen != "off" or (despill != "off" and format.shows != "alpha")
+    screens = Screens(screen, despill) if screened else None
+
     def paint(picture, alpha, seconds=Fraction(0)):
         own, foreground = own_alpha(picture), picture
-        if own is not None or clean:
+        if own is not None or clean or screens is not None:
             own = None if own is None else torch.from_numpy(own)
             alpha = resize(alpha[None, None], (picture.height, picture.width))[0, 0].clamp(0, 1)
-        if clean:
-            foreground = _clean(picture, alpha, own)
+        if clean or screens is not None:
+            rgb = torch.from_numpy(to_deep_rgb(picture))
+            colours = _clean(rgb, alpha, own) if clean else None
+            alpha, colours = (screens and screens(rgb, alpha, colours)) or (alpha, colours)
+            foreground = picture if colours is None else from_deep_rgb(colours.clamp(0, 1))
         return show(picture, foreground, alpha if own is None else alpha * own, seconds)
 
     return paint
@@ -97,14 +106,11 @@ def checkerboard(size: tuple[int, int]) -> np.ndarray:
     return np.where(odd[..., None], np.uint8(160), np.uint8(96)).repeat(3, axis=2)
 
 
-def _clean(picture: av.VideoFrame, alpha: Tensor, own: Tensor | None) -> av.VideoFrame:
-    """The picture with its foreground's own colours, estimated in RGB. alpha, own: the network's and the frame's own,
-    [H, W] of the picture's size."""
+def _clean(rgb: Tensor, alpha: Tensor, own: Tensor | None) -> Tensor:
+    """The foreground's own colours in a picture [H, W, 3]. alpha, own: the network's and the frame's own, [H, W]."""
     from ..matting.foreground import estimate_foreground
 
-    rgb = torch.from_numpy(to_deep_rgb(picture))
-    colours = estimate_foreground(rgb[None], alpha[None], None if own is None else own[None])
-    return from_deep_rgb(colours[0].clamp(0, 1))
+    return estimate_foreground(rgb[None], alpha[None], None if own is None else own[None])[0]
 
 
 def _mask(size: tuple[int, int], alpha: Tensor) -> av.VideoFrame:

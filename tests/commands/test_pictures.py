@@ -450,3 +450,34 @@ def test_what_a_cutout_cannot_be_is_said_before_anything_is_done(matte, folder, 
     with pytest.raises(ValueError, match=said):
         matte(folder / "a.jpg", *[str(tmp_path / word) if word.startswith("x.") else word for word in arguments])
     assert not matte.loaded
+
+
+def before_green(path):
+    """A red ball with a soft edge before a green screen; returns its true alpha."""
+    y, x = np.mgrid[0:96, 0:96] - 47.5
+    alpha = ((26 - np.hypot(y, x)) / 10 + 0.5).clip(0, 1)[..., None]
+    pixels = alpha * [200, 60, 60] + (1 - alpha) * [33, 158, 61]
+    Image.fromarray(pixels.round().astype(np.uint8)).save(path)
+    return alpha[..., 0]
+
+
+@pytest.mark.parametrize("option", ["--screen", "--despill"])
+def test_a_picture_before_a_screen_is_keyed_or_despilled(matte, model, tmp_path, option, monkeypatch):
+    truth = before_green(tmp_path / "in.png")
+    sharp = torch.from_numpy(((truth - 0.5) * 2 + 0.5).clip(0, 1)).float()[None]
+    monkeypatch.setattr(model, "predict", lambda *args, **options: sharp)
+    shown = {}
+    for name, more in (("plain", ()), ("made", (option, "auto"))):
+        assert matte(tmp_path / "in.png", "-o", tmp_path / f"{name}.png", "--no-clean-foreground", *more) == 0
+        shown[name] = np.asarray(Image.open(tmp_path / f"{name}.png")).astype(float)
+    soft = (truth > 0.2) & (truth < 0.9)
+    colours = [np.abs(shown[name][..., :3] - [200, 60, 60])[soft].mean() for name in ("plain", "made")]
+    assert colours[1] < 0.5 * colours[0]
+    alphas = [np.abs(shown[name][..., 3] / 255 - truth)[soft].mean() for name in ("plain", "made")]
+    assert alphas[1] < 0.5 * alphas[0] if option == "--screen" else alphas[1] == alphas[0]
+
+
+def test_a_screen_and_invert_are_refused_together(matte, tmp_path):
+    before_green(tmp_path / "in.png")
+    with pytest.raises(ValueError, match="leave screen and despill off"):
+        matte(tmp_path / "in.png", "-o", tmp_path / "out.png", "--screen", "auto", "--invert")

@@ -122,7 +122,10 @@ def test_a_clips_screen_is_steady():
     first, second = (find_screen(over(SKIN, alpha, screen(GREEN * light)), alpha) for light in (1, 0.8))
     steady = steadied(first, second, 0.25)
     assert torch.allclose(steady.field, 0.75 * first.field + 0.25 * second.field)
-    assert steadied(first, None, 0.25) is first and steadied(None, second, 0.25) is second
+    assert steadied(first, None, 0.25) is None and steadied(None, second, 0.25) is second
+    other = find_screen(over(SKIN, alpha, screen(BLUE)), alpha)
+    dark = find_screen(over(SKIN, alpha, screen(GREEN * 0.5)), alpha)
+    assert steadied(first, other, 0.25) is other and steadied(first, dark, 0.25) is dark
 
 
 def test_pieces_make_no_difference(monkeypatch):

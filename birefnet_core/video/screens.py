@@ -1,0 +1,40 @@
+"""A clip before a green or blue screen: every frame keyed or despilled, the screen's colour steady over time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..matting.despill import take_spill
+from ..matting.key import keyed_alpha
+from ..matting.screen import find_screen, steadied
+
+SHARE = 0.2  # of what a frame shows of the screen, beside what the frames before have shown
+
+
+class Screens:
+    """Takes frames in the order in which they are shown.
+
+    screen: "off", "auto", "green" or "blue", what frames are keyed by, and despilled; despill: the same for colours
+    alone. Once "auto" has found a screen, the clip's screen is of that colour.
+    """
+
+    def __init__(self, screen: str, despill: str) -> None:
+        self._keys = screen != "off"
+        self._colour = self._asked = screen if self._keys else despill
+        self._before = None
+
+    def __call__(self, colours: Tensor, alpha: Tensor, foreground: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        """Alpha [H, W] and the foreground [H, W, 3] of a frame's colours [H, W, 3] and its matte [H, W]; None for a
+        frame that shows no screen. foreground: the colours that estimate_foreground has made, if it has."""
+        found = find_screen(colours, alpha, self._colour)
+        if found is None or not (found.seen or (self._asked != "auto" and not self._keys)):
+            return None
+        screen = self._before = steadied(self._before, found, SHARE)
+        self._colour = screen.colour
+        if self._keys:
+            alpha, foreground = keyed_alpha(colours, alpha, screen), None
+        given, mixed = (colours, True) if foreground is None else (foreground, False)
+        out = torch.empty_like(colours)
+        take_spill(given, alpha, screen, 1.0, mixed=mixed, out=out)
+        return alpha, out
