@@ -404,6 +404,9 @@ clips use Matte Video, which streams.
 The subject is put on the picture below, as after keying, whatever was behind it. The result is an H.264 file with the
 clip's sound in `output/BiRefNet/`, written while it runs.
 
+Shot before a real green or blue screen? **screen** is `auto`: then hair and motion blur come from the screen's colour.
+Without one nothing changes.
+
 **Plain green for an editor that keys?** Select **New background** and press **Ctrl+B** (bypass): then the subject is
 put on **background_colour**, `#00b140`, the green of studio screens.
 
@@ -430,6 +433,7 @@ An editor that takes alpha does better with the workflow *6-clip-to-alpha*.
                     format="h264",
                     background_colour="#00b140",
                     clean_foreground=True,
+                    screen="auto",
                 )
             },
         ),

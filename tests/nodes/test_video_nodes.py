@@ -542,5 +542,5 @@ def test_load_images_empty_mask_is_no_hint(matte, clip, folders, caplog):
 def test_new_inputs_stand_behind_the_old_ones(node):
     """Workflows name the values of widgets by their place."""
     inputs = list(node("BiRefNetMatteVideo").INPUT_TYPES()["optional"])
-    newer = ["square_pixels", "hint", "after_cut", "background_video", "alpha", "edges"]
+    newer = ["square_pixels", "hint", "after_cut", "background_video", "alpha", "edges", "screen", "despill"]
     assert inputs[-len(newer) :] == newer
