@@ -54,9 +54,9 @@ class Counted:
         return alpha, self.passes, time.perf_counter() - started
 
 
-def measure(model, data: Path, most: int | None = None) -> tuple[dict[str, list[list[float]]], list]:
-    """The rows of figures by kind of hint, and (stem, pictures) of the first SHOWN for a sheet; of the first `most`
-    pictures only, if given.
+def measure(model, data: Path, every: int = 1) -> tuple[dict[str, list[list[float]]], list]:
+    """The rows of figures by kind of hint, and (stem, pictures) of the first SHOWN for a sheet, of every so
+    many-th picture only.
 
     A row: IoU and MAD of the hint, of the matte of everything, of the matte with the hint; passes and seconds.
     """
@@ -65,7 +65,7 @@ def measure(model, data: Path, most: int | None = None) -> tuple[dict[str, list[
     kinds = {folder.name: by_stem(folder) for folder in sorted((data / "hints").iterdir()) if folder.is_dir()}
     figures: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
     strips = []
-    for stem, path in list(images.items())[:most]:
+    for stem, path in list(images.items())[::every]:
         picture, truth = read_image(path), torch.from_numpy(read_matte(truths[stem])).float()
         image = torch.from_numpy(np.asarray(picture).astype(np.float32) / 255)
         everything = counted.matte(image)[0]
@@ -114,16 +114,16 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--data", required=True, type=Path, metavar="SET", help="has im/, gt/ and hints/KIND/")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="write the first pictures with every hint here")
-    parser.add_argument("--pictures", type=int, metavar="N", help="only the first N of the set (all)")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th picture of the set (1: all)")
     parser.add_argument("--device", default="auto", help="where the model runs (auto)")
     options = parser.parse_args(arguments)
-    if options.pictures is not None and options.pictures < 1:
-        parser.error("--pictures needs at least 1")
+    if options.every < 1:
+        parser.error("--every needs at least 1")
     if not (options.data / "hints").is_dir():
         raise SystemExit(f"not measured: {options.data} has no folder hints/")
     try:
         figures, strips = measure(
-            birefnet_core.load_model(options.model, device=options.device), options.data, options.pictures
+            birefnet_core.load_model(options.model, device=options.device), options.data, options.every
         )
     except (ValueError, ArithmeticError, OSError, KeyError) as error:
         raise SystemExit(f"not measured: {error}") from None

@@ -91,7 +91,7 @@ def test_no_room_is_an_error(monkeypatch):
 
 def test_the_command_measures_by_kind_and_draws_a_sheet(small, tmp_path, capsys, one_thread):
     folder = small[0] / "one"
-    arguments = ["--model", "bundled", "--data", str(folder), "--pictures", "1", "--device", "cpu"]
+    arguments = ["--model", "bundled", "--data", str(folder), "--every", "4", "--device", "cpu"]
     hints.main([*arguments, "--sheet", str(tmp_path / "sheet.jpg")])
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split("|")[1].strip(): line for line in lines[2:]}
