@@ -183,7 +183,8 @@ class _Encoded(_File):
     def add_pictures(self, size, frame_rate, time_base, colours, pixel_aspect, field_order) -> None:
         options = {**self._format.options, **(self._format.fields.get(field_order) or {})}
         self._stream = self._container.add_stream(self._format.codec, rate=frame_rate, options=options)
-        self._fields = Fields(field_order) if field_order in self._format.fields else None
+        order = {"top": "tff", "bottom": "bff"}.get(field_order)
+        self._fields = Marks("setfield", order) if field_order in self._format.fields else None
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = *_coded_size(size, self._format), self._format.pixels
         context.time_base = self._stream.time_base = time_base
@@ -256,11 +257,11 @@ class Joined(_File):
                 self._mux([packet], begins, ends)
 
 
-class Fields:
-    """Marks frames as interlaced, "top" or "bottom" field first."""
+class Marks:
+    """Marks frames by one of FFmpeg's filters that leave their pixels alone, such as setfield and setparams."""
 
-    def __init__(self, order: str) -> None:
-        self._order, self._graph = {"top": "tff", "bottom": "bff"}[order], None
+    def __init__(self, filter: str, options: str) -> None:
+        self._filter, self._options, self._graph = filter, options, None
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
         import av
@@ -270,7 +271,7 @@ class Fields:
             given = self._graph.add_buffer(
                 width=frame.width, height=frame.height, format=frame.format.name, time_base=frame.time_base
             )
-            self._graph.link_nodes(given, self._graph.add("setfield", self._order), self._graph.add("buffersink"))
+            self._graph.link_nodes(given, self._graph.add(self._filter, self._options), self._graph.add("buffersink"))
             self._graph.configure()
         self._graph.push(frame)
         marked = self._graph.pull()
@@ -295,7 +296,7 @@ class _Pictures:
 
         folder.mkdir()
         self._folder, self._names, self._number, self._times = folder, names, first, []
-        self._colours: Colours | None = None  # of pictures that say what theirs are
+        self._marks: Marks | None = None  # of pictures that say what their colours are
         self.context = self._context = av.CodecContext.create(format.codec, "w")
         self._context.width, self._context.height, self._context.pix_fmt = *size, format.pixels
         self._context.time_base = time_base
@@ -306,12 +307,11 @@ class _Pictures:
 
     def write(self, frame: av.VideoFrame) -> None:
         self._times.append(float(frame.pts * frame.time_base))
-        if self._colours is not None and hasattr(frame, "color_primaries"):  # since PyAV 17
-            frame.color_primaries, frame.color_trc = self._colours.primaries, self._colours.transfer
-        self._save(self._context.encode(frame))
+        self._save(self._context.encode(frame if self._marks is None else self._marks(frame)))
 
     def tag(self, colours: Colours) -> None:
-        self._colours = colours
+        # Frames themselves take them since PyAV 17 only.
+        self._marks = Marks("setparams", f"color_primaries={colours.primaries}:color_trc={colours.transfer}")
         self._context.color_primaries, self._context.color_trc = colours.primaries, colours.transfer
 
     def _save(self, packets: list[av.Packet]) -> None:

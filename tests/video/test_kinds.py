@@ -12,7 +12,7 @@ from PIL import Image, features
 from birefnet_core.video import FORMATS, Clip, Span, VideoError, matte_clip, read_batch
 from birefnet_core.video.colour import own_alpha, to_rgb
 from birefnet_core.video.notes import ClipNote
-from birefnet_core.video.write import Fields
+from birefnet_core.video.write import Marks
 from tests.video.pictures import HEIGHT, WIDTH, number_of, numbered
 
 
@@ -84,7 +84,7 @@ def interlaced(path, codec, pixels, order, options=None):
             codec, rate=25, options={"field_order": named, "flags": "+ildct", **(options or {})}
         )
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixels
-        mark = Fields(order)
+        mark = Marks("setfield", {"top": "tff", "bottom": "bff"}[order])
         for index in range(6):
             frame = av.VideoFrame.from_ndarray(numbered(index), format="rgb24").reformat(format=pixels)
             frame.pts, frame.time_base = index, Fraction(1, 25)
