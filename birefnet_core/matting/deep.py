@@ -28,13 +28,13 @@ def write_png(path: Path, rgba: np.ndarray, **options) -> None:
     import av
 
     context = _encoder("png", rgba.shape, "rgba64be", {"compression_level": "6", "pred": "mixed"})
-    frame = av.VideoFrame.from_ndarray(rgba, format="rgba64le").reformat(format="rgba64be")
-    pixels = _chunks(_encoded(context, frame))
+    pixels = _chunks(_encoded(context, av.VideoFrame.from_ndarray(rgba, format="rgba64le").reformat(format="rgba64be")))
     like = io.BytesIO()
     Image.new("RGBA", (1, 1)).save(like, format="PNG", **{k: v for k, v in options.items() if k != "format"})
     others = [chunk for name, chunk in _chunks(like.getvalue()) if name not in PNG_PIXELS]
     head, *rest = [chunk for name, chunk in pixels if name in PNG_PIXELS]
-    path.write_bytes(b"".join([PNG_START, head, *others, *rest]))
+    with open(path, "wb") as file:
+        file.writelines([PNG_START, head, *others, *rest])
 
 
 def put_position(path: Path, position: tuple[int, int]) -> None:
@@ -45,12 +45,12 @@ def put_position(path: Path, position: tuple[int, int]) -> None:
     path.write_bytes(data[:end] + struct.pack(">I", 9) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[end:])
 
 
-def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+def _chunks(data: bytes) -> list[tuple[bytes, memoryview]]:
     """(name, all of it) of each chunk of a PNG."""
-    found, place = [], len(PNG_START)
+    found, place, view = [], len(PNG_START), memoryview(data)
     while place < len(data):
         (length,) = struct.unpack_from(">I", data, place)
-        found.append((data[place + 4 : place + 8], data[place : place + 12 + length]))
+        found.append((data[place + 4 : place + 8], view[place : place + 12 + length]))
         place += 12 + length
     return found
 
