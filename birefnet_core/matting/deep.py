@@ -19,6 +19,7 @@ from .linear import to_linear
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_PIXELS = (b"IHDR", b"IDAT", b"IEND")
 STRIP = 1 << 22  # bytes of a TIFF that are packed at once
+BAND = 64  # rows brought to linear light at once
 XMP, ICC_PROFILE, EXIF_IFD, GPS_IFD = 700, 34675, 0x8769, 0x8825
 STRAIGHT, PREMULTIPLIED = 2, 1  # of TIFF's tag ExtraSamples
 
@@ -118,14 +119,16 @@ def write_exr(path: Path, rgba: np.ndarray, *, premultiplied: bool = True) -> No
     unless premultiplied is False."""
     import av
 
-    light, alpha = to_linear(rgba[..., :3]), rgba[..., 3]
-    if premultiplied:
-        light *= alpha[..., None]
-    height, width = alpha.shape
+    height, width = rgba.shape[:2]
     frame = av.VideoFrame(width, height, "gbrapf32le")
-    for plane, values in zip(frame.planes, (light[..., 1], light[..., 2], light[..., 0], alpha)):
-        rows = np.frombuffer(plane, np.float32).reshape(height, -1)
-        rows[:, :width] = values.astype(np.float16)  # rounded; the encoder would cut off
+    planes = [np.frombuffer(plane, np.float32).reshape(height, -1)[:, :width] for plane in frame.planes]
+    for first in range(0, height, BAND):
+        band = slice(first, first + BAND)
+        light, alpha = to_linear(rgba[band, :, :3]), rgba[band, :, 3]
+        if premultiplied:
+            light *= alpha[..., None]
+        for plane, values in zip(planes, (light[..., 1], light[..., 2], light[..., 0], alpha)):
+            plane[band] = values.astype(np.float16)  # rounded; the encoder would cut off
     options = {"format": "half", "compression": "zip16"}
     path.write_bytes(_encoded(_encoder("exr", rgba.shape, "gbrapf32le", options), frame))
 
