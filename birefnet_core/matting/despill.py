@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .fields import bands, cells, enlarged, filled
+from .fields import bands, cells, enlarged, filled, ramp
 from .foreground import _checked_alpha
 from .screen import Screen, excess, find_screen
 from .tensors import check_images, unit
@@ -105,20 +105,16 @@ def subjects(image: Tensor, alpha: Tensor, screen: Screen, factor: int) -> Tenso
     for rows in bands(height, width, factor):
         colours, behind = unit(image[rows, :, :3]).float(), screen.at(rows, width)
         ratio = excess(colours, screen.channel) / excess(behind, screen.channel).clamp(min=1e-3)
-        strong = torch.maximum(_of_other_hue(colours, behind, ratio), _ramp(ratio, *STRONG))
+        strong = torch.maximum(_of_other_hue(colours, behind, ratio), ramp(ratio, *STRONG))
         maps.append(cells(torch.stack([alpha[rows] >= INSIDE, strong, ratio], -1).float(), factor))
     sure, strong, ratio = torch.cat(maps).split(1, -1)
     deep = (-F.max_pool2d(-sure[None, ..., 0], 5, 1, 2)[0, ..., None] > 0.999).float()
     around = [F.avg_pool2d((deep * each)[None, ..., 0], 2 * AROUND + 1, 1, AROUND)[0] for each in (strong, deep)]
-    own = _ramp(around[0] / around[1].clamp(min=1e-6), *OWN_SHARE)
+    own = ramp(around[0] / around[1].clamp(min=1e-6), *OWN_SHARE)
     return filled(torch.cat([own[..., None], ratio], -1), deep[..., 0], 0.05)
 
 
 def _of_other_hue(colours: Tensor, behind: Tensor, ratio: Tensor) -> Tensor:
     """How far colours [..., 3] are of the screen's channel but not of its hue, 0..1: no light of the screen's."""
     hues = [each - each.mean(-1, keepdim=True) for each in (colours, behind)]
-    return _ramp(ratio, *OTHER) * (1 - _ramp(F.cosine_similarity(*hues, dim=-1), *SAME_HUE))
-
-
-def _ramp(values: Tensor, low: float, high: float) -> Tensor:
-    return ((values - low) / (high - low)).clamp(0, 1)
+    return ramp(ratio, *OTHER) * (1 - ramp(F.cosine_similarity(*hues, dim=-1), *SAME_HUE))

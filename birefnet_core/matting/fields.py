@@ -49,6 +49,11 @@ def enlarged(field: Tensor, rows: slice, width: int, factor: int) -> Tensor:
     return _between(field.movedim(1, 0), torch.arange(width, device=field.device), factor).movedim(0, 1)
 
 
+def ramp(values: Tensor, low: float, high: float) -> Tensor:
+    """0 up to low, 1 from high on, straight in between."""
+    return ((values - low) / (high - low)).clamp(0, 1)
+
+
 def _between(field: Tensor, places: Tensor, factor: int) -> Tensor:
     """field [n, ...] read between its entries, at pixels `places` [p] of factor an entry -> [p, ...]."""
     at = ((places + 0.5) / factor - 0.5).clamp(0, len(field) - 1)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .despill import LUMINANCE, check_strength, take_spill
-from .fields import bands, cells, enlarged, filled
+from .fields import bands, cells, enlarged, filled, ramp
 from .foreground import _checked_alpha
 from .screen import Screen, excess, find_screen
 from .tensors import check_images, unit
@@ -74,8 +74,8 @@ def keyed_alpha(image: Tensor, alpha: Tensor, screen: Screen) -> Tensor:
         way = _signs(enlarged(subject, rows, width, factor), screen.channel) - screen_signs
         there = _signs(unit(image[rows, :, :3]).float(), screen.channel) - screen_signs
         keyed = (there * way).sum(-1) / way.square().sum(-1).clamp(min=1e-4)
-        keyed = _ramp(keyed, CLEAN, 1 - CLEAN)
-        trust = _ramp(way.square().sum(-1).sqrt() / screen_signs[..., 0].clamp(min=1e-3), *APART)
+        keyed = ramp(keyed, CLEAN, 1 - CLEAN)
+        trust = ramp(way.square().sum(-1).sqrt() / screen_signs[..., 0].clamp(min=1e-3), *APART)
         free = enlarged(reachable * (1 - core), rows, width, factor)[..., 0]
         result[rows] = torch.lerp(alpha[rows], keyed, trust * free)
     return result
@@ -110,7 +110,3 @@ def _widest(values: Tensor, reach: int) -> Tensor:
     """The most within `reach` cells to every side, [h, w, 1]."""
     rows = F.max_pool2d(values[None, ..., 0], (2 * reach + 1, 1), 1, (reach, 0))
     return F.max_pool2d(rows, (1, 2 * reach + 1), 1, (0, reach))[0, ..., None]
-
-
-def _ramp(values: Tensor, low: float, high: float) -> Tensor:
-    return ((values - low) / (high - low)).clamp(0, 1)
