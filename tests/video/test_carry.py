@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from birefnet_core import load_model
 from birefnet_core.bench.clips import Meeting, meet
-from birefnet_core.matting.hint import asked_for
-from birefnet_core.matting.size import network_size
+from birefnet_core.matting.masks import fit
 from birefnet_core.video import Asked, Clip, Look, Span, matte_clip
 from birefnet_core.video.carry import COVERED, CUT, GONE, SEEN, Carry
 from birefnet_core.video.colour import to_rgb
@@ -21,7 +21,7 @@ from birefnet_core.video.split import matte_together
 from tests.video.test_stabilise import textured
 
 ROOT = Path(__file__).parents[2]
-SIZE, RATE = (120, 192), 25
+SIZE, RATE, BAND = (120, 192), 25, 4
 
 
 def figure(seed, colour, shape=(60, 40)):
@@ -41,18 +41,13 @@ def scene(meeting, frames=40, colours=(RED, BLUE), **figures):
 
 
 def follow(frames, everything, hint, rate=RATE):
-    """The alphas [T, H, W] and the states, when the network sees all of `everything` [T, H, W]."""
+    """The alphas [T, H, W] and the states, when the network sees all of `everything` [T, H, W] and keeps of it what
+    lies up to BAND pixels from the hint."""
     carry, alphas, states = Carry(hint, rate), [], []
     for pixels, seen in zip(frames, everything, strict=True):
-        image = torch.cat([pixels.float() / 255, seen[..., None]], dim=-1)
-        alphas.append(
-            asked_for(
-                image,
-                carry.hint(pixels),
-                seen_of=lambda size: network_size(None, (128, 128), size),
-                matte=lambda part: part[..., 3],
-            )
-        )
+        near = fit(carry.hint(pixels)[None], *SIZE)
+        near = F.max_pool2d(near, 2 * BAND + 1, 1, BAND)[0]
+        alphas.append(torch.where(near > 0.5, seen, 0))
         carry.take(alphas[-1])
         states.append(carry.state)
     return torch.stack(alphas), states
@@ -76,7 +71,7 @@ CROSSINGS = [
 def test_two_that_cross_are_not_swapped(meeting):
     frames, asked, other = scene(meeting)
     alpha, states = follow(frames, asked + other, asked[0])
-    assert min(iou(*pair) for pair in zip(alpha[:8], asked[:8])) > 0.9
+    assert min(iou(*pair) for pair in zip(alpha[:8], asked[:8])) > 0.85
     assert min(iou(*pair) for pair in zip(alpha[-8:], asked[-8:])) > 0.85
     assert max(iou(*pair) for pair in zip(alpha[-8:], other[-8:])) < 0.1
     assert states[-1] == SEEN
