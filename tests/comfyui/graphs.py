@@ -19,6 +19,7 @@ SAM3 = {
 }
 CLIP = "clip.mp4"  # demo/clip.mp4, or the user's own
 TWO = "two.webp"  # demo/two.webp, or the user's own
+TWO_CLIP = "two.mp4"  # demo/two.mp4, which begins with that picture
 PORTRAIT = {
     "name": "BiRefNet-portrait.safetensors",
     "url": f"{HUB}/ZhengPeng7/BiRefNet-portrait/resolve/main/model.safetensors",
@@ -65,12 +66,13 @@ def load(model: str = "bundled", **options) -> Node:
     )  # room for what it says after a run
 
 
-def clip() -> Node:
-    return Node("LoadVideo", widgets={"file": CLIP}, size=(340, 340))
+def clip(file: str = CLIP) -> Node:
+    return Node("LoadVideo", widgets={"file": file}, size=(340, 340))
 
 
-def matte(prefix: str, *, behind: str | None = None, **widgets) -> Node:
-    inputs = {"video": "clip.VIDEO", "model": "load.model", **({"background_image": behind} if behind else {})}
+def matte(prefix: str, *, behind: str | None = None, hint: str | None = None, **widgets) -> Node:
+    inputs = {"video": "clip.VIDEO", "model": "load.model", "background_image": behind, "hint": hint}
+    inputs = {name: source for name, source in inputs.items() if source}
     widgets = {"stabilise": 0.8, "filename_prefix": f"BiRefNet/{prefix}", **widgets}
     return Node("BiRefNetMatteVideo", inputs, widgets, size=(420, 640))  # room for the clip it shows
 
@@ -509,5 +511,48 @@ A layer for each of several: switch **individual_masks** on and connect the mask
         Column("3  BiRefNet draws the edge", {"load": load(), "segment": segment("photo.IMAGE", hint="detect.masks")}),
         Column("4  Cut it out", {"apply": apply("photo.IMAGE"), "mask": mask_preview("apply.mask", "BiRefNet's mask")}),
         Column("5  Result", {"save": save("apply.cutout", "sam3")}),
+    ],
+    "11-this-one-in-a-clip": [
+        Column(
+            "1  Clip",
+            {
+                "note": note(
+                    """
+# This one, in a clip
+To try it, upload `demo/two.mp4` of this pack's folder in **Load Video** and `demo/two.webp` in **Load Image**: the
+clip's first frame, on which the left animal is painted on already. Then press **Run**: the matte follows it behind the
+other one and out again.
+
+With a clip of your own:
+1. Upload it in **Load Video** and press **Run**. **Preview Image** shows its first frame.
+2. Right click that, choose **Copy (Clipspace)**, then right click **Load Image** and choose **Paste (Clipspace)**.
+3. Right click **Load Image**, choose **Open in MaskEditor**, paint on the one you want, save, and press **Run**.
+
+Each frame's hint comes from the frames before it. A line on **Matte Video** says where the subject left, and where a
+cut ended the hint; **after_cut** chooses what is matted from there.
+
+In place of the painted mask: those of *SAM3_Detect* for the first frame, or of *SAM3_TrackToMask*, one for each frame.
+""",
+                    520,
+                ),
+                "clip": clip(TWO_CLIP),
+            },
+        ),
+        Column(
+            "2  Paint on the one you want",
+            {
+                "first": Node(
+                    "BiRefNetVideoFrames",
+                    {"video": "clip.VIDEO"},
+                    {"file": "(the video input)", "count": 1},
+                    title="Its first frame",
+                    size=(340, 330),
+                ),
+                "shown": Node("PreviewImage", {"images": "first.frames"}, size=(340, 300)),
+                "photo": photograph(TWO),
+            },
+        ),
+        Column("3  Model", {"load": load()}),
+        Column("4  Matte and save", {"matte": matte("this-one", hint="photo.MASK")}),
     ],
 }

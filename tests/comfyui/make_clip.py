@@ -18,17 +18,21 @@ SIZE, RATE, COUNT = (480, 320), 24, 48
 
 
 def main() -> None:
+    write(CLIP, frames(Image.open(ROOT / "demo" / "photograph.jpg")), SIZE)
+
+
+def write(path: Path, pictures: Iterator[Image.Image], size: tuple[int, int]) -> None:
     import av
 
-    with av.open(str(CLIP), "w", options={"movflags": "faststart"}) as container:
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=RATE, options={"crf": "23", "preset": "veryslow"})
-        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
-        for index, picture in enumerate(frames(Image.open(ROOT / "demo" / "photograph.jpg"))):
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for index, picture in enumerate(pictures):
             frame = av.VideoFrame.from_image(picture)
             frame.pts, frame.time_base = index, Fraction(1, RATE)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    print(f"{CLIP.relative_to(ROOT)} {CLIP.stat().st_size // 1000} kB")
+    print(f"{path.relative_to(ROOT)} {path.stat().st_size // 1000} kB")
 
 
 def frames(photograph: Image.Image) -> Iterator[Image.Image]:

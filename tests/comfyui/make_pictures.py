@@ -83,12 +83,18 @@ def main() -> None:
     marked = torch.lerp(two, torch.tensor(ImageColor.getrgb(MARK)) / 255, 0.6 * found[..., None])
     save(pair(drawn(two, scribble=True), cut[0]), thumbnails / "9-this-one.jpg")
     save(pair(marked, cut[1]), thumbnails / "10-sam3-says-what.jpg")
+    square(thumbnails / "11-this-one-in-a-clip.jpg", film(as_picture(pair(drawn(two, scribble=True), cut[0]))))
     square(thumbnails / "8-green-screen.jpg", film(torch.where(half[:, None], green, over["dusk"])))
 
 
 def opened(path: Path) -> Tensor:
     """[1,H,W,3]"""
     return torch.from_numpy(np.asarray(Image.open(path)) / np.float32(255))[None]
+
+
+def as_picture(image: Image.Image) -> Tensor:
+    """[1,H,W,3]"""
+    return torch.from_numpy(np.asarray(image) / np.float32(255))[None]
 
 
 def on(scene: Tensor) -> dict:

@@ -1,5 +1,6 @@
 """demo/two.jpg, for what needs more than one subject: the animal of the repository's photograph twice, on its
 background. And demo/two.webp, the same with a scribble on one of them, as ComfyUI's mask editor leaves it: transparent.
+And demo/two.mp4, a clip that begins with that picture: they walk past each other, the one with the scribble behind.
 
     python -m tests.comfyui.make_two
 
@@ -12,11 +13,15 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
+from tests.comfyui.graphs import TWO_CLIP
+from tests.comfyui.make_clip import write
 from tests.comfyui.make_pictures import ROOT, SCRIBBLE, SCRIBBLE_WIDTH, save, to_image
 from tests.nodes.conftest import load_pack
 
 BLUR = 14  # pixels; of what takes the animal's place in the background
-PLACES = ((0.86, -90, False), (0.7, 284, True))  # of each: scale, left side in pixels, whether it is mirrored
+# Of each: scale, left side in pixels, whether it is mirrored, and how many pixels it walks in the clip
+PLACES = ((0.86, -90, False, 330), (0.7, 284, True, -330))
+SIZE, COUNT = (544, 352), 48  # of the clip
 
 
 def main() -> None:
@@ -33,18 +38,27 @@ def main() -> None:
     cutout = run("BiRefNetApplyMask", photo, mask, black_point=0.1, white_point=0.9)[1]
     behind = run("BiRefNetApplyMask", photo, inverted)[2]
     animal = Image.fromarray((cutout[0] * 255).round().byte().numpy())
-    picture = to_image(behind).filter(ImageFilter.GaussianBlur(BLUR))
-    for scale, left, mirrored in PLACES:
-        size = round(animal.width * scale), round(animal.height * scale)
-        small = animal.resize(size, Image.Resampling.LANCZOS)
-        small = small.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else small
-        picture.paste(small, (left, picture.height - small.height), small)
+    behind = to_image(behind).filter(ImageFilter.GaussianBlur(BLUR))
+    picture = beside(animal, behind, 0)
     save(picture, ROOT / "demo" / "two.jpg")
     alpha = Image.new("L", picture.size, 255)
     ImageDraw.Draw(alpha).line(SCRIBBLE, 0, width=SCRIBBLE_WIDTH, joint="curve")
     picture.putalpha(alpha)
     # exact: with the colours that the scribble hides
     picture.save(ROOT / "demo" / "two.webp", quality=85, method=6, exact=True)
+    frames = (beside(animal, behind, index / (COUNT - 1)) for index in range(COUNT))
+    write(ROOT / "demo" / TWO_CLIP, (frame.resize(SIZE, Image.Resampling.LANCZOS) for frame in frames), SIZE)
+
+
+def beside(animal: Image.Image, behind: Image.Image, walked: float) -> Image.Image:
+    """Both animals on the background, when they have walked so far past each other, 0..1."""
+    picture = behind.copy()
+    for scale, left, mirrored, walk in PLACES:
+        size = round(animal.width * scale), round(animal.height * scale)
+        small = animal.resize(size, Image.Resampling.LANCZOS)
+        small = small.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else small
+        picture.paste(small, (round(left + walk * walked), picture.height - small.height), small)
+    return picture
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from birefnet_core.video import Clip
 from birefnet_core.video.colour import own_alpha, to_rgb
 from tests.comfyui import random_checkpoint
-from tests.comfyui.graphs import CLIP, PORTRAIT, SD15, TWO
+from tests.comfyui.graphs import CLIP, PORTRAIT, SD15, TWO, TWO_CLIP
 from tests.comfyui.make_pictures import BOXES
 from tests.comfyui.server import ROOT, Refused
 from tests.video.pictures import tone
@@ -47,7 +47,7 @@ def stocked(comfyui):
         folder.mkdir(parents=True, exist_ok=True)
     random_checkpoint.make(comfyui.tree, checkpoint, comfyui.python)
     write_portrait_weights(portrait)
-    for path in (comfyui.tree / "input" / "example.png", ROOT / "demo" / TWO):
+    for path in (comfyui.tree / "input" / "example.png", ROOT / "demo" / TWO, ROOT / "demo" / TWO_CLIP):
         shutil.copy(path, inputs)
     picture = Image.open(ROOT / "demo" / "photograph.jpg")
     with_sound(ROOT / "demo" / "clip.mp4", inputs / CLIP)
@@ -342,3 +342,17 @@ def test_sam_is_asked_as_it_wants_to_be(stocked):
     [(node, found)] = refused.value.errors["node_errors"].items()
     assert node == find(prompt, "CheckpointLoaderSimple")
     assert [error["extra_info"]["input_name"] for error in found["errors"]] == ["ckpt_name"]
+
+
+def test_the_one_that_is_painted_on_in_the_first_frame_is_cut_out_of_a_clip(stocked):
+    """Which walks behind the other one, and out again on its right."""
+    prompt = small(twin("11-this-one-in-a-clip"))
+    prompt[find(prompt, "BiRefNetVideoFrames")]["inputs"]["count"] = 1
+    stocked.run(prompt)
+    pictures, _ = film(made(stocked, "this-one_*.mov"))
+    assert len(pictures) == 48
+    first, last = (picture[..., 3] for picture in (pictures[0], pictures[-1]))
+    assert middles(np.asarray(Image.fromarray(first).resize((680, 440)))) == [True, False]
+    left, right = last[:, : last.shape[1] // 3], last[:, last.shape[1] // 2 :]
+    assert (right > SOLID).mean() > 0.3
+    assert (left > 0.1).mean() < 0.05
