@@ -19,7 +19,7 @@ SAM3 = {
 }
 CLIP = "clip.mp4"  # demo/clip.mp4, or the user's own
 TWO = "two.webp"  # demo/two.webp, or the user's own
-TWO_CLIP = "two.mp4"  # demo/two.mp4, which begins with that picture
+TWO_CLIP = "two.mp4"  # demo/two.mp4, which begins nearly with that picture
 PORTRAIT = {
     "name": "BiRefNet-portrait.safetensors",
     "url": f"{HUB}/ZhengPeng7/BiRefNet-portrait/resolve/main/model.safetensors",
@@ -519,9 +519,9 @@ A layer for each of several: switch **individual_masks** on and connect the mask
                 "note": note(
                     """
 # This one, in a clip
-To try it, upload `demo/two.mp4` of this pack's folder in **Load Video** and `demo/two.webp` in **Load Image**: the
-clip's first frame, on which the left animal is painted on already. Then press **Run**: the matte follows it behind the
-other one and out again.
+To try it, upload `demo/two.mp4` of this pack's folder in **Load Video** and `demo/two.webp` in **Load Image**:
+nearly the clip's first frame, on which the left animal is painted on already. Then press **Run**: the matte follows it
+past the other one.
 
 With a clip of your own:
 1. Upload it in **Load Video** and press **Run**. **Preview Image** shows its first frame.

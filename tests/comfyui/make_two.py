@@ -1,6 +1,7 @@
 """demo/two.jpg, for what needs more than one subject: the animal of the repository's photograph twice, on its
 background. And demo/two.webp, the same with a scribble on one of them, as ComfyUI's mask editor leaves it: transparent.
-And demo/two.mp4, a clip that begins with that picture: they walk past each other, the one with the scribble behind.
+And demo/two.mp4, a clip that begins so, a little further apart: they walk past each other, the one with the scribble
+in front; the other is red.
 
     python -m tests.comfyui.make_two
 
@@ -21,7 +22,7 @@ from tests.nodes.conftest import load_pack
 BLUR = 14  # pixels; of what takes the animal's place in the background
 # Of each: scale, left side in pixels, whether it is mirrored, and how many pixels it walks in the clip
 PLACES = ((0.86, -90, False, 330), (0.7, 284, True, -330))
-SIZE, COUNT = (544, 352), 48  # of the clip
+SIZE, COUNT, APART = (544, 352), 48, 0.15  # of the clip; how far they walk before they stand as in the picture
 
 
 def main() -> None:
@@ -46,16 +47,19 @@ def main() -> None:
     picture.putalpha(alpha)
     # exact: with the colours that the scribble hides
     picture.save(ROOT / "demo" / "two.webp", quality=85, method=6, exact=True)
-    frames = (beside(animal, behind, index / (COUNT - 1)) for index in range(COUNT))
+    red, green, blue, alpha = animal.split()
+    fox = Image.merge("RGBA", (red, green.point(lambda value: value * 0.6), blue.point(lambda value: value / 4), alpha))
+    frames = (beside(animal, behind, index / (COUNT - 1) * (1 + APART) - APART, fox) for index in range(COUNT))
     write(ROOT / "demo" / TWO_CLIP, (frame.resize(SIZE, Image.Resampling.LANCZOS) for frame in frames), SIZE)
 
 
-def beside(animal: Image.Image, behind: Image.Image, walked: float) -> Image.Image:
-    """Both animals on the background, when they have walked so far past each other, 0..1."""
+def beside(animal: Image.Image, behind: Image.Image, walked: float, second: Image.Image | None = None) -> Image.Image:
+    """Both animals on the background, when they have walked so far past each other, APART before 0 to 1. second: in
+    place of the second animal."""
     picture = behind.copy()
-    for scale, left, mirrored, walk in PLACES:
+    for scale, left, mirrored, walk in reversed(PLACES):
         size = round(animal.width * scale), round(animal.height * scale)
-        small = animal.resize(size, Image.Resampling.LANCZOS)
+        small = (second if second and mirrored else animal).resize(size, Image.Resampling.LANCZOS)
         small = small.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else small
         picture.paste(small, (round(left + walk * walked), picture.height - small.height), small)
     return picture

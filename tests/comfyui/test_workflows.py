@@ -345,7 +345,7 @@ def test_sam_is_asked_as_it_wants_to_be(stocked):
 
 
 def test_the_one_that_is_painted_on_in_the_first_frame_is_cut_out_of_a_clip(stocked):
-    """Which walks behind the other one, and out again on its right."""
+    """Which walks past the other one, to its right."""
     prompt = small(twin("11-this-one-in-a-clip"))
     prompt[find(prompt, "BiRefNetVideoFrames")]["inputs"]["count"] = 1
     stocked.run(prompt)
