@@ -39,6 +39,7 @@ FILLED = 0.97  # of the rectangle around each of its pieces that a box fills
 AROUND = 4  # pixels around what is not asked for that are painted over with it
 CROWDED = 0.02  # share of the subject's area from which other things are worth a second look without them
 HAIR = 0.08  # of the subject's size: how far soft alpha may reach beyond what surely belongs
+TINY = 12  # pixels of which no shape can be seen
 SMALL = 0.2  # share of what alpha shows there that a dot or a scribble covers at most
 
 
@@ -62,11 +63,16 @@ def is_box(inside: np.ndarray) -> bool:
 
 
 def is_thin(inside: np.ndarray) -> bool:
-    """Whether a hint may be a dot or a scribble: small or thin itself, whatever lies under it."""
+    """Whether a hint may be a dot or a scribble: thin itself, or small and round, whatever lies under it. Small and of
+    another shape it is the mask of a small subject."""
     (place,) = ndimage.find_objects(inside.astype(int))
     rows, columns = (side.stop - side.start for side in place)
     thickness = 2 * ndimage.distance_transform_edt(np.pad(inside, 1)).max()
-    return inside.mean() < 0.004 or thickness < 0.15 * max(rows, columns)
+    longest, shortest = max(rows, columns), min(rows, columns)
+    filled = inside.sum() / (rows * columns)
+    round_ = shortest > 0.7 * longest and 0.65 < filled < 0.92  # a disc has .79 of its square, and a box all of it
+    small = inside.sum() <= TINY or (round_ and inside.mean() < 0.004)
+    return small or thickness < 0.15 * longest
 
 
 def kind_of(hint: np.ndarray, alpha: np.ndarray) -> str:

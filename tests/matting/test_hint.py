@@ -360,3 +360,12 @@ def test_the_smallest_pictures(bundled, shape):
         alpha = bundled.predict(torch.rand(1, *shape, 3), hint=hint)
         assert alpha.shape == (1, *shape) and alpha.isfinite().all()
         assert alpha.min() >= 0 and alpha.max() <= 1
+
+
+def test_the_mask_of_a_small_subject_is_a_mask_and_no_dot(bundled):
+    """As a clip's hint is where its subject is far away; a dot on it would ask for whatever lies under that."""
+    picture = sky(1024, 768)
+    alpha = bird(picture, 500, 400, RED, across=90, down=58)
+    assert 0.001 < (alpha > 0.5).float().mean() < 0.004
+    for hint in (alpha, (alpha > 0.5).float(), draw_boxes([around(alpha)], (1024, 768))):
+        assert iou(bundled.predict(picture[None], hint=hint)[0], alpha) > 0.8
