@@ -39,7 +39,7 @@ FILLED = 0.97  # of the rectangle around each of its pieces that a box fills
 AROUND = 4  # pixels around what is not asked for that are painted over with it
 CROWDED = 0.02  # share of the subject's area from which other things are worth a second look without them
 HAIR = 0.08  # of the subject's size: how far soft alpha may reach beyond what surely belongs
-TINY = 12  # pixels of which no shape can be seen
+TINY, FEW = 12, 49  # pixels of which no shape can be seen, or hardly any
 SMALL = 0.2  # share of what alpha shows there that a dot or a scribble covers at most
 
 
@@ -69,8 +69,9 @@ def is_thin(inside: np.ndarray) -> bool:
     rows, columns = (side.stop - side.start for side in place)
     thickness = 2 * ndimage.distance_transform_edt(np.pad(inside, 1)).max()
     longest, shortest = max(rows, columns), min(rows, columns)
-    filled = inside.sum() / (rows * columns)
-    round_ = shortest > 0.7 * longest and 0.65 < filled < 0.92  # a disc has .79 of its square, and a box all of it
+    even, filled = shortest > 0.7 * longest, inside.sum() / (rows * columns)
+    # A disc has .79 of its square, and a box all of it; of a few pixels only the sides can be seen.
+    round_ = even and (inside.sum() <= FEW or 0.65 < filled < 0.92)
     small = inside.sum() <= TINY or (round_ and inside.mean() < 0.004)
     return small or thickness < 0.15 * longest
 

@@ -115,17 +115,20 @@ def asked_for(
     part = image[box.pixels][..., :3]
     found = matte(part[None])[0]
     colours, shown = _small(part), _small(found)
-    says, kind = said(colours, shown, _view(hint, frame, box).numpy())
+    marked = _view(hint, frame, box).numpy()
+    says, kind = said(colours, shown, marked)
     belongs = chance(says, shown, kind)
     others = others_of(belongs, shown)
     if thin or is_crowded(others, belongs, shown):
         covering = _painted_over(colours, others, belongs)
+        unseen = kind == "dot" and not (shown > 0.5)[solid(marked)].any()
         if thin:
-            box = _around(torch.from_numpy(belongs) if (belongs > 0.5).any() else hint, frame, seen_of)
+            asked = torch.from_numpy(belongs) if (belongs > 0.5).any() else hint
+            box = _halfway(hint, frame) if unseen else _around(asked, frame, seen_of)
             part = image[box.pixels][..., :3]
         found = matte(_covered(part, [_view(plane, first, box) for plane in covering])[None])[0]
         colours, shown = _small(part), _small(found)
-        if kind == "dot":
+        if kind == "dot" and not unseen:
             says = _view(torch.from_numpy(says), first, box).numpy()
         elif thin:
             says, kind = said(colours, shown, _view(hint, frame, box).numpy(), kind)
@@ -172,6 +175,17 @@ def _around(hint: Tensor, frame: Box, seen_of: Callable[[Size], Size]) -> Box:
         -(-(rows[-1] + 1) * frame.bottom // height),
     )
     return padded(named, frame.size, seen_of(frame.size))
+
+
+def _halfway(hint: Tensor, frame: Box) -> Box:
+    """A part of the frame, half as wide and high, with the hint [h, w] in its middle as far as it can be: where the
+    network saw nothing under a dot in the whole picture."""
+    rows, columns = (torch.nonzero(torch.from_numpy(solid(hint.numpy())).any(axis)).float().mean() for axis in (1, 0))
+    width, height = max(1, frame.right // 2), max(1, frame.bottom // 2)
+    left = round(columns.item() * frame.right / hint.shape[1] - width / 2)
+    top = round(rows.item() * frame.bottom / hint.shape[0] - height / 2)
+    left, top = max(0, min(left, frame.right - width)), max(0, min(top, frame.bottom - height))
+    return Box(left, top, left + width, top + height)
 
 
 def _view(plane: Tensor, outer: Box, inner: Box) -> Tensor:
