@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -246,14 +247,7 @@ class ApplyMask:
         device = host.compute_device()
         with host.progress(count) as bar:
             for index in range(count):
-                try:
-                    composite, cutout = apply(index, device)
-                except Exception as error:
-                    if device.type == "cpu" or not host.is_out_of_memory(error):
-                        raise
-                    device = torch.device("cpu")
-                    host.free_cache()
-                    composite, cutout = apply(index, device)
+                (composite, cutout), device = host.computed(partial(apply, index), device)
                 composites[index], cutouts[index] = composite, cutout
                 foregrounds[index], mattes[index] = cutout[..., :3], cutout[..., 3]
                 bar.update()

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -180,6 +180,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     from ..birefnet_core.out_of_memory import is_out_of_memory
 
     return is_out_of_memory(error) or (hasattr(management, "is_oom") and management.is_oom(error))
+
+
+def computed(work: Callable[[torch.device], Any], device: torch.device) -> tuple[Any, torch.device]:
+    """work(device), or on the CPU where the memory of `device` does not hold it; and the device that did it."""
+    try:
+        return work(device), device
+    except Exception as error:
+        if device.type == "cpu" or not is_out_of_memory(error):
+            raise
+    free_cache()
+    return work(torch.device("cpu")), torch.device("cpu")
 
 
 # Progress, interrupts, messages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 import torch
@@ -153,14 +154,7 @@ def _layers(image: Tensor, alphas: Tensor, named: list[dict]) -> tuple[Tensor, T
         alphas = image.new_zeros(1, *image.shape[1:3])
     alphas = alphas if image.shape[3] == 3 else alphas * image[..., 3].to(alphas).clamp(0, 1)
     rects = [content_rect(alpha) for alpha in alphas]
-    device = host.compute_device()
-    try:
-        layers = _cut_out(image, alphas, rects, device)
-    except Exception as error:
-        if device.type == "cpu" or not host.is_out_of_memory(error):
-            raise
-        host.free_cache()
-        layers = _cut_out(image, alphas, rects, torch.device("cpu"))
+    layers, _ = host.computed(partial(_cut_out, image, alphas, rects), host.compute_device())
     width, height = image.shape[2], image.shape[1]
     boxes = []
     for index, rect in enumerate(rects):
