@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -68,11 +69,13 @@ class KeyScreen:
 
     def key(self, image: Tensor, mask: Tensor, screen: str = "auto", despill: float = 1.0) -> tuple[Tensor, Tensor]:
         from ..birefnet_core.matting import masks
-        from ..birefnet_core.matting.key import key
+        from ..birefnet_core.matting.despill import check_strength
+        from ..birefnet_core.matting.key import key_before
         from ..birefnet_core.matting.screen import find_screen
         from ..birefnet_core.matting.tensors import check_images, unit
 
         check_images(image)
+        check_strength(despill)
         count, height, width = image.shape[:3]
         given = masks.checked_masks(mask)
         if is_no_mask(given, (height, width)):
@@ -84,23 +87,19 @@ class KeyScreen:
 
         def keyed(index: int, device: torch.device) -> tuple[Tensor, Tensor]:
             pixels = unit(image[index, None, ..., :3].to(device))
-            matte = masks.fit(given[index % len(given), None].to(device), height, width)
+            matte = unit(masks.fit(given[index % len(given), None].to(device), height, width))
+            foreground = pixels.clone()
             found = find_screen(pixels[0], matte[0], screen)
             if found is None or not found.seen:
                 without.add(index)
-            return key(pixels, matte, screen, despill)
+            else:
+                key_before(found, pixels[0], matte[0], foreground[0], despill)
+            return matte, foreground
 
         device = host.compute_device()
         with host.progress(count) as bar:
             for index in range(count):
-                try:
-                    matte, foreground = keyed(index, device)
-                except Exception as error:
-                    if device.type == "cpu" or not host.is_out_of_memory(error):
-                        raise
-                    device = torch.device("cpu")
-                    host.free_cache()
-                    matte, foreground = keyed(index, device)
+                (matte, foreground), device = host.computed(partial(keyed, index), device)
                 mattes[index], foregrounds[index] = matte[0], foreground[0]
                 bar.update()
         if without:

@@ -55,10 +55,17 @@ def key(images: Tensor, alpha: Tensor, screen: str = "auto", despill: float = 1.
     for image, matte, out in zip(images, keyed, foreground, strict=True):
         found = find_screen(image, matte, screen)
         if found is not None and found.seen:
-            matte.copy_(keyed_alpha(image, matte, found))
-            if despill > 0:
-                take_spill(image, matte, found, despill, out=out)
+            key_before(found, image, matte, out, despill)
     return keyed, foreground
+
+
+@torch.no_grad()
+def key_before(screen: Screen, image: Tensor, alpha: Tensor, foreground: Tensor, despill: float = 1.0) -> None:
+    """Key one image [H, W, 3 or 4] before a screen that it shows: alpha [H, W] float32 and foreground [H, W, 3], which
+    begins as the image's colours, are changed in place. despill: as of `key`."""
+    alpha.copy_(keyed_alpha(image, alpha, screen))
+    if despill > 0:
+        take_spill(image, alpha, screen, despill, out=foreground)
 
 
 @torch.no_grad()
