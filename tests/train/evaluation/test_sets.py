@@ -2,6 +2,7 @@ import csv
 import gzip
 import io
 import lzma
+import random
 import tarfile
 from concurrent.futures import BrokenExecutor
 
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from train.evaluation.sets import __main__ as command
-from train.evaluation.sets import composites, e1, e4, rendered
+from train.evaluation.sets import composites, e1, e4, e5, rendered
 from train.evaluation.sets.paste import paste, resample
 from train.shared.debian import find_package, list_files, read_files
 from train.shared.pictures import by_stem, read_image, read_matte
@@ -224,6 +225,44 @@ def test_only_a_cut_out_cut_below_stands():
     whole[29, 14:16] = 255  # a foot
     assert not composites._is_cut_below(Image.fromarray(whole))
     assert composites._is_cut_below(Image.fromarray(cut))
+
+
+@pytest.fixture
+def large(packages):
+    """The packages with two stamps as large as E5 asks for: one whole, one cut off below, and one that is too small."""
+    whole, cut, small = np.zeros((340, 320, 4)), np.zeros((320, 340, 4)), np.zeros((120, 120, 4))
+    whole[20:320, 20:300] = (255, 0, 0, 255)
+    cut[10:, 10:330] = small[10:110, 10:110] = (0, 0, 255, 255)
+    whole[310:320, 30:300] = 0
+    stamps = {"whole.png": whole, "cut.png": cut, "small.png": small}
+    write_deb(
+        packages / "tuxpaint-stamps-default_9.deb",
+        {e1.STAMPS_FOLDER + name: png(stamp) for name, stamp in stamps.items()},
+    )
+    return lambda out: e5.build(packages, out, stamps=list(stamps), backgrounds=BACKGROUNDS, people=0)
+
+
+def test_e5_shows_large_subjects_mostly_cut_by_the_frame(large, tmp_path):
+    assert large(tmp_path / "one") == large(tmp_path / "two")
+    images, mattes = by_stem(tmp_path / "one" / "im"), by_stem(tmp_path / "one" / "gt")
+    assert {stem.split("_")[1] for stem in images} == {"whole", "cut"}
+    for stem, path in mattes.items():
+        image, matte = np.asarray(read_image(images[stem])) / 255, read_matte(path)
+        assert 384 <= max(matte.shape) <= 448 and 0.2 < matte.mean() <= e5.COVERED
+        np.testing.assert_allclose(image[..., 1], (1 - matte) * 200 / 255, atol=1.01 / 255)
+        if stem.endswith("cut"):
+            assert (matte[-1] == 1).sum() > 100  # it stands on the lower edge
+
+
+def test_e5_places_run_from_within_the_frame_to_well_beyond_it():
+    draw = random.Random(0)
+    square, cut = Image.new("RGBA", (300, 300), "red"), 0
+    for _ in range(40):
+        image, matte = np.zeros((400, 320, 3), np.float32), np.zeros((400, 320), np.float32)
+        e5.place(square, image, matte, draw)
+        assert e5.SHOWN * (0.8 * 320) ** 2 < matte.sum() <= e5.COVERED * matte.size
+        cut += max(matte[0].max(), matte[-1].max(), matte[:, 0].max(), matte[:, -1].max()) == 1
+    assert 25 < cut <= 40
 
 
 def test_e4_needs_a_package_with_portraits(tmp_path):

