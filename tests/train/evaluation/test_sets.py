@@ -8,11 +8,12 @@ from concurrent.futures import BrokenExecutor
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from train.evaluation.sets import __main__ as command
-from train.evaluation.sets import composites, e1, e4, e5, rendered
+from train.evaluation.sets import composites, e1, e4, e5, effects, rendered
 from train.evaluation.sets.paste import paste, resample
+from train.scenes.drawn.kinds import KINDS
 from train.shared.debian import find_package, list_files, read_files
 from train.shared.pictures import by_stem, read_image, read_matte
 
@@ -263,6 +264,21 @@ def test_e5_places_run_from_within_the_frame_to_well_beyond_it():
         assert e5.SHOWN * (0.8 * 320) ** 2 < matte.sum() <= e5.COVERED * matte.size
         cut += max(matte[0].max(), matte[-1].max(), matte[:, 0].max(), matte[:, -1].max()) == 1
     assert 25 < cut <= 40
+
+
+def test_effects_has_a_data_set_of_every_kind(packages, tmp_path):
+    write_deb(packages / "fonts-one_1.deb", {"usr/share/fonts/one.ttf": ImageFont.load_default(20).font_bytes})
+    options = {"fonts": ["fonts-one"], "backgrounds": BACKGROUNDS, "images": 2, "size": 64}
+    assert effects.build(packages, tmp_path / "1", **options) == effects.build(packages, tmp_path / "2", **options)
+    for kind in KINDS:
+        images, mattes = by_stem(tmp_path / "1" / kind / "im"), by_stem(tmp_path / "1" / kind / "gt")
+        assert list(images) == list(mattes) and len(images) == 2
+        for stem, path in mattes.items():
+            image, matte = np.asarray(read_image(images[stem])) / 255, read_matte(path)
+            assert image.shape[:2] == matte.shape and 0 < matte.mean() < 0.9
+            border = image[matte == 0]
+            assert kind == "LineArt" or not border[:, 0].any()  # the photograph is green, and nothing else touches it
+    assert Image.open(tmp_path / "1" / "sheet.jpg").width > 300
 
 
 def test_e4_needs_a_package_with_portraits(tmp_path):

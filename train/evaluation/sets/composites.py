@@ -156,12 +156,18 @@ def background(photograph: Image.Image, draw: random.Random, longer_side: tuple[
 
 
 def place(
-    cutout: Image.Image, image: np.ndarray, matte: np.ndarray, draw: random.Random, *, standing: bool = False
+    cutout: Image.Image,
+    image: np.ndarray,
+    matte: np.ndarray,
+    draw: random.Random,
+    *,
+    standing: bool = False,
+    share: tuple[float, float] = (0.3, 0.9),
 ) -> None:
-    """Paste the cut-out at 30-90 % of the picture's sides, anywhere, at most OUTSIDE of it beyond the border; if it is
-    `standing`, on the lower edge."""
+    """Paste the cut-out at a `share` of the picture's sides, anywhere, at most OUTSIDE of it beyond the border; if it
+    is `standing`, on the lower edge."""
     height, width = matte.shape
-    scale = draw.uniform(0.3, 0.9) * min(width / cutout.width, height / cutout.height)
+    scale = draw.uniform(*share) * min(width / cutout.width, height / cutout.height)
     scale = min(scale, LARGEST_ENLARGEMENT)
     size = max(1, round(cutout.width * scale)), max(1, round(cutout.height * scale))
     if draw.random() < 0.5:
