@@ -6,6 +6,7 @@ import math
 import sys
 import types
 from bisect import bisect_right
+from collections.abc import Collection
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -14,7 +15,7 @@ import numpy as np
 
 from birefnet_core.network import Architecture
 from birefnet_core.weights.catalog import LARGEST_EDGE_RADIUS
-from train.tables import SIDE_MULTIPLE, Augmentation, LossWeights, SceneStyle
+from train.tables import HINT_KINDS, SIDE_MULTIPLE, Augmentation, HintStyle, LossWeights, SceneStyle
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -86,6 +87,7 @@ class Recipe:
         hint: the network takes a hint beside the picture (birefnet_core/network/hint.py), and learns what it asks for:
             targets and hints are drawn from what the data has (train/shared/hints.py). A model that takes one goes on
             learning it.
+        hints: how often, and of which kinds (`HintStyle`).
         task, licence: go into the metadata.
         precision: of the forward pass: "fp32", or autocast to "bf16" or "fp16" (with a loss scaler). "auto": bf16 where
             the device computes it natively, else fp32 (train/run/precision.py); decided once a run, recorded with it.
@@ -115,6 +117,7 @@ class Recipe:
     model_size: int | tuple[int, ...] = 512
     edge_radius: int = 0
     hint: bool = False
+    hints: HintStyle = field(default_factory=HintStyle)
     task: str = "general"
     licence: str = ""
     steps: int = 0
@@ -232,11 +235,37 @@ def _check(recipe: Recipe, file: Path) -> None:
     for name in ("validate_every", "save_every", "sheet_every"):
         if getattr(recipe, name) < 1:
             raise ValueError(f"{file}: {name} must be 1 or more, not {getattr(recipe, name)}.")
+    _check_hints(recipe.hints, file)
+    _check_scenes(recipe.scenes, file)
     for name, known in (("precision", PRECISIONS), ("optimiser", OPTIMISERS), ("metric", tuple(METRICS))):
         if getattr(recipe, name) not in known:
             raise ValueError(f"{file}: {name} must be one of {', '.join(known)}, not {getattr(recipe, name)!r}.")
     if recipe.architecture_from_init and recipe.init in INITS_OF_BACKBONES:
         raise ValueError(f"{file}: this recipe goes on from a model; name it with --init: a file, or a published name.")
+
+
+def _check_hints(style: HintStyle, file: Path) -> None:
+    if not 0 <= style.share <= 1:
+        raise ValueError(f"{file}: hints.share must be 0 to 1, not {style.share}.")
+    if unknown := sorted(set(style.kinds) - set(HINT_KINDS)):
+        raise ValueError(f"{file}: hints.kinds: unknown {', '.join(unknown)}; known are {', '.join(HINT_KINDS)}.")
+    _check_shares(style.kinds.values(), "hints.kinds", file)
+
+
+def _check_scenes(style: SceneStyle, file: Path) -> None:
+    if not all(len(extent) == 3 and 0 < extent[1] <= extent[2] for extent in style.extents):
+        raise ValueError(f"{file}: scenes.extents must be [share, least, most] each, the sizes above 0.")
+    _check_shares([extent[0] for extent in style.extents], "scenes.extents", file)
+    if len(style.cut_extent) != 2 or not 0 < style.cut_extent[0] <= style.cut_extent[1]:
+        raise ValueError(f"{file}: scenes.cut_extent must be [least, most] above 0, not {list(style.cut_extent)}.")
+    for name in ("together", "holding", "behind", "camouflaged", "painted", "plain"):
+        if not 0 <= getattr(style, name) <= 1:
+            raise ValueError(f"{file}: scenes.{name} must be 0 to 1, not {getattr(style, name)}.")
+
+
+def _check_shares(shares: Collection[float], name: str, file: Path) -> None:
+    if min(shares, default=0) < 0 or not sum(shares) > 0:
+        raise ValueError(f"{file}: the shares of {name} must not be negative, and one at least above 0.")
 
 
 def read_recipe(path: str | Path, *, overrides: dict[str, Any] | None = None) -> Recipe:

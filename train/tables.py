@@ -22,6 +22,18 @@ class SceneStyle:
             leaves behind the objects.
         painted: share of pictures that look painted with a broad brush.
         plain: share of pictures that are left as composed (no blur, noise, compression or toning).
+        extents: how large a single object is: [share, least, most] each, in frames; 1 just fits, more runs out of it.
+        cut_extent: [least, most] of one that is cut below.
+        people: folders of foregrounds that show people.
+        together: share of pictures with two to four people beside each other.
+        holding: share of people with another object over them, as if they held or wore it.
+        behind: share of pictures with something before the objects that is not asked for: a table, bars, a blur.
+        camouflaged: share of pictures whose objects take on the colours of what lies behind them.
+        shining: folders of what shines; what lies behind it is dark.
+        paper: folders of what is drawn or printed; half of it lies on a plain sheet.
+        lights: share of pictures in each light (train/scenes/light.py has the names); the others stay as they are.
+        invented: relative chances of the backgrounds without a photograph (train/scenes/backgrounds.py has the names);
+            empty means that all are equally likely.
     """
 
     object_counts: tuple[float, ...] = (0.03, 0.62, 0.24, 0.11)
@@ -33,6 +45,45 @@ class SceneStyle:
     cluttered_background: float = 0.0
     painted: float = 0.0
     plain: float = 0.15
+    extents: tuple[tuple[float, ...], ...] = ((0.3, 0.15, 0.4), (0.6, 0.4, 1.0), (0.1, 1.0, 1.5))
+    cut_extent: tuple[float, ...] = (0.45, 1.3)
+    people: tuple[str, ...] = ()
+    together: float = 0.0
+    holding: float = 0.0
+    behind: float = 0.0
+    camouflaged: float = 0.0
+    shining: tuple[str, ...] = ()
+    paper: tuple[str, ...] = ()
+    lights: dict[str, float] = field(default_factory=dict)
+    invented: dict[str, float] = field(default_factory=dict)
+
+
+# Of the draws with a hint, how many are of each kind (train/shared/hints.py).
+HINT_KINDS = {
+    "exact": 0.08,
+    "eroded": 0.10,
+    "dilated": 0.10,
+    "shifted": 0.09,
+    "blurred": 0.06,
+    "coarser": 0.10,
+    "box": 0.17,
+    "dots": 0.18,
+    "scribble": 0.08,
+    "wrong": 0.04,
+}
+
+
+@dataclass(frozen=True)
+class HintStyle:
+    """What a recipe says about the hints of a network that takes one.
+
+    Attributes:
+        share: of the draws, how many have a hint.
+        kinds: relative chances of each kind of hint; a kind that is not named is not drawn.
+    """
+
+    share: float = 2 / 3
+    kinds: dict[str, float] = field(default_factory=lambda: dict(HINT_KINDS))
 
 
 @dataclass(frozen=True)

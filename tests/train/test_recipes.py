@@ -42,6 +42,27 @@ def test_what_an_older_checkpoint_does_not_know_is_at_its_default():
     assert differences(ours, older) == ["scenes.painted: 0.0 -> 0.5"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("scenes.extents", [[1.0, 0.5]], r"scenes\.extents must be \[share, least, most\]"),
+        ("scenes.extents", [[1.0, 0.9, 0.5]], r"scenes\.extents must be"),
+        ("scenes.extents", [[0.0, 0.5, 0.9]], r"shares of scenes\.extents"),
+        ("scenes.cut_extent", [0.5], r"scenes\.cut_extent must be"),
+        ("scenes.together", 1.5, r"scenes\.together must be 0 to 1, not 1\.5"),
+        ("scenes.lights", 3, r"scenes\.lights must be a table"),
+        ("hints.share", 2.0, r"hints\.share must be 0 to 1"),
+        ("hints.kinds", {"circle": 1.0}, r"hints\.kinds: unknown circle; known are exact"),
+        ("hints.kinds", {"dots": 0.0}, r"shares of hints\.kinds"),
+        ("hints.kinds", {"dots": 1.0, "box": -1.0}, r"shares of hints\.kinds"),
+        ("hints.sort", 1, "unknown sort"),
+    ],
+)
+def test_impossible_scenes_and_hints_are_refused(name, value, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        _read("bundled", **{name: value})
+
+
 @pytest.mark.parametrize(("name", "epochs", "rate"), [("dis5k", 600, 1e-4), ("hrsod", 150, 1e-5), ("cod", 150, 1e-5)])
 def test_settings_are_the_papers(name, epochs, rate):
     """Section 4.3: 1024 x 1024, Adam, 600/150/150 epochs, the last 20 region level; section 3.5: 30, 0.5, 10, 5."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -33,7 +33,7 @@ from train.shared import hints
 from train.shared.holdout import held_out
 from train.shared.mattes import Value, read_mask
 from train.shared.pictures import name_of, read_matte
-from train.tables import Augmentation
+from train.tables import HINT_KINDS, Augmentation
 
 from .augment import augment
 
@@ -224,10 +224,11 @@ class Pairs:
         workers: int = 1,
         classes: Sequence[str] = (),
         hinted: float = 0.0,
+        kinds: Mapping[str, float] = HINT_KINDS,
     ) -> None:
         """`augmentation` None gives the pairs in their order and as they are. `classes`: their names, for labels.
-        `hinted`: share of the draws with a hint; 0 for batches without hints."""
-        self.hinted = hinted
+        `hinted`: share of the draws with a hint; 0 for batches without hints. `kinds`: relative chances of theirs."""
+        self.hinted, self.kinds = hinted, kinds
         self.pairs, self.seed, self.augmentation, self.classes = list(pairs), seed, augmentation, list(classes)
         self.samples = len(self.pairs)
         self.pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="pairs")
@@ -246,10 +247,10 @@ class Pairs:
             torch.stack(given) if self.hinted else None,
         )
 
-    def with_hints(self, share: float) -> Pairs:
-        """The same pairs, a `share` of the draws with a hint."""
+    def with_hints(self, share: float, kinds: Mapping[str, float] = HINT_KINDS) -> Pairs:
+        """The same pairs, a `share` of the draws with a hint of one of these kinds."""
         twin = copy.copy(self)
-        twin.hinted = share
+        twin.hinted, twin.kinds = share, kinds
         return twin
 
     def _shuffle(self, epoch: int) -> np.ndarray:
@@ -277,7 +278,8 @@ class Pairs:
             if not self.hinted:
                 return image, alpha, label, None
             rng = np.random.default_rng((self.seed, epoch, number, hints.STREAM))
-            asked, hint = (torch.from_numpy(each)[None] for each in hints.ask(alpha[0].numpy(), rng, self.hinted))
+            drawn = hints.ask(alpha[0].numpy(), rng, self.hinted, self.kinds)
+            asked, hint = (torch.from_numpy(each)[None] for each in drawn)
             return image, asked, label, hint
         raise ValueError("None of the pairs can be read any more; is the disk with the data still there?")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import zlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -20,9 +20,9 @@ import torch
 from train.recipe import Recipe
 from train.scenes.cutouts import Pack, read_pack
 from train.scenes.scenes import Scenes
-from train.shared import hints
 from train.shared.files import write_text
 from train.shared.mattes import GREY, Value
+from train.tables import HINT_KINDS
 
 from .pairs import Batch, Pair, Pairs, check_pairs, class_name, find_pairs, split
 
@@ -77,22 +77,23 @@ class Data:
 
 class SceneSource:
     """Composites of a cut-out pack; an epoch draws as many as there are cut-outs. hinted: share of the draws with a
-    hint; 0 for batches without hints."""
+    hint; 0 for batches without hints. kinds: relative chances of theirs."""
 
-    def __init__(self, scenes: Scenes, hinted: float = 0.0) -> None:
-        self.scenes, self.hinted, self.samples = scenes, hinted, len(scenes.pack.foregrounds)
+    def __init__(self, scenes: Scenes, hinted: float = 0.0, kinds: Mapping[str, float] = HINT_KINDS) -> None:
+        self.scenes, self.hinted, self.kinds = scenes, hinted, kinds
+        self.samples = len(scenes.pack.foregrounds)
 
     def batch(self, indices: Sequence[int], size: tuple[int, int]) -> Batch:
         if size[0] != size[1]:
             raise ValueError(f"Scenes of cut-outs are square: give a size with one side, not {size[0]} x {size[1]}.")
         if not self.hinted:
             return Batch(*self.scenes.batch(list(indices), size[0]))
-        images, alpha, given = self.scenes.hinted_batch(list(indices), size[0], self.hinted)
+        images, alpha, given = self.scenes.hinted_batch(list(indices), size[0], self.hinted, self.kinds)
         return Batch(images, alpha, hints=given)
 
-    def with_hints(self, share: float) -> SceneSource:
-        """The same cut-outs, a `share` of the draws with a hint."""
-        return SceneSource(self.scenes, share)
+    def with_hints(self, share: float, kinds: Mapping[str, float] = HINT_KINDS) -> SceneSource:
+        """The same cut-outs, a `share` of the draws with a hint of one of these kinds."""
+        return SceneSource(self.scenes, share, kinds)
 
 
 class Row:
@@ -223,7 +224,7 @@ def read_data(
     names = ([each.describe() for each in contents], names_held)
     checker.write(names)
     training = _training_source(contents, recipe, workers, device)
-    hinted = [(source.with_hints(1.0), count) for source, count in held] if recipe.hint else []
+    hinted = [(source.with_hints(1.0, recipe.hints.kinds), count) for source, count in held] if recipe.hint else []
     rows = [Row(*zip(*each)) if each else None for each in (held, hinted)]
     return Data(training, rows[0], names, marks, hinted=rows[1])
 
@@ -239,7 +240,7 @@ def _training_source(contents: list[_Contents], recipe: Recipe, workers: int, de
         for number, each in enumerate(contents)
     ]
     if recipe.hint:
-        sources = [source.with_hints(hints.SHARE) for source in sources]
+        sources = [source.with_hints(recipe.hints.share, recipe.hints.kinds) for source in sources]
     weights = [each.root.weight for each in contents]
     return sources[0] if weights == [1] else Mixture(sources, weights, seed=recipe.seed)
 

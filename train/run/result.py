@@ -153,7 +153,7 @@ def _settings(recipe: Recipe, outcome: Outcome) -> list[str]:
     batches = " then ".join(str(phase.batch_size) for phase in recipe.phases)
     hinted = [f"{name.removeprefix('hinted_')} {value:.4f}" for name, value in outcome.scores.items() if "hint" in name]
     measured = f"; validated with hints: {', '.join(hinted)}" if hinted else ""
-    learnt = [f"learnt hints: {hints.in_words()}{measured}"] if recipe.hint else []
+    learnt = [f"learnt hints: {hints.in_words(recipe.hints)}{measured}"] if recipe.hint else []
     return [
         f"from {recipe.init}, {outcome.step} of {recipe.steps} steps, batch {batches}, at {sizes}",
         f"{recipe.optimiser}, learning rate {recipe.learning_rate:g} (backbone {recipe.backbone_learning_rate:g}), "

@@ -1,4 +1,5 @@
-"""Backgrounds nobody photographed: studio sheets, gradients, clouds, patterns, and scenes of plain hard-edged shapes.
+"""Backgrounds nobody photographed: studio sheets, gradients, clouds, patterns, scenes of plain hard-edged shapes,
+skies, walls and grounds, and lights out of focus.
 
 The hard-edged ones (hills, facade, drops) are there because the first bundled model took large plain shapes for the
 subject: five such photographs made 72 % of its error on E1.
@@ -143,9 +144,123 @@ def drops(size: int, rng: np.random.Generator) -> Tensor:
     return picture
 
 
-KINDS = (gradient, studio, clouds, pattern, hills, facade, drops)
+def _spots(
+    picture: Tensor, rng: np.random.Generator, *, count: int, radius: tuple[float, float], strength: float
+) -> Tensor:
+    """Light discs, somewhat brighter at their rims, added to a picture [3,S,S]; radii in frames."""
+    size = picture.shape[-1]
+    hues = [_vivid(rng) for _ in range(int(rng.integers(1, 4)))]
+    for _ in range(count):
+        far = size * math.exp(rng.uniform(*np.log(radius)))
+        centre = rng.uniform(0, 1, 2) * size
+        top, left = (int(max(0, middle - far - 1)) for middle in centre)
+        bottom, right = (int(min(size, middle + far + 2)) for middle in centre)
+        rows = torch.arange(top, bottom)[:, None] + 0.5 - centre[0]
+        columns = torch.arange(left, right)[None, :] + 0.5 - centre[1]
+        away = (rows**2 + columns**2).sqrt()
+        disc = (far - away + 0.5).clamp(0, 1) * (0.75 + 0.25 * (away / max(far, 1)) ** 4)
+        light = strength * rng.uniform(0.3, 1) * hues[rng.integers(len(hues))]
+        picture[:, top:bottom, left:right] += disc * light
+    return picture
 
 
-def procedural(size: int, rng: np.random.Generator) -> Tensor:
-    """One of the kinds above -> [3,S,S] in 0..1."""
-    return KINDS[rng.integers(len(KINDS))](size, rng).clamp(0, 1)
+def _vivid(rng: np.random.Generator) -> Tensor:
+    """A bright colour [3,1,1]: warm, white or any."""
+    kind = rng.integers(3)
+    if kind == 2:
+        colour = rng.uniform(0, 1, 3)
+        colour = colour / colour.max()
+    else:
+        colour = np.array([(1, rng.uniform(0.55, 0.85), rng.uniform(0.2, 0.5)), (1, 1, rng.uniform(0.85, 1))][kind])
+    return torch.tensor(colour, dtype=torch.float32).view(3, 1, 1)
+
+
+def bokeh(size: int, rng: np.random.Generator) -> Tensor:
+    """Lights far out of focus, mostly at night."""
+    picture = (gradient if rng.random() < 0.5 else clouds)(size, rng) * rng.uniform(0.05, 0.8)
+    small = rng.uniform(0.01, 0.05)
+    count = int(min(150, rng.uniform(0.2, 2) / small**2 / 4))
+    return _spots(
+        picture, rng, count=count, radius=(small, small * rng.uniform(1.2, 3)), strength=rng.uniform(0.2, 0.9)
+    )
+
+
+def glitter(size: int, rng: np.random.Generator) -> Tensor:
+    """Thousands of sparkling grains, sharp in a band and out of focus beside it: sequins, sand, wet ground, snow."""
+    picture = (gradient(size, rng) if rng.random() < 0.6 else clouds(size, rng)) * rng.uniform(0.2, 0.9)
+    grain = torch.from_numpy(rng.random((1, 1, size, size)).astype(np.float32))
+    cells = int(size / rng.uniform(1, 4))
+    grain = F.interpolate(grain[..., :cells, :cells], size=(size, size), mode="nearest")[0]
+    sparks = ((grain - rng.uniform(0.85, 0.97)) * 20).clamp(0, 1) * rng.uniform(0.3, 1)
+    shade = 0.6 + 0.8 * torch.roll(grain, size // 3, 1)
+    picture = picture * shade + sparks * _vivid(rng)
+    return _spots(picture, rng, count=int(rng.integers(0, 40)), radius=(0.01, 0.06), strength=rng.uniform(0.1, 0.6))
+
+
+def sky(size: int, rng: np.random.Generator) -> Tensor:
+    """Plain or with clouds, by day, at dusk or at night."""
+    pairs = (
+        ((0.2, 0.4, 0.8), (0.65, 0.8, 0.95)),
+        ((0.25, 0.25, 0.5), (0.95, 0.6, 0.35)),
+        ((0.02, 0.03, 0.1), (0.1, 0.12, 0.3)),
+    )
+    above, below = (torch.tensor(c).view(3, 1, 1) for c in pairs[rng.choice(3, p=[0.65, 0.25, 0.1])])
+    y = torch.linspace(0, 1, size)[None, :, None]
+    picture = above + (below - above) * y ** rng.uniform(0.5, 2) * torch.ones(1, 1, size)
+    if rng.random() < 0.6:
+        noise = _noise(size, rng, int(rng.integers(2, 5)))
+        cover = torch.sigmoid((noise - rng.uniform(0, 1.2)) * rng.uniform(1.5, 5)) * rng.uniform(0.3, 1)
+        picture = picture + cover * (rng.uniform(0.7, 1) * (0.8 + 0.2 * below) - picture)
+    return picture
+
+
+def _noise(size: int, rng: np.random.Generator, cells: int, octaves: int = 5) -> Tensor:
+    """Soft noise [1,S,S] about 0."""
+    noise = torch.zeros(1, 1, size, size)
+    for octave in range(octaves):
+        side = min(size, cells * 2**octave)
+        grid = torch.from_numpy(rng.standard_normal((1, 1, side, side)).astype(np.float32))
+        noise += F.interpolate(grid, size=(size, size), mode="bicubic", align_corners=False) * 0.55**octave
+    return noise[0]
+
+
+def wall(size: int, rng: np.random.Generator) -> Tensor:
+    """Plaster, concrete, paper or cloth of one colour, lit from a side."""
+    colour, grain = _colour(rng), _noise(size, rng, int(rng.integers(3, 30)))
+    fine = torch.from_numpy(rng.standard_normal((1, size, size)).astype(np.float32))
+    light = 1 + rng.uniform(0, 0.5) * (_ramp(size, rng) - 0.5)
+    return colour * light * (1 + rng.uniform(0.01, 0.12) * grain + rng.uniform(0, 0.05) * fine)
+
+
+def ground(size: int, rng: np.random.Generator) -> Tensor:
+    """A plain table or floor before a plain wall, as products are shown: a soft pool of light, a horizon or none."""
+    floor = _colour(rng)
+    behind = floor * rng.uniform(0.85, 1.1) if rng.random() < 0.5 else _colour(rng)
+    horizon, y = rng.uniform(0.3, 0.75), torch.linspace(0, 1, size)[None, :, None]
+    mix = torch.sigmoid((y - horizon) * math.exp(rng.uniform(math.log(10), math.log(size))))
+    x = torch.linspace(-1, 1, size)
+    away = (x[None, None, :] - rng.normal(0, 0.3)) ** 2 + (2 * y - 1 - rng.normal(0.2, 0.3)) ** 2
+    picture = (behind * (1 - mix) + floor * mix) * (1 - rng.uniform(0, 0.35) * away / 2)
+    return picture * (1 + rng.uniform(0, 0.06) * _noise(size, rng, int(rng.integers(4, 40))) * mix)
+
+
+KINDS = {kind.__name__: kind for kind in (gradient, studio, clouds, pattern, hills, facade, drops)}
+KINDS |= {kind.__name__: kind for kind in (bokeh, glitter, sky, wall, ground)}
+
+
+def chances(shares: dict[str, float]) -> np.ndarray:
+    """Of every one of KINDS: in proportion to `shares`, or all alike where that is empty. ValueError for other names
+    and for shares that are not above 0 in sum."""
+    if unknown := sorted(set(shares) - set(KINDS)):
+        raise ValueError(f"scenes.invented: unknown {', '.join(unknown)}; known are {', '.join(KINDS)}.")
+    weights = np.array([shares.get(name, 0.0) if shares else 1.0 for name in KINDS])
+    if (weights < 0).any() or not weights.sum() > 0:
+        raise ValueError("scenes.invented: shares must not be negative, and one at least above 0.")
+    return weights / weights.sum()
+
+
+def procedural(size: int, rng: np.random.Generator, shares: np.ndarray | None = None) -> Tensor:
+    """One of the kinds above, drawn by the shares that `chances` gives -> [3,S,S] in 0..1."""
+    kinds = list(KINDS.values())
+    kind = rng.integers(len(kinds)) if shares is None else rng.choice(len(kinds), p=shares)
+    return kinds[kind](size, rng).clamp(0, 1)

@@ -7,7 +7,9 @@ another number of workers sees the same pictures.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from train.shared import hints
-from train.tables import SIDE_MULTIPLE, SceneStyle
+from train.tables import HINT_KINDS, SIDE_MULTIPLE, SceneStyle
 
-from .backgrounds import procedural
+from .backgrounds import chances, procedural
 from .clutter import close_up, crowd, foliage, strands
 from .compositing import (
     adjust,
@@ -35,6 +37,8 @@ from .compositing import (
     sample,
 )
 from .cutouts import Pack, Picture
+from .front import front
+from .light import check_lights, lit
 
 
 def draw_probabilities(foregrounds: list[Picture], style: SceneStyle) -> np.ndarray:
@@ -64,19 +68,25 @@ def _maybe(rng: np.random.Generator, chance: float) -> bool:
     return rng.random() < chance
 
 
+def _happens(rng: np.random.Generator, share: float) -> bool:
+    """As _maybe, but draws nothing where it cannot happen: what a recipe does not ask for changes no picture."""
+    return share > 0 and rng.random() < share
+
+
 def _resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear [C,h,w] -> [C,H,W]."""
     return F.interpolate(picture[None], size=size, mode="bilinear", align_corners=False)[0]
 
 
-def _place(picture: Tensor, count: int, rng: np.random.Generator) -> Tensor:
-    """Where one of `count` objects stands -> frame-to-object matrix. Mostly 40-100 % of the frame; sometimes a bust."""
+def _place(picture: Tensor, count: int, rng: np.random.Generator, extents=SceneStyle.extents) -> Tensor:
+    """Where one of `count` objects stands -> frame-to-object matrix; a single one of these `extents`, or a bust."""
     height, width = picture.shape[-2:]
     bust = count == 1 and height > 1.8 * width and _maybe(rng, 0.3)  # as people are mostly shown
     if bust:
         extent = rng.uniform(1.5, 4.0)
     elif count == 1:
-        extent = rng.choice([rng.uniform(0.15, 0.4), rng.uniform(0.4, 1.0), rng.uniform(1.0, 1.5)], p=[0.3, 0.6, 0.1])
+        shares = np.array([share for share, *_ in extents])
+        extent = rng.choice([rng.uniform(least, most) for _, least, most in extents], p=shares / shares.sum())
     else:
         extent = rng.uniform(0.2, 0.7)
     stretch = math.exp(rng.normal(0, 0.08))
@@ -98,10 +108,10 @@ def _place(picture: Tensor, count: int, rng: np.random.Generator) -> Tensor:
     )
 
 
-def _place_cut(picture: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+def _place_cut(picture: Tensor, count: int, rng: np.random.Generator, extent_of_one=SceneStyle.cut_extent) -> Tensor:
     """As _place, for a picture that is cut below: it stands on the lower border and is not tilted much."""
     height, width = picture.shape[-2:]
-    extent = rng.uniform(0.45, 1.3) if count == 1 else rng.uniform(0.3, 0.8)
+    extent = rng.uniform(*extent_of_one) if count == 1 else rng.uniform(0.3, 0.8)
     half_size = (extent * width / max(width, height), extent * height / max(width, height))
     angle = rng.normal(0, 0.05)
     below = abs(math.sin(angle)) * half_size[0] + rng.uniform(0.02, 0.25) * half_size[1]
@@ -147,12 +157,25 @@ def _visible(objects: list[Tensor], size: int, device: torch.device) -> Tensor:
     return torch.stack(seen[::-1]) if seen else torch.zeros(0, size, size, device=device)
 
 
+@dataclass(frozen=True)
+class _Objects:
+    """layers: each object of a picture where it stands, the rearmost first: premultiplied [4,S,S]. sources: the folders
+    that they come from. front: what stands before them and is not asked for, [4,S,S], if anything."""
+
+    layers: list[Tensor]
+    sources: set[str]
+    front: Tensor | None = None
+
+
 class Scenes:
     """Endless composites of a pack. `batch` gives pictures 0..1 and their alpha, on the pack's device."""
 
     def __init__(self, pack: Pack, style: SceneStyle, *, seed: int) -> None:
         self.pack, self.style, self.seed = pack, style, seed
         self.probabilities = draw_probabilities(pack.foregrounds, style)
+        self.of_people = self.probabilities * [picture.source in style.people for picture in pack.foregrounds]
+        self.invented = chances(style.invented) if style.invented else None
+        check_lights(style.lights)
         self.device = pack.foregrounds[0].pixels.device
 
     def batch(self, indices: list[int] | range, size: int) -> tuple[Tensor, Tensor]:
@@ -163,11 +186,16 @@ class Scenes:
         """
         _check_side(size)
         rngs = [np.random.default_rng((self.seed, index)) for index in indices]
-        layers = torch.stack([_over_each_other(self._objects(rng, size), size, self.device) for rng in rngs])
-        return self._picture(layers, None, rngs)
+        objects = [self._objects(rng, size) for rng in rngs]
+        layers = torch.stack([_over_each_other(each.layers, size, self.device) for each in objects])
+        return self._picture(layers, None, objects, rngs)
 
     def hinted_batch(
-        self, indices: list[int] | range, size: int, share: float = hints.SHARE
+        self,
+        indices: list[int] | range,
+        size: int,
+        share: float = hints.SHARE,
+        kinds: Mapping[str, float] = HINT_KINDS,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As `batch`, with hints [N,1,S,S] (train/shared/hints.py), which a `share` of the pictures has; alpha is that
         of what each hint asks for, as far as it is to be seen. Pictures with a hint mostly have several objects, for of
@@ -175,34 +203,59 @@ class Scenes:
         _check_side(size)
         rngs = [np.random.default_rng((self.seed, index)) for index in indices]
         draws = [np.random.default_rng((self.seed, index, hints.STREAM)) for index in indices]
-        layers, asked, hinted = [], [], []
+        layers, asked, hinted, things = [], [], [], []
         for rng, draw in zip(rngs, draws):
             wanted = draw.random() < share
             several = int(draw.integers(2, 4)) if wanted and _maybe(draw, SEVERAL) else 0
             objects = self._objects(rng, size, at_least=several)
-            layers.append(_over_each_other(objects, size, self.device))
-            visible = _visible(objects, size, self.device)
-            chosen = hints.choose(visible.cpu().numpy(), draw) if wanted else np.zeros(0, bool)
+            things.append(objects)
+            layers.append(_over_each_other(objects.layers, size, self.device))
+            visible = _visible(objects.layers, size, self.device)
+            seen = visible if objects.front is None else visible * (1 - objects.front[3])
+            chosen = hints.choose(seen.cpu().numpy(), draw) if wanted else np.zeros(0, bool)
             hinted.append(chosen.any())
             asked.append(visible[chosen if chosen.any() else slice(None)].sum(dim=0, keepdim=True))
-        images, alpha = self._picture(torch.stack(layers), torch.stack(asked), rngs)
+        images, alpha = self._picture(torch.stack(layers), torch.stack(asked), things, rngs)
         given = [
-            hints.draw_hint(each[0].cpu().numpy(), draw) if wanted else hints.no_hint((size, size))
+            hints.draw_hint(each[0].cpu().numpy(), draw, kinds) if wanted else hints.no_hint((size, size))
             for each, draw, wanted in zip(alpha, draws, hinted)
         ]
         return images, alpha, torch.from_numpy(np.stack(given))[:, None].to(self.device)
 
-    def _picture(self, layers: Tensor, asked: Tensor | None, rngs: list[np.random.Generator]) -> tuple[Tensor, Tensor]:
+    def _picture(
+        self, layers: Tensor, asked: Tensor | None, objects: list[_Objects], rngs: list[np.random.Generator]
+    ) -> tuple[Tensor, Tensor]:
         """Objects [N,4,S,S] on backgrounds of their own -> images [N,3,S,S], and as these show it the alpha [N,1,S,S]
         of what is `asked` for, or of all."""
-        backgrounds = torch.stack([self._background(rng, layers.shape[-1]) for rng in rngs])
-        images, alpha = self._compose(layers, asked, backgrounds, rngs)
+        style, size = self.style, layers.shape[-1]
+        backgrounds = torch.stack([self._behind(each, rng, size) for each, rng in zip(objects, rngs)])
+        for index, (each, rng) in enumerate(zip(objects, rngs)):
+            if style.lights and not each.sources & set(style.shining):
+                layers[index], backgrounds[index] = lit(layers[index], backgrounds[index], style.lights, rng)
+        images, alpha = self._compose(layers, asked, backgrounds, rngs, style.camouflaged)
+        for index, each in enumerate(objects):
+            if each.front is not None:
+                images[index] = over(each.front[None], images[index, None])[0].clamp(0, 1)
+                alpha[index] *= 1 - each.front[3]
         return self._degrade(images, rngs), alpha
 
-    def _draw_object(self, rng: np.random.Generator) -> tuple[Tensor, Callable]:
-        """One foreground, recoloured, lit from a side, sometimes textured -> premultiplied [4,h,w], how to place it."""
-        index = int(np.searchsorted(np.cumsum(self.probabilities), rng.random(), side="right"))
-        picture = self.pack.foregrounds[min(index, len(self.probabilities) - 1)]
+    def _behind(self, objects: _Objects, rng: np.random.Generator, size: int) -> Tensor:
+        """What lies behind these objects, [3,S,S]: dark behind what shines, now and then a sheet behind drawings."""
+        if objects.sources & set(self.style.paper) and _happens(rng, 0.5):
+            grey = torch.tensor(rng.choice([1.0, rng.uniform(0.8, 1), rng.uniform(0, 0.2)]) + rng.normal(0, 0.02, 3))
+            return grey.float().clamp(0, 1).view(3, 1, 1).expand(3, size, size).to(self.device)
+        background = self._background(rng, size)
+        return background * rng.uniform(0.05, 0.5) if objects.sources & set(self.style.shining) else background
+
+    def _draw_picture(self, rng: np.random.Generator, weights: np.ndarray) -> Picture:
+        passed = np.cumsum(weights)
+        index = int(np.searchsorted(passed, rng.random() * passed[-1], side="right"))
+        return self.pack.foregrounds[min(index, int(np.flatnonzero(weights)[-1]))]
+
+    def _draw_object(self, rng: np.random.Generator, weights: np.ndarray | None = None) -> tuple[Tensor, Callable, str]:
+        """One foreground, recoloured, lit from a side, sometimes textured -> premultiplied [4,h,w], how to place it,
+        the folder it is from. weights: how likely each foreground is, if not as the recipe says."""
+        picture = self._draw_picture(rng, self.probabilities if weights is None else weights)
         rgba = picture.pixels.float() / 255
         height, width = rgba.shape[1:]
         worn = _maybe(rng, 0.1)  # the shape of one thing, the surface of another: its boundary makes a subject
@@ -215,17 +268,61 @@ class Scenes:
             x = torch.linspace(-1, 1, width, device=colour.device)[None, :]
             y = torch.linspace(-1, 1, height, device=colour.device)[:, None]
             colour = (colour * (1 + strength * (x * math.cos(angle) + y * math.sin(angle)))).clamp(0, 1)
-        return premultiply(torch.cat([colour, rgba[3:]])), _place_cut if picture.source in self.style.cut else _place
+        place = partial(_place, extents=self.style.extents)
+        if picture.source in self.style.cut:
+            place = partial(_place_cut, extent_of_one=self.style.cut_extent)
+        return premultiply(torch.cat([colour, rgba[3:]])), place, picture.source
 
-    def _objects(self, rng: np.random.Generator, size: int, *, at_least: int = 0) -> list[Tensor]:
-        """The objects of a picture where they stand, the rearmost first: premultiplied [4,S,S] each."""
-        counts = np.array(self.style.object_counts)
-        count = max(at_least, int(rng.choice(len(counts), p=counts / counts.sum())))
-        objects = []
-        for _ in range(count):
-            picture, place = self._draw_object(rng)
-            objects.append(sample(picture, place(picture, count, rng), (size, size)))
-        return objects
+    def _objects(self, rng: np.random.Generator, size: int, *, at_least: int = 0) -> _Objects:
+        """The objects of a picture where they stand."""
+        style, layers, sources = self.style, [], set()
+        if self.of_people.any() and _happens(rng, style.together):
+            layers, sources = self._people(rng, size, count=max(at_least, int(rng.integers(2, 5))))
+        else:
+            shares = np.array(style.object_counts)
+            count = max(at_least, int(rng.choice(len(shares), p=shares / shares.sum())))
+            for _ in range(count):
+                picture, place, source = self._draw_object(rng)
+                layers.append(sample(picture, place(picture, count, rng), (size, size)))
+                sources.add(source)
+                if source in style.people and _happens(rng, style.holding):
+                    layers.append(self._held(layers[-1], rng))
+        before = None
+        if layers and _happens(rng, style.behind):
+            before = front(size, self._photograph(rng, size), self._draw_object(rng)[0], rng)
+        return _Objects(layers, sources, before)
+
+    def _people(self, rng: np.random.Generator, size: int, *, count: int) -> tuple[list[Tensor], set[str]]:
+        """People beside each other, of about one height, before and behind one another; and their folders."""
+        layers, sources = [], set()
+        tall, foot = rng.uniform(0.5, 1.25), rng.uniform(0.75, 1.3)
+        spread = rng.uniform(0.35, 0.8)
+        for place in rng.permutation(np.linspace(-spread, spread, count)):
+            picture, _, source = self._draw_object(rng, self.of_people)
+            height, width = picture.shape[-2:]
+            half = tall * math.exp(rng.normal(0, 0.1))
+            half_size = (half * width / height, half)
+            below = foot if source not in self.style.cut else 1 + half * rng.uniform(0.02, 0.3)
+            centre = (place + rng.normal(0, 0.06), below - half + rng.normal(0, 0.03))
+            matrix = homography(centre=centre, half_size=half_size, angle=rng.normal(0, 0.04), flip=_maybe(rng, 0.5))
+            layers.append(sample(picture, matrix, (size, size)))
+            sources.add(source)
+        return layers, sources
+
+    def _held(self, person: Tensor, rng: np.random.Generator) -> Tensor:
+        """Something that the person [4,S,S] holds or wears: an object of a fifth to a half of its size over it."""
+        size, picture = person.shape[-1], self._draw_object(rng)[0]
+        rows, columns = (torch.nonzero((person[3] > 0.5).any(axis)).flatten() / size * 2 - 1 for axis in (1, 0))
+        if not len(rows):
+            return torch.zeros_like(person)
+        middle = [float(line[0] + line[-1]) / 2 for line in (columns, rows)]
+        half = [float(line[-1] - line[0]) / 2 for line in (columns, rows)]
+        extent = rng.uniform(0.2, 0.5) * max(half)
+        longer = max(picture.shape[1:])
+        centre = (middle[0] + rng.uniform(-0.8, 0.8) * half[0], middle[1] + rng.uniform(-0.2, 0.6) * half[1])
+        half_size = (extent * picture.shape[2] / longer, extent * picture.shape[1] / longer)
+        matrix = homography(centre=centre, half_size=half_size, angle=rng.normal(0, 0.4), flip=_maybe(rng, 0.5))
+        return sample(picture, matrix, (size, size))
 
     def _photograph(self, rng: np.random.Generator, size: int) -> Tensor:
         """A random crop of a background photograph, often mirrored, sometimes tilted -> [3,S,S]."""
@@ -243,7 +340,7 @@ class Scenes:
     def _background(self, rng: np.random.Generator, size: int) -> Tensor:
         device = self.device
         if _maybe(rng, self.style.procedural_background):
-            background = procedural(size, rng).to(device)
+            background = procedural(size, rng, self.invented).to(device)
         else:
             background = _recolour(self._photograph(rng, size), rng, strength=0.6)
         if _maybe(rng, self.style.cluttered_background):
@@ -255,7 +352,7 @@ class Scenes:
             else:
                 background = (strands if kind == "strands" else foliage)(background, rng)
         if _maybe(rng, 0.08):  # something out of focus far behind is background
-            picture, place = self._draw_object(rng)
+            picture, place, _ = self._draw_object(rng)
             small = sample(picture, place(picture, 2, rng), (size // 4, size // 4))[None]
             small = gaussian_blur(small, torch.tensor([rng.uniform(1.2, 2.0)], device=device))
             background = over(_resized(small[0], (size, size))[None], background[None])[0]
@@ -263,10 +360,15 @@ class Scenes:
 
     @staticmethod
     def _compose(
-        layers: Tensor, asked: Tensor | None, backgrounds: Tensor, rngs: list[np.random.Generator]
+        layers: Tensor,
+        asked: Tensor | None,
+        backgrounds: Tensor,
+        rngs: list[np.random.Generator],
+        camouflaged: float = 0.0,
     ) -> tuple[Tensor, Tensor]:
         """Depth of field, shadow, colour match, soft edges, then alpha blending of whole batches. The alpha of what is
-        `asked` for, of all by default, goes through what its layer's does."""
+        `asked` for, of all by default, goes through what its layer's does. camouflaged: share of the pictures whose
+        colours are matched all but wholly."""
         size, device = layers.shape[-1], layers.device
 
         def draw(chance: float, low: float, high: float) -> Tensor:
@@ -292,7 +394,10 @@ class Scenes:
                 sigma=sigma[chosen],
                 strength=strength[chosen],
             )
-        layers = match_colours(layers, backgrounds, draw(0.5, 0.1, 0.6))
+        alike = draw(0.5, 0.1, 0.6)
+        if camouflaged:
+            alike = torch.maximum(alike, draw(camouflaged, 0.8, 1.0))
+        layers = match_colours(layers, backgrounds, alike)
         soft = draw(0.35, 0.3, 1.5)
         chosen = soft > 0
         if chosen.any():

@@ -8,7 +8,7 @@ from the generator given, so a sample's own seed decides it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import numpy as np
@@ -16,9 +16,10 @@ from numpy.random import Generator
 from scipy import ndimage
 
 from birefnet_core.network.hint import SAYS_NOTHING
+from train.tables import HINT_KINDS, HintStyle
 
 STREAM = 16  # ends the seed of a sample's hint, which is not to change what else is drawn for that sample
-SHARE = 2 / 3  # of the draws have a hint
+SHARE = HintStyle.share  # of the draws have a hint, where a recipe says nothing else
 ONE = 0.75  # of the choices among several subjects ask for one of them
 LEAST = 12  # solid pixels without which nothing can be asked for
 COARSE = 192  # the longer side at which shapes are worked on; their exact border does not matter
@@ -48,7 +49,9 @@ def pieces(alpha: np.ndarray) -> np.ndarray:
     return np.stack([np.where(owner == label, alpha, 0) for label in large]).astype(np.float32)
 
 
-def ask(alpha: np.ndarray, rng: Generator, share: float = SHARE) -> tuple[np.ndarray, np.ndarray]:
+def ask(
+    alpha: np.ndarray, rng: Generator, share: float = SHARE, kinds: Mapping[str, float] = HINT_KINDS
+) -> tuple[np.ndarray, np.ndarray]:
     """(alpha of what is asked for, hint), both [H,W], for a picture with this alpha [H,W]: all of it or some of its
     pieces with a hint, in a `share` of the draws; else all of it without."""
     if rng.random() < share:
@@ -56,7 +59,7 @@ def ask(alpha: np.ndarray, rng: Generator, share: float = SHARE) -> tuple[np.nda
         chosen = choose(parts, rng)
         if chosen.any():
             asked = parts[chosen].sum(axis=0)
-            return asked, draw_hint(asked, rng)
+            return asked, draw_hint(asked, rng, kinds)
     return alpha, no_hint(alpha.shape)
 
 
@@ -65,10 +68,11 @@ def no_hint(shape: tuple[int, int]) -> np.ndarray:
     return np.full(shape, SAYS_NOTHING, np.float32)
 
 
-def draw_hint(alpha: np.ndarray, rng: Generator) -> np.ndarray:
-    """A hint for what has this alpha [H,W] 0..1, of a kind drawn from KINDS."""
-    kind = list(KINDS)[int(rng.choice(len(KINDS), p=SHARES))]
-    hint = KINDS[kind][1](alpha, rng) if (alpha > 0.5).any() else alpha
+def draw_hint(alpha: np.ndarray, rng: Generator, kinds: Mapping[str, float] = HINT_KINDS) -> np.ndarray:
+    """A hint for what has this alpha [H,W] 0..1, of one of `kinds`, drawn in proportion to what they say."""
+    shares = np.array(list(kinds.values()), float)
+    kind = list(kinds)[int(rng.choice(len(kinds), p=shares / shares.sum()))]
+    hint = KINDS[kind](alpha, rng) if (alpha > 0.5).any() else alpha
     if hint.max() < 0.5:  # blurred or cut away; and what asks for nothing is no hint to learn from
         hint = alpha / max(float(alpha.max()), 1e-6)
     return np.ascontiguousarray(hint, np.float32).clip(0, 1)
@@ -141,26 +145,25 @@ def _wrong(alpha: np.ndarray, rng: Generator) -> np.ndarray:
     return _slid(hint, _size(alpha) * rng.uniform(0.2, 0.4), rng)
 
 
-# Share of the draws, and how it is drawn.
-KINDS: dict[str, tuple[float, Callable[[np.ndarray, Generator], np.ndarray]]] = {
-    "exact": (0.10, _exact),
-    "eroded": (0.13, _eroded),
-    "dilated": (0.13, _dilated),
-    "shifted": (0.12, _shifted),
-    "blurred": (0.08, _blurred),
-    "coarser": (0.12, _coarser),
-    "box": (0.12, _box),
-    "dots": (0.08, _dots),
-    "scribble": (0.07, _scribble),
-    "wrong": (0.05, _wrong),
+KINDS: dict[str, Callable[[np.ndarray, Generator], np.ndarray]] = {
+    "exact": _exact,
+    "eroded": _eroded,
+    "dilated": _dilated,
+    "shifted": _shifted,
+    "blurred": _blurred,
+    "coarser": _coarser,
+    "box": _box,
+    "dots": _dots,
+    "scribble": _scribble,
+    "wrong": _wrong,
 }
-SHARES = np.array([share for share, _ in KINDS.values()])
 
 
-def in_words() -> str:
+def in_words(style: HintStyle) -> str:
     """What is drawn how often, for a model card."""
-    kinds = ", ".join(f"{name} {100 * share:.0f} %" for name, (share, _) in KINDS.items())
-    return f"in {100 * SHARE:.0f} % of the draws, of these {kinds}"
+    whole = sum(style.kinds.values())
+    kinds = ", ".join(f"{name} {100 * share / whole:.0f} %" for name, share in style.kinds.items() if share)
+    return f"in {100 * style.share:.0f} % of the draws, of these {kinds}"
 
 
 def _solid(alpha: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from train.scenes import clutter, cutouts, scenes
-from train.scenes.backgrounds import KINDS, procedural
+from train.scenes import clutter, cutouts, light, scenes
+from train.scenes.backgrounds import KINDS, chances, procedural
 from train.shared.holdout import held_out
 
 STYLE = scenes.SceneStyle(object_counts=(0.1, 0.5, 0.4))
@@ -166,7 +166,7 @@ def test_opaque_foreground_hides_the_background_completely(packs):
     """Blending depends on the background only where alpha is below one."""
     rngs = [np.random.default_rng((3, index)) for index in range(8)]
     drawn = scenes.Scenes(packs[0], replace(STYLE, object_counts=(0.0, 1.0)), seed=3)
-    layers = torch.stack([scenes._over_each_other(drawn._objects(rng, 64), 64, drawn.device) for rng in rngs])
+    layers = torch.stack([scenes._over_each_other(drawn._objects(rng, 64).layers, 64, drawn.device) for rng in rngs])
     alpha = layers[:, 3:]
     solid = (alpha == 1).expand(-1, 3, -1, -1)
     assert solid.any()
@@ -192,7 +192,7 @@ def test_size_must_fit_the_network(packs):
 
 
 def test_procedural_backgrounds_of_every_kind_are_in_range():
-    for kind in KINDS:
+    for kind in KINDS.values():
         assert kind(64, np.random.default_rng(1)).shape == (3, 64, 64)
     drawn = torch.stack([procedural(64, np.random.default_rng(seed)) for seed in range(24)])
     assert drawn.min() >= 0 and drawn.max() <= 1
@@ -267,3 +267,143 @@ def test_some_pictures_are_painted(packs):
     painted = scenes.Scenes(packs[0], replace(STYLE, plain=1.0, painted=1.0), seed=2).batch(range(6), 64)
     assert torch.equal(plain[1], painted[1])  # of the picture, not of its alpha
     assert 0.002 < (plain[0] - painted[0]).abs().mean() < 0.1
+
+
+def squares(packs, *sources):
+    """A pack of one white square by every source, on the pack's backgrounds."""
+    pixels = torch.full((4, 40, 40), 255, dtype=torch.uint8)
+    return cutouts.Pack([cutouts.Picture(source, source, pixels) for source in sources], packs[0].backgrounds)
+
+
+def widths(alpha):
+    """How many columns of each picture [N,1,S,S] have something."""
+    return (alpha[:, 0] > 0.5).any(dim=1).sum(dim=1)
+
+
+ONE = scenes.SceneStyle(object_counts=(0.0, 1.0), plain=1.0)
+
+
+def test_a_recipe_says_how_large_single_objects_are(packs):
+    pack = squares(packs, "things")
+    small, large = (
+        scenes.Scenes(pack, replace(ONE, extents=((1.0, *extent),)), seed=1).batch(range(24), 64)[1]
+        for extent in ((0.2, 0.3), (1.4, 1.6))
+    )
+    assert widths(small).min() >= 8 and widths(small).max() <= 30
+    assert (widths(large) == 64).float().mean() > 0.4 and large.mean() > 0.6
+
+
+def test_what_a_recipe_does_not_ask_for_changes_no_picture(packs):
+    """Nor does what cannot happen: nobody in this pack is of people."""
+    style = replace(ONE, people=("nobody",), together=1.0, holding=1.0, shining=("x",), paper=("y",))
+    for plain, other in zip(
+        scenes.Scenes(packs[0], ONE, seed=4).batch(range(6), 64),
+        scenes.Scenes(packs[0], style, seed=4).batch(range(6), 64),
+    ):
+        assert torch.equal(plain, other)
+
+
+def test_people_stand_together_and_hold_things(packs):
+    pack = squares(packs, "people", "things")
+    together = scenes.Scenes(pack, replace(ONE, people=("people",), together=1.0), seed=2)
+    for index in range(12):
+        objects = together._objects(np.random.default_rng((2, index)), 64)
+        assert 2 <= len(objects.layers) <= 4 and objects.sources == {"people"}
+    style = replace(ONE, people=("people",), holding=1.0, sources={"people": 1.0, "things": 0.0})
+    holding = scenes.Scenes(pack, style, seed=2)
+    for index in range(12):
+        person, held = holding._objects(np.random.default_rng((2, index)), 64).layers
+        assert 0 < (held[3] > 0.5).sum() < 0.5 * max((person[3] > 0.5).sum(), 100)
+
+
+def test_what_stands_before_the_objects_is_no_subject(packs):
+    style = replace(ONE, behind=1.0, extents=((1.0, 1.0, 1.2),))
+    drawn = scenes.Scenes(squares(packs, "things"), style, seed=5)
+    images, alpha = drawn.batch(range(24), 64)
+    hidden = 0
+    for index in range(24):
+        objects = drawn._objects(np.random.default_rng((5, index)), 64)
+        covered = objects.front[3] > 0.999
+        hidden += int(covered.sum())
+        assert not (alpha[index, 0][covered] > 2e-3).any()
+        front = objects.front[:3, covered]
+        torch.testing.assert_close(images[index][:, covered], front.clamp(0, 1), atol=2e-3, rtol=0)
+    assert hidden > 24 * 64
+    _, asked, given = drawn.hinted_batch(range(24), 64, 1.0)
+    shown = asked.flatten(1).amax(1) > 0.5
+    assert shown.float().mean() > 0.8 and ((given - asked).abs().flatten(1).mean(1) < 0.5)[shown].float().mean() > 0.8
+
+
+def test_camouflaged_objects_take_the_colours_behind_them(packs):
+    def difference(style):
+        images, alpha = scenes.Scenes(squares(packs, "things"), style, seed=6).batch(range(24), 64)
+        inside = (images * alpha).sum((2, 3)) / alpha.sum((2, 3)).clamp(min=1)
+        outside = (images * (1 - alpha)).sum((2, 3)) / (1 - alpha).sum((2, 3)).clamp(min=1)
+        return (inside - outside).abs().mean()
+
+    assert difference(replace(ONE, camouflaged=1.0)) < 0.6 * difference(ONE)
+
+
+def test_it_is_dark_behind_what_shines_and_plain_behind_half_of_the_drawings(packs):
+    pack = squares(packs, "things")
+    empty = np.random.default_rng(0)
+    objects = scenes._Objects([], {"things"})
+    dark, paper = (scenes.Scenes(pack, replace(ONE, **{name: ("things",)}), seed=1) for name in ("shining", "paper"))
+    assert torch.stack([dark._behind(objects, empty, 64) for _ in range(12)]).mean() < 0.35
+    plain = [paper._behind(objects, empty, 64).flatten(1).std(dim=1).max() < 1e-6 for _ in range(40)]
+    assert 8 < sum(plain) < 32
+
+
+@pytest.mark.parametrize("name", light.LIGHTS)
+def test_lights_keep_alpha_and_range(name):
+    rng = np.random.default_rng(0)
+    alpha = torch.zeros(1, 64, 64)
+    alpha[:, 16:48, 16:48] = 1
+    alpha[:, :, 40] *= 0.5
+    layer = torch.cat([alpha * torch.tensor([0.8, 0.6, 0.5]).view(3, 1, 1), alpha])
+    behind = torch.full((3, 64, 64), 0.5)
+    for _ in range(20):
+        lit, ground = light.LIGHTS[name](layer, behind, rng)
+        assert torch.equal(lit[3:], alpha) and (lit[:3] <= alpha + 1e-6).all() and lit.min() >= 0
+        assert ground.shape == behind.shape and ground.min() >= 0 and ground.max() <= 1
+        assert (lit[:3] - layer[:3]).abs().max() > 0.02 or (ground - behind).abs().max() > 0.02
+    assert (behind == 0.5).all() and layer[0, 20, 20] == pytest.approx(0.8)
+
+
+def test_lights_are_drawn_by_their_shares(packs):
+    layer, behind = torch.zeros(4, 32, 32), torch.full((3, 32, 32), 0.5)
+    rng = np.random.default_rng(3)
+    changed = sum(not torch.equal(light.lit(layer, behind, {"flash": 0.25}, rng)[1], behind) for _ in range(400))
+    assert 70 < changed < 130
+    for shares, complaint in (({"fog": 0.1}, "unknown fog"), ({"night": 0.7, "neon": 0.6}, "more than 1")):
+        with pytest.raises(ValueError, match=complaint):
+            scenes.Scenes(packs[0], replace(ONE, lights=shares), seed=0)
+
+
+def test_invented_backgrounds_are_drawn_by_their_shares(packs):
+    only = chances({"sky": 2.0})
+    for seed in range(5):
+        drawn = procedural(32, np.random.default_rng(seed), only)
+        rng = np.random.default_rng(seed)
+        rng.choice(len(KINDS), p=only)
+        assert torch.equal(drawn, KINDS["sky"](32, rng).clamp(0, 1))
+    with pytest.raises(ValueError, match=r"scenes.invented: unknown sea; known are gradient"):
+        scenes.Scenes(packs[0], replace(ONE, invented={"sea": 1.0}), seed=0)
+
+
+def test_pictures_with_everything_are_the_same_every_time_and_in_range(packs):
+    style = replace(
+        STYLE,
+        people=("discs",),
+        together=0.3,
+        holding=0.5,
+        behind=0.4,
+        camouflaged=0.3,
+        painted=0.1,
+        lights={name: 1 / 6 for name in light.LIGHTS},
+        invented={"bokeh": 1, "ground": 1},
+        procedural_background=0.5,
+    )
+    once, again = (scenes.Scenes(packs[0], style, seed=9).hinted_batch(range(16), 64) for _ in range(2))
+    for first, second in zip(once, again):
+        assert torch.equal(first, second) and first.min() >= 0 and first.max() <= 1 and torch.isfinite(first).all()

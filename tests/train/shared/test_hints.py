@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from train.shared import hints
+from train.tables import HINT_KINDS, HintStyle
 
 
 def disc(shape=(96, 128), centre=(0.5, 0.5), radius=0.3) -> np.ndarray:
@@ -31,7 +32,7 @@ MASKS = {
 
 
 def drawn(kind, alpha, seed):
-    return hints.KINDS[kind][1](alpha, np.random.default_rng(seed))
+    return hints.KINDS[kind](alpha, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("name", MASKS)
@@ -114,3 +115,14 @@ def test_a_third_of_the_draws_ask_for_everything_and_the_rest_for_the_matte_or_a
     assert all((hints.ask(alpha, np.random.default_rng(seed), 1.0)[1] != 0.5).any() for seed in range(20))
     empty = np.zeros((16, 16), np.float32)
     assert (hints.ask(empty, np.random.default_rng(0), 1.0)[1] == hints.SAYS_NOTHING).all()
+
+
+def test_only_the_kinds_that_are_asked_for_are_drawn_as_often_as_asked():
+    alpha, size = MASKS["disc"], MASKS["disc"].size
+    rng = np.random.default_rng(0)
+    dots = [hints.draw_hint(alpha, rng, {"dots": 3, "exact": 1, "box": 0}).sum() < 0.05 * size for _ in range(200)]
+    assert 125 < sum(dots) < 175
+    assert all(np.array_equal(hints.draw_hint(alpha, rng, {"exact": 0.2}), alpha) for _ in range(5))
+    words = hints.in_words(HintStyle(0.5, {"dots": 3, "exact": 1, "box": 0}))
+    assert words == "in 50 % of the draws, of these dots 75 %, exact 25 %"
+    assert set(hints.KINDS) == set(HINT_KINDS) and sum(HINT_KINDS.values()) == pytest.approx(1)
