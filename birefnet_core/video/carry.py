@@ -22,7 +22,7 @@ SEEN, COVERED, GONE, CUT = "seen", "covered", "gone", "cut"  # states of what is
 AWAY = 1.5  # seconds after which one that is covered is gone
 LEAST = 0.08  # share of the subject that must be seen; with less it is covered, or left the frame
 SPECK = 0.01  # share of the subject; smaller pieces are none of it
-MOSTLY = 0.5  # share with which its motion is that of what is seen of it
+MOSTLY = 0.5  # share that must be seen for its speed to be told from it
 LOOKS, APART = 8, 1 / 8  # how often its look is remembered, and every how many seconds
 ALIKE, WHOLE = 0.7, 0.85  # of its largest area: with which a look is worth remembering, and the last one is taken
 FITS = 16 / 255  # difference from how it looked at which that says nothing
@@ -116,16 +116,17 @@ class _Subject:
         trusted = sure > 0.5
         self._camera = -median_of(motion, trusted & (moved < 0.5))
         self._area = max(look.mask.sum() for look in self._looks)  # seen whole, not when half covered
-        step, tolerance = self._speed + self._camera, 1 + self._speed.norm() / 2
-        inside, share = trusted & (moved > 0.5), self._mask.sum() / self._area
-        if state == SEEN and inside.sum() > 4:
-            flowed = -median_of(motion, inside)
-            if share > WHOLE or (share > MOSTLY and (flowed - step).norm() < tolerance):
-                step = flowed
+        steps = [self._speed + self._camera]
+        if state == SEEN:
+            steps.append(-median_of(motion, moved > 0.5))
         self._look = next(look for look in reversed(self._looks) if look.mask.sum() >= WHOLE * self._area)
         reach = min(REACH[0] + self._unseen, REACH[1])
-        self._step = aligned(self._look, view.smooth, self._place + step, reach) - self._place
-        picture, self._whole = self._look.at(self._place + self._step)
+        # As it went so far, or as the picture moves where it was, which may be what covers it: its look decides.
+        found = [aligned(self._look, view.smooth, self._place + step, reach) for step in steps]
+        self._fit, place = max(found, key=lambda pair: pair[0])
+        self._step = place - self._place
+        tolerance = 1 + self._step.norm() / 2
+        picture, self._whole = self._look.at(place)
         along = torch.exp(-(((motion + self._step.view(2, 1, 1)).norm(dim=0) / tolerance) ** 2))
         flow = 2 * moved - 1
         # What goes surely another way covers it: how sure one may be that it is the subject, and that it is not
@@ -161,7 +162,7 @@ class _Subject:
             left = self._whole.sum() < 0.1 * whole
             return GONE if left or self._unseen > AWAY * self._rate else COVERED
         self._unseen = 0
-        if area > WHOLE * whole:
+        if area > MOSTLY * whole and self._fit > FOUND:
             self._steps += 1
             self._speed = self._speed.lerp(self._step - self._camera, max(STEADY, 1 / self._steps))
         self._since += 1
@@ -221,13 +222,13 @@ def shifted(planes: Tensor, by: Tensor) -> Tensor:
     return F.grid_sample(planes[None], grid[None], align_corners=False)[0]
 
 
-def aligned(look: _Look, picture: Tensor, place: Tensor, reach: int) -> Tensor:
-    """Where, up to `reach` places around `place`, a look fits the picture [3, h, w] best; `place` where it fits
-    nowhere."""
+def aligned(look: _Look, picture: Tensor, place: Tensor, reach: int) -> tuple[float, Tensor]:
+    """What share of a look fits the picture [3, h, w] where, up to `reach` places around `place`, it fits best, and
+    where that is; `place` where it fits nowhere."""
     pixels, mask = look.at(place)
     rows, columns = ((mask.amax(axis) > 0.5).nonzero().flatten() for axis in (1, 0))
     if not len(rows):
-        return place
+        return 0.0, place
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     pixels, mask = pixels[:, top:bottom, left:right], mask[top:bottom, left:right]
     around = F.pad(picture[None], [reach] * 4, mode="replicate")[0]
@@ -238,10 +239,11 @@ def aligned(look: _Look, picture: Tensor, place: Tensor, reach: int) -> Tensor:
             there = around[:, down : down + mask.shape[0], over : over + mask.shape[1]]
             fits = torch.exp(-(((there - pixels).abs().mean(0) / FITS) ** 2))
             shares[down, over] = (mask * fits).sum() / mask.sum() - FURTHER * math.hypot(down - reach, over - reach)
-    if shares.max() < FOUND:
-        return place
+    best = shares.max().item()
+    if best < FOUND:
+        return best, place
     down, over = divmod(int(shares.argmax()), 2 * reach + 1)
-    return place + torch.tensor([over - reach, down - reach], dtype=torch.float32)
+    return best, place + torch.tensor([over - reach, down - reach], dtype=torch.float32)
 
 
 def grown(mask: Tensor, places: float) -> Tensor:

@@ -84,6 +84,36 @@ def test_two_of_the_same_colours_are_not_swapped():
     assert iou(alpha[-1], other[-1]) < 0.2
 
 
+def walking(frames=24, step=7, size=(40, 18)):
+    """A dark one that walks, small and quick for its size, with arms and legs: frames, and what is seen of it."""
+    y, x = np.mgrid[0 : size[0], 0 : size[1]]
+    behind = textured(200, 300, 9)[: SIZE[0], : SIZE[1]]
+    pictures, alphas = [], []
+    for index in range(frames):
+        swing = 7 * np.sin(index * 1.3)
+        middle = size[1] / 2
+        body = (np.hypot((y - 4) / 4, (x - middle) / 3) < 1) | ((abs(x - middle) < 3.5) & (y > 6) & (y < 24))
+        legs = [abs(x - middle - way * swing * (y - 22) / 18) < 2 for way in (-1, 1)]
+        shape = body | ((y >= 22) & (legs[0] | legs[1]))
+        left = 4 + step * index
+        alpha = np.zeros(SIZE, np.float32)
+        alpha[50 : 50 + size[0], left : left + size[1]] = shape
+        coat = textured(*size, 3).astype(int) // 6 + np.array((10, 10, 20))
+        picture = behind.copy()
+        picture[50 : 50 + size[0], left : left + size[1]][shape] = coat[shape]
+        pictures.append(torch.from_numpy(picture))
+        alphas.append(torch.from_numpy(alpha))
+    return torch.stack(pictures), torch.stack(alphas)
+
+
+def test_a_small_one_that_walks_quickly_is_not_lost():
+    """As a man of 40 x 98 pixels was in a clip of 10 frames a second: never seen as whole as in the first frame."""
+    frames, asked = walking()
+    alpha, states = follow(frames, asked, asked[0], rate=10)
+    assert set(states) == {SEEN}
+    assert min(iou(*pair) for pair in zip(alpha, asked)) > 0.8
+
+
 def test_one_that_is_covered_is_not_seen_and_is_taken_up_again():
     frames, asked, other = scene(Meeting("hidden", front=False, heights=(0.3, 0.8), travel=0.7), frames=50)
     hidden = [index for index, alpha in enumerate(asked) if alpha.max() < 0.1]

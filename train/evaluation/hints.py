@@ -1,8 +1,9 @@
-"""How well hints are followed: IoU and MAD by kind of hint on the set `pairs`, or on any made like it.
+"""How well hints are followed: IoU and MAD by kind of hint on the set `pairs`, or on any set of im/ and gt/.
 
     python -m train.evaluation.sets pairs --packages FOLDER --out pairs
     python -m train.evaluation.hints --model bundled --data pairs
     python -m train.evaluation.hints --model bundled --data pairs --sheet hints.jpg     # the first pictures, to look at
+    python -m train.evaluation.hints --model bundled --data E1                          # hints made from its truths
 
 For each kind, against the visible alpha of the one asked for: the hint itself (stretched over the picture), the matte
 of everything, and the matte with the hint. `passes` is how often the network looked, `seconds` how long a picture took;
@@ -12,6 +13,7 @@ a plain matte is one pass.
 from __future__ import annotations
 
 import argparse
+import random
 import time
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from birefnet_core.matting.masks import fit
+from train.evaluation.sets.pairs import HINTS
 from train.shared.pictures import by_stem, contact_sheet, read_image, read_matte, save_picture, to_grey
 
 SHOWN = 10  # pictures on the sheet
@@ -62,24 +65,33 @@ def measure(model, data: Path, every: int = 1) -> tuple[dict[str, list[list[floa
     """
     counted = Counted(model)
     images, truths = by_stem(data / "im"), by_stem(data / "gt")
-    kinds = {folder.name: by_stem(folder) for folder in sorted((data / "hints").iterdir()) if folder.is_dir()}
-    figures: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
+    figures: dict[str, list[list[float]]] = {}
     strips = []
     for stem, path in list(images.items())[::every]:
         picture, truth = read_image(path), torch.from_numpy(read_matte(truths[stem])).float()
         image = torch.from_numpy(np.asarray(picture).astype(np.float32) / 255)
         everything = counted.matte(image)[0]
         shown = [picture, to_grey(truth.numpy()), to_grey(everything.numpy())]
-        for kind, hints in kinds.items():
-            hint = torch.from_numpy(read_matte(hints[stem])).float()
+        for kind, hint in hints_of(data, stem, truth.numpy()).items():
             alpha, passes, seconds = counted.matte(image, hint)
             itself = fit(hint[None], *truth.shape)[0]
             scores = [score(map, truth) for map in (itself, everything, alpha) for score in (iou, mad)]
-            figures[kind].append([*scores, passes, seconds])
+            figures.setdefault(kind, []).append([*scores, passes, seconds])
             shown += [over(picture, itself), to_grey(alpha.numpy())]
         if len(strips) < SHOWN:
             strips.append((stem, shown))
     return figures, strips
+
+
+def hints_of(data: Path, stem: str, truth: np.ndarray) -> dict[str, Tensor]:
+    """By kind, each [h, w] 0..1: those of hints/KIND/, or of a set without that folder made from truth [H, W] as those
+    of `pairs` are, drawn by the picture's name."""
+    folders = sorted(folder for folder in data.glob("hints/*") if folder.is_dir())
+    if folders:
+        made = {folder.name: read_matte(by_stem(folder)[stem]) for folder in folders}
+    else:
+        made = {kind: make(truth, random.Random(stem)) for kind, make in HINTS.items()}
+    return {kind: torch.from_numpy(np.asarray(hint, dtype=np.float32)) for kind, hint in made.items()}
 
 
 def over(picture: Image.Image, hint: Tensor) -> Image.Image:
@@ -112,15 +124,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--model", required=True, metavar="NAME_OR_FILE", help="bundled, a published name, a checkpoint"
     )
-    parser.add_argument("--data", required=True, type=Path, metavar="SET", help="has im/, gt/ and hints/KIND/")
+    parser.add_argument("--data", required=True, type=Path, metavar="SET", help="has im/ and gt/, perhaps hints/KIND/")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="write the first pictures with every hint here")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th picture of the set (1: all)")
     parser.add_argument("--device", default="auto", help="where the model runs (auto)")
     options = parser.parse_args(arguments)
     if options.every < 1:
         parser.error("--every needs at least 1")
-    if not (options.data / "hints").is_dir():
-        raise SystemExit(f"not measured: {options.data} has no folder hints/")
+    lacking = [name for name in ("im", "gt") if not (options.data / name).is_dir()]
+    if lacking:
+        raise SystemExit(f"not measured: {options.data} has no folder {lacking[0]}/")
     try:
         figures, strips = measure(
             birefnet_core.load_model(options.model, device=options.device), options.data, options.every

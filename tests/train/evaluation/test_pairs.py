@@ -1,6 +1,7 @@
 """The set `pairs` in little, and the command that measures on it."""
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -99,8 +100,21 @@ def test_the_command_measures_by_kind_and_draws_a_sheet(small, tmp_path, capsys,
     assert "| 1.000 / 0.0000 |" in rows["perfect"]
     with Image.open(tmp_path / "sheet.jpg") as sheet:
         assert sheet.width > 1000
-    with pytest.raises(SystemExit, match="has no folder hints/"):
+    with pytest.raises(SystemExit, match="has no folder im/"):
         hints.main(["--model", "bundled", "--data", str(tmp_path)])
+
+
+def test_a_set_without_hints_gets_those_of_its_truths(small, tmp_path):
+    folder = small[0] / "one"
+    for part in ("im", "gt"):
+        shutil.copytree(folder / part, tmp_path / part)
+    stem, path = next(iter(by_stem(tmp_path / "gt").items()))
+    truth = read_matte(path)
+    made = hints.hints_of(tmp_path, stem, truth)
+    assert list(made) == list(pairs.HINTS)
+    assert all(torch.equal(one, two) for one, two in zip(made.values(), hints.hints_of(tmp_path, stem, truth).values()))
+    np.testing.assert_array_equal(made["perfect"], truth.astype(np.float32))
+    np.testing.assert_array_equal(made["box"], read_matte(by_stem(folder / "hints" / "box")[stem]))
 
 
 def test_figures_are_those_of_the_mattes():
