@@ -91,7 +91,7 @@ def hints_of(data: Path, stem: str, truth: np.ndarray) -> dict[str, Tensor]:
         made = {folder.name: read_matte(by_stem(folder)[stem]) for folder in folders}
     else:
         made = {kind: make(truth, random.Random(stem)) for kind, make in HINTS.items()}
-    return {kind: torch.from_numpy(np.asarray(hint, dtype=np.float32)) for kind, hint in made.items()}
+    return {kind: torch.tensor(hint, dtype=torch.float32) for kind, hint in made.items()}
 
 
 def over(picture: Image.Image, hint: Tensor) -> Image.Image:
