@@ -2,17 +2,20 @@
 
     python -m train.average second.safetensors=0.4 third.safetensors=0.6 --out model.safetensors
 
-The shares are divided by their sum. The result has the last one's metadata. Wortsman et al., "Model soups",
-ICML 2022.
+The shares are divided by their sum. The result has the last one's metadata, and takes a hint if that one does: to a
+model that takes none, its weights for hints are 0. Wortsman et al., "Model soups", ICML 2022.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import birefnet_core as bc
+from birefnet_core.network import BiRefNet, build_network
+from birefnet_core.weights.published import export_published, load_published
 from birefnet_core.weights.save import save_model
 
 
@@ -26,7 +29,7 @@ def average(models: dict[str, float], out: Path) -> None:
     if len(models) < 2 or not all(0 < share < math.inf for share in models.values()):
         raise ValueError("give two models or more, each with a share above 0")
     loaded = [bc.load_model(name, device="cpu", dtype="float32", fold=False) for name in models]
-    states = [model.network.state_dict() for model in loaded]
+    states = [_like(loaded[-1].network, model.network).state_dict() for model in loaded]
     shapes = [{key: value.shape for key, value in state.items()} for state in states]
     for name, found in zip(models, shapes):
         if found != shapes[-1]:
@@ -38,6 +41,15 @@ def average(models: dict[str, float], out: Path) -> None:
     shares = ", ".join(f"{share / whole:.2f}" for share in models.values())
     out.parent.mkdir(parents=True, exist_ok=True)
     save_model(loaded[-1].network, out, spec=loaded[-1].spec, extra={"averaged": shares})
+
+
+def _like(last: BiRefNet, network: BiRefNet) -> BiRefNet:
+    """The network, or where only `last` takes a hint, one that takes a hint too and gives what the network gives."""
+    if network.architecture.hint or not last.architecture.hint:
+        return network
+    hinted = build_network(replace(network.architecture, hint=True))
+    load_published(hinted, export_published(network))
+    return hinted
 
 
 def main(arguments: list[str] | None = None) -> None:

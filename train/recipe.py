@@ -45,12 +45,14 @@ class Phase:
         size: side of a square, or [width, height]; sides are multiples of 32.
         batch_size: pictures a step in all, however many processes and micro-batches share them.
         dynamic: [least, most]: each step draws width and height between them instead of `size`.
+        square: dynamic pictures are as high as wide, as those composed of cut-outs must be.
     """
 
     until: float
     size: int | tuple[int, ...]
     batch_size: int
     dynamic: tuple[int, ...] = ()
+    square: bool = False
     losses: LossWeights = field(default_factory=LossWeights)
 
     def sides(self, step: int, seed: int) -> tuple[int, int]:
@@ -59,7 +61,7 @@ class Phase:
             return square(self.size)
         least, most = (side // SIDE_MULTIPLE for side in self.dynamic)
         width, height = np.random.default_rng((seed, step)).integers(least, most + 1, 2) * SIDE_MULTIPLE
-        return int(width), int(height)
+        return int(width), int(width if self.square else height)
 
 
 def square(size: int | tuple[int, ...]) -> tuple[int, int]:

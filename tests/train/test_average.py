@@ -1,5 +1,7 @@
 """Averages of models."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -29,6 +31,21 @@ def test_weights_are_averaged_by_their_shares(models, tmp_path):
     for key, value in mean.items():
         if value.is_floating_point():
             torch.testing.assert_close(value, a[key] / 4 + 3 * b[key] / 4, atol=2e-3, rtol=1e-3)  # written in fp16
+
+
+def test_a_model_without_hints_is_averaged_into_one_with_hints(models, tmp_path):
+    plain = bc.load_model(models / "a.safetensors", device="cpu", dtype="float32", fold=False)
+    hinted = build_network(replace(plain.network.architecture, hint=True))
+    save_model(hinted, tmp_path / "hinted.safetensors", spec=plain.spec, dtype=torch.float32)
+    given = [f"{models}/a.safetensors=3", f"{tmp_path}/hinted.safetensors=1"]
+    main([*given, "--out", str(tmp_path / "mean.safetensors")])
+    mean = bc.load_model(tmp_path / "mean.safetensors", device="cpu", dtype="float32", fold=False).network
+    assert mean.architecture.hint
+    name, value = next((n, v) for n, v in mean.state_dict().items() if "picture" in n and n.endswith("weight"))
+    a = plain.network.state_dict()[name.replace(".picture.", ".")]
+    torch.testing.assert_close(value, 0.75 * a + 0.25 * hinted.state_dict()[name], atol=2e-3, rtol=1e-3)
+    with pytest.raises(SystemExit, match="different networks"):
+        main([*given[::-1], "--out", str(tmp_path / "other.safetensors")])
 
 
 def test_what_cannot_be_averaged_is_said(models, tmp_path):

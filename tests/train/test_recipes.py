@@ -97,6 +97,13 @@ def test_dynamic_sizes_vary_by_step_alone():
     assert sizes == [phase.sides(step, 0) for step in range(60)] != [phase.sides(step, 1) for step in range(60)]
 
 
+def test_dynamic_sizes_of_composed_pictures_are_square():
+    phase = _read("bundled").phases[1]
+    sizes = [phase.sides(step, 0) for step in range(200)]
+    assert all(width == height for width, height in sizes)
+    assert {width for width, _ in sizes} == set(range(phase.dynamic[0], phase.dynamic[1] + 1, 32))
+
+
 def test_finetune_needs_a_model():
     with pytest.raises(ValueError, match="name it with --init"):
         read_recipe(recipe_path("finetune"))
