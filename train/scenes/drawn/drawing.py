@@ -272,4 +272,5 @@ def print_(rng: Generator, size: int, fonts: Sequence[bytes]) -> Image.Image:
         streaks = noise(size, rng, cells=60, octaves=2, stretch=12)
         streaks = streaks if rng.random() < 0.5 else streaks.T
         alpha = alpha * ((rng.uniform(0.3, 1.4) - streaks) * 4).clip(0, 1)
-    return to_picture(colour, alpha * rng.uniform(0.75, 1))
+    thin = (0.5 + 0.4 * noise(size, rng, cells=20)).clip(0, 1)  # where the ink lies thinner
+    return to_picture(colour, alpha * (1 - rng.uniform(0, 0.4) * thin))

@@ -117,7 +117,7 @@ def logo(rng: Generator, size: int, fonts: Sequence[bytes]) -> Image.Image:
     """A sign: a plain shape that holds another or letters, perhaps in a ring; or rays, bars and arcs."""
     sides = int(rng.choice([3, 4, 5, 6, 8, 60, 60]))
     inner = rng.uniform(0.4, 0.8) if rng.random() < 0.3 and sides < 60 else 1.0
-    turn = rng.choice([0.0, np.pi / max(sides, 1)])
+    turn = rng.choice([0.0, np.pi / sides]) if sides != 4 else 0.0  # a square that fills its frame is no cut-out
     canvas = Canvas(size)
     canvas.polygon(around((0.5, 0.5), 0.46, sides, turn=turn, inner=inner))
     if rng.random() < 0.5:  # a ring
