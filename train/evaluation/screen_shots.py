@@ -27,11 +27,13 @@ MOVING = 0.3  # share of the shots with motion blur
 @dataclass(frozen=True)
 class Shot:
     """image: [H, W, 3] uint8. alpha [H, W] and foreground [H, W, 3] float32 0..1: the truth; the foreground is of use
-    where alpha is above 0. colour: of the screen. moving: whether the subject is blurred by its motion."""
+    where alpha is above 0. spill: [H, W, 3], what the screen's light adds to it. colour: of the screen. moving: whether
+    the subject is blurred by its motion."""
 
     image: np.ndarray
     alpha: np.ndarray
     foreground: np.ndarray
+    spill: np.ndarray
     colour: str
     moving: bool
 
@@ -50,7 +52,7 @@ def shoot(cutout: Image.Image, colour: str, seed: int) -> Shot:
     lit = _bounced(foreground, alpha, screen, random)
     image = alpha[..., None] * lit + (1 - alpha[..., None]) * screen
     image += random.normal(0, random.uniform(0.002, 0.01), image.shape)
-    return Shot(_compressed(image, random), alpha, foreground, colour, moving)
+    return Shot(_compressed(image, random), alpha, foreground, lit - foreground, colour, moving)
 
 
 def _placed(cutout: Image.Image, random: np.random.Generator) -> np.ndarray:
