@@ -90,7 +90,7 @@ def opened(path: str | os.PathLike) -> Iterator[Image.Image]:
             _part_layers(image)
             image.load()
             if image.format == "PNG" and image.mode in ("1", "L", "RGB") and "transparency" in image.info:
-                _key_to_alpha(image, path)
+                image = _with_alpha(image, path)
             yield image
     except UnidentifiedImageError as error:
         missing = _missing_format(path)
@@ -158,8 +158,8 @@ def _missing_format(path: Path) -> str | None:
     return name if name in MISSING else None
 
 
-def _key_to_alpha(image: Image.Image, path: Path) -> None:
-    """Give a PNG an alpha channel, 0 where it has the level or colour that its tRNS chunk names.
+def _with_alpha(image: Image.Image, path: Path) -> Image.Image:
+    """A PNG with an alpha channel, 0 where it has the level or colour that its tRNS chunk names.
 
     Pillow compares that number, which the file gives in its own bits, with pixels that it has brought to 8."""
     with open(path, "rb") as file:
@@ -175,7 +175,11 @@ def _key_to_alpha(image: Image.Image, path: Path) -> None:
         other = (pixels != key & 255).any(2)
     else:
         other = (deep_values(path, image, lambda lying: lying) != key).any(2)
+    if image.mode == "1":  # Pillow before 13 gives it no alpha
+        name, image = image.format, image.convert("L")
+        image.format = name
     image.putalpha(Image.fromarray(other.astype(np.uint8) * 255))
+    return image
 
 
 LOWER = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}  # the other byte first

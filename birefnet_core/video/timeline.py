@@ -205,7 +205,7 @@ def even_rate(pts: tuple[int, ...], time_base: Fraction, hints: list[Fraction]) 
         rates += [
             rate for rate in sorted(RATES, key=lambda rate: abs(rate - guess))[:2] if abs(rate / guess - 1) < 0.05
         ]
-    rates += [*hints, measured.limit_denominator(1001)]
+    rates += [*hints, _plain(measured)]
     whole = gcd(*steps)
     for rounding in sorted({1, whole}):  # to the container's tick, or a coarser one of where the pictures were before
         for rate in rates:
@@ -220,7 +220,12 @@ def even_rate(pts: tuple[int, ...], time_base: Fraction, hints: list[Fraction]) 
 def usual_rate(seconds: Fraction) -> Fraction:
     """The rate of frames of this length: a usual one where that is near."""
     near = min(RATES, key=lambda rate: abs(rate * seconds - 1))
-    return near if abs(near * seconds - 1) < 0.05 else (1 / seconds).limit_denominator(1001)
+    return near if abs(near * seconds - 1) < 0.05 else _plain(1 / seconds)
+
+
+def _plain(rate: Fraction) -> Fraction:
+    """As a ratio of small numbers; one below a frame in half an hour as it is."""
+    return rate.limit_denominator(1001) or rate
 
 
 def _fits(pts: tuple[int, ...], step: Fraction, rounding: int) -> bool:

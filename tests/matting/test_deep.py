@@ -40,8 +40,7 @@ def cutout():
 def metadata(srgb=b""):
     exif = Image.Exif()
     exif[271] = "Maker"
-    exif.get_ifd(0x8769)[0x9003] = "2026:01:02 03:04:05"
-    exif.get_ifd(0x8825)[1] = "N"
+    exif[0x8769], exif[0x8825] = {0x9003: "2026:01:02 03:04:05"}, {1: "N"}
     return Metadata(dpi=(300.0, 240.0), exif=exif.tobytes(), xmp=b"<x:xmpmeta>told</x:xmpmeta>")
 
 

@@ -4,6 +4,7 @@ import struct
 import zlib
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -56,6 +57,9 @@ def write_png(path, values, colour_type, *chunks):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in made))
 
 
+BEFORE_12 = int(PIL.__version__.split(".")[0]) < 12
+
+
 def noise(channels):
     return np.random.default_rng(channels).integers(0, 65536, (HEIGHT, WIDTH, channels)).astype(np.uint16)
 
@@ -65,6 +69,8 @@ def noise(channels):
                                     {"layers": True, "tiles": True}, {"packed": True, "tiles": True}])  # fmt: skip
 @pytest.mark.parametrize(("channels", "extra"), [(3, None), (4, STRAIGHT), (4, UNSPECIFIED)])
 def test_colours_of_every_layout_keep_16_bits(tmp_path, order, layout, channels, extra):
+    if BEFORE_12 and layout.get("packed") and extra == UNSPECIFIED:
+        pytest.skip("Pillow before 12 cannot read such files")
     values = noise(channels)
     write_tiff(tmp_path / "a.tif", values, order=order, extra=extra, **layout)
     found = images.read(tmp_path / "a.tif")

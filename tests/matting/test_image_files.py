@@ -4,6 +4,7 @@ import zlib
 from importlib.util import find_spec
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image, ImageCms, PngImagePlugin
@@ -197,6 +198,7 @@ def test_transparency_of_palettes_of_every_depth(tmp_path, bits):
     assert levels(picture.pixels)[0].tolist() == [[255, 0, 0], [0, 128, 0], [0, 128, 0]]
 
 
+@pytest.mark.skipif(int(PIL.__version__.split(".")[0]) < 13, reason="Pillow before 13 does not know such files")
 def test_premultiplied_grey_is_made_straight(tmp_path):
     """TIFF's associated alpha; of RGB Pillow does so itself."""
     (tmp_path / "a.tif").write_bytes(tiff_of_pairs([(100, 128), (50, 255), (0, 0)]))

@@ -9,7 +9,7 @@ import torch
 
 from birefnet_core.video import FORMATS, Clip, Span, matte_clip, read_batch
 from birefnet_core.video.colour import to_rgb
-from birefnet_core.video.timeline import even_rate
+from birefnet_core.video.timeline import even_rate, usual_rate
 from tests.video.pictures import WIDTH, number_of, numbered, onsets, tone
 
 RATE = 25
@@ -151,3 +151,9 @@ def test_every_way_of_rounding_is_known(rate):
         for tick, base in ((1, Fraction(1, 1000)), (90, Fraction(1, 90_000))):  # as it was before a copy, too
             pts = tuple(tick * way(value) for value in exact)
             assert even_rate(pts, base, [Fraction(len(pts) - 1) / (pts[-1] * base)]) == rate
+
+
+def test_frames_hours_apart_have_a_rate():
+    """One below 1 / 2002, which as a ratio of small numbers would be 0."""
+    assert even_rate((0, 20_000), Fraction(1), []) == Fraction(1, 20_000)
+    assert usual_rate(Fraction(5000)) == Fraction(1, 5000)
