@@ -218,7 +218,7 @@ class Progress:
     def update(self, count: int = 1) -> None:
         self.report(self.done + count, self._console.total)
 
-    def report(self, done: int, total: int, preview: Image.Image | None = None) -> None:
+    def report(self, done: float, total: int, preview: Image.Image | None = None) -> None:
         """Takes the arguments of every `on_progress` in birefnet_core, and a picture to show on the node."""
         # Asked here too: ComfyUI's bar asks only when it shows something, at most ten times a second.
         check_interrupt()

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..birefnet_core.matting.detail import refine
 from ..birefnet_core.matting.hint import asked_for, checked_hint
 from ..birefnet_core.matting.masks import checked_masks, fit
 from ..birefnet_core.matting.model import MattingModel, activation_bytes, automatic_batch_size, fitted
-from ..birefnet_core.matting.size import DYNAMIC_SIDES, network_size
+from ..birefnet_core.matting.size import DYNAMIC_SIDES, MODES, network_size
 from ..birefnet_core.matting.size import edge_radius as edge_radius_of
 from ..birefnet_core.matting.tensors import check_images, resize, unit
 from . import host
@@ -23,12 +24,13 @@ from . import host
 if TYPE_CHECKING:
     from ..birefnet_core.weights.catalog import ModelSpec
 
-OnProgress = Callable[[int, int], None]
+OnProgress = Callable[[float, int], None]
 
 # A model that runs at a size this many times its own, or a part of it, is named to the user. Upstream's card of
 # BiRefNet_512x512: at 512 the general model (1024) loses .045 of its F-measure, BiRefNet_HR (2048) .339.
 FAR_FROM_OWN_SIZE = 1.5
 
+ADVICE = "load the file with Load BiRefNet instead"
 NATIVE_SIZE = 1024  # what ComfyUI's Remove Background asks for when nobody chose a size
 
 
@@ -137,7 +139,11 @@ class ForeignModel:
     ) -> Tensor:
         """As MattingModel.predict; batch_size has no effect. ValueError for what the foreign model cannot do."""
         radius = edge_radius_of(edges, edge_radius, 0)
-        encode_image = self._at(size, mode if hint is None else "whole")
+        if mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+        if mode == "locate" and hint is None:
+            raise ValueError(f'a model of another loader knows no mode "{mode}": {ADVICE}')
+        encode_image = self._at(size)
         check_images(images)
         hints = None if hint is None else checked_hint(hint, len(images))
 
@@ -151,6 +157,11 @@ class ForeignModel:
                 alpha[index] = matte(image[None])[0]
             else:
                 alpha[index] = asked_for(image, hints[index], seen_of=partial(self._seen, size), matte=matte)
+            if mode == "detail":
+                some = slice(index, index + 1)
+                for share in refine(alpha[some], images[some], self._seen(size, (images.shape[2], images.shape[1]))):
+                    if on_progress is not None:
+                        on_progress(index + share, len(images))
             if on_progress is not None:
                 on_progress(index + 1, len(images))
         return alpha
@@ -168,11 +179,8 @@ class ForeignModel:
         own = own if isinstance(own, int) else NATIVE_SIZE
         return network_size(size, (own, own), picture)
 
-    def _at(self, size: int | tuple[int, int] | None, mode: str) -> Callable[[Tensor], Tensor]:
+    def _at(self, size: int | tuple[int, int] | None) -> Callable[[Tensor], Tensor]:
         """The foreign `encode_image`, at the size asked for. ValueError where there is no such thing."""
-        advice = "load the file with Load BiRefNet instead"
-        if mode != "whole":
-            raise ValueError(f'a model of another loader knows no mode "{mode}": {advice}')
         if size is None:
             return self._model.encode_image
         width, height = network_size(size, None, (0, 0))
@@ -185,7 +193,7 @@ class ForeignModel:
             model.image_size = width
             return model.encode_image
         raise ValueError(
-            f"this model of another loader cannot run at {width} x {height}: leave the size at 0, or {advice}"
+            f"this model of another loader cannot run at {width} x {height}: leave the size at 0, or {ADVICE}"
         )
 
 

@@ -105,11 +105,12 @@ class MatteVideo:
                 ),
                 "sound": ("BOOLEAN", {"default": True, "advanced": True, "tooltip": "Carries the sound along."}),
                 "mode": (
-                    ["whole", "locate"],
+                    ["whole", "locate", "detail"],
                     {
                         "default": "whole",
                         "advanced": True,
-                        "tooltip": "locate: finds the subject first, then looks at it closely; for small subjects.",
+                        "tooltip": "locate: finds the subject first, then looks at it closely; for small subjects. "
+                        "detail: finds edges and hair again in the frame's own pixels; for large frames.",
                     },
                 ),
                 "size": (

@@ -61,11 +61,12 @@ class Segment:
                 ),
                 "height": ("INT", {**side, "tooltip": "As width. 0: as width if that is set, else the model's own."}),
                 "mode": (
-                    ["whole", "locate"],
+                    ["whole", "locate", "detail"],
                     {
                         "default": "whole",
                         "tooltip": "whole: one look at the image. locate: finds the subject first, then looks at it "
-                        "closely; for small subjects in large images.",
+                        "closely; for small subjects in large images. detail: finds edges, hair and thin things again "
+                        "in the image's own pixels; for images much larger than what the model sees.",
                     },
                 ),
                 "batch_size": (

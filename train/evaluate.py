@@ -292,7 +292,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--partial", action="store_true", help="score what has a mate instead of stopping")
     parser.add_argument("--size", type=_size, metavar="N or WxH", help="the model's input size (its own by default)")
     parser.add_argument(
-        "--mode", choices=("whole", "locate"), default="whole", help="locate: small subjects get a second look (whole)"
+        "--mode",
+        choices=("whole", "locate", "detail"),
+        default="whole",
+        help="locate: small subjects get a second look; detail: edges get one, in the picture's own pixels (whole)",
     )
     parser.add_argument("--device", default="auto", help="where the model runs (auto)")
     parser.add_argument(

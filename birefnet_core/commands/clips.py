@@ -181,7 +181,7 @@ def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int
 
         options = {
             "format": job.format,
-            "size": None if args.mode == "locate" else size,
+            "size": size if args.mode == "whole" else None,
             "span": span,
             "asked": hints.of_clip(args, job.name, written, only=job.only),
             "look": Look(

@@ -101,7 +101,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="at which the network sees the picture (default: the model's own)",
     )
     parser.add_argument(
-        "--mode", choices=MODES, default="whole", help="locate: a second, close look at small subjects (default: whole)"
+        "--mode",
+        choices=MODES,
+        default="whole",
+        help="locate: a second, close look at small subjects; detail: edges and hair of large pictures again, in their "
+        "own pixels (default: whole)",
     )
     parser.add_argument(
         "--edges",

@@ -24,15 +24,15 @@ HAZE = 0.05  # the fit leaves some beside edges: values below this become 0, abo
 def fit(alpha: Tensor, colours: Tensor, radius: int) -> Tensor:
     """alpha [n, 1, h, w] and colours [n, 3, h, w], float32 0..1 -> [n, 4, h, w]: a (three channels) and b of
     alpha = a . colour + b, each the mean over the windows of `radius` pixels that cover a place."""
-    mean, mean_alpha = _window(colours, radius), _window(alpha, radius)
-    shared = _window(colours * alpha, radius) - mean * mean_alpha
+    mean, mean_alpha = window(colours, radius), window(alpha, radius)
+    shared = window(colours * alpha, radius) - mean * mean_alpha
     red, green, blue = colours.unbind(1)
     products = torch.stack([red * red, red * green, red * blue, green * green, green * blue, blue * blue], dim=1)
     mr, mg, mb = mean.unbind(1)
     means = torch.stack([mr * mr, mr * mg, mr * mb, mg * mg, mg * mb, mb * mb], dim=1)
-    slope = _solve(_window(products, radius) - means, shared)
+    slope = _solve(window(products, radius) - means, shared)
     offset = mean_alpha - (slope * mean).sum(dim=1, keepdim=True)
-    return _window(torch.cat([slope, offset], dim=1), radius)
+    return window(torch.cat([slope, offset], dim=1), radius)
 
 
 def without_haze(alpha: Tensor) -> Tensor:
@@ -40,8 +40,8 @@ def without_haze(alpha: Tensor) -> Tensor:
     return ((alpha - HAZE) / (1 - 2 * HAZE)).clamp(0, 1)
 
 
-def _window(maps: Tensor, radius: int) -> Tensor:
-    """Mean over a square window, within the picture. Rows and columns one after the other: 34 additions, not 289."""
+def window(maps: Tensor, radius: int) -> Tensor:
+    """Mean of maps [n, c, h, w] over a square window, within the picture. Rows, then columns: 34 additions, not 289."""
     side = 2 * radius + 1
     maps = F.avg_pool2d(maps, (side, 1), 1, (radius, 0), count_include_pad=False)
     return F.avg_pool2d(maps, (1, side), 1, (0, radius), count_include_pad=False)

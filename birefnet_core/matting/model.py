@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..out_of_memory import OutOfMemoryError, is_out_of_memory
 from . import edges as guided
+from .detail import refine
 from .locate import look_again
 from .size import MODES, network_size
 from .size import edge_radius as edge_radius_of
@@ -43,7 +44,7 @@ class MattingModel:
         size: int | tuple[int, int] | None = None,
         batch_size: int | None = None,
         mode: str = "whole",
-        on_progress: Callable[[int, int], None] | None = None,
+        on_progress: Callable[[float, int], None] | None = None,
         hint: Tensor | None = None,
         edges: str = "auto",
         edge_radius: int | None = None,
@@ -56,13 +57,14 @@ class MattingModel:
             32; None: the model's own size.
         batch_size: pictures a pass; None: one on a CPU, what fits in free memory on a GPU. Halved when memory runs out.
         mode: "whole": the network sees the whole picture. "locate": it then looks again, closely, at the subjects that
-            take a small part of it (locate.py); up to three more passes for each such picture.
-        on_progress: called with (done, total) pictures after each batch; what it raises stops the work and reaches the
-            caller.
+            take a small part of it (locate.py); up to three more passes for each such picture. "detail": what it was
+            uncertain of is looked at again in the picture's own pixels (detail.py), for large pictures; no more passes.
+        on_progress: called with (done, total) pictures after each batch and, in mode "detail", where a picture is done
+            in parts, after each tile. What it raises stops the work and reaches the caller.
         hint: [B, h, w] or, one for all, [1, h, w] or [h, w], floating point 0..1, of any size (it is stretched over the
             picture): 1 = belongs to what is asked for. A mask, perfect or not, a filled box, a scribble or a dot;
-            all 0: nothing is asked for, and alpha is 0. The network then looks only where the hint says, in either mode
-            (hint.py).
+            all 0: nothing is asked for, and alpha is 0. The network then looks only where the hint says (hint.py);
+            "detail" then goes on from there.
         edges: "auto": as the model says. "off": as the network gives them, scaled. "drawn": drawn after the picture's
             own pixels (edges.py), within edge_radius pixels at the network's size; None: the model's radius, else 6.
 
@@ -75,7 +77,7 @@ class MattingModel:
         The sigmoid comes before the way back to the picture's size, as in the reference's evaluation.
         """
         if mode not in MODES:
-            raise ValueError(f'mode must be "whole" or "locate", not {mode!r}')
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
         if self.network.training:
             raise ValueError("the network is in training mode: call network.eval() before predict")
         check_images(images)
@@ -106,6 +108,10 @@ class MattingModel:
                     )
                 batch = count // 2
                 continue
+            if mode == "detail":
+                for share in refine(alpha[some], images[some], seen, weight.device):
+                    if on_progress is not None:
+                        on_progress(done + share, total)
             done += count
             if on_progress is not None:
                 on_progress(done, total)

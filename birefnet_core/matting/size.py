@@ -9,7 +9,7 @@ from numbers import Integral
 
 from ..weights.catalog import LARGEST_EDGE_RADIUS
 
-MODES = ("whole", "locate")
+MODES = ("whole", "locate", "detail")
 EDGES = ("auto", "off", "drawn")  # as the model says, as the network gives them, drawn after the picture (edges.py)
 DRAWN_RADIUS = 6  # pixels of the network's size, that of the bundled model
 STRIDE = 32

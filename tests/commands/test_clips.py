@@ -128,8 +128,9 @@ def test_a_span_of_the_clip(stubbed, make_clip, tmp_path, decode):
     assert COUNT > 13
 
 
-def test_locate_sees_whole_frames(stubbed, clip, tmp_path, decode):
-    assert matte(clip, "-o", tmp_path / "a.mov", "--mode", "locate", "--frames", "1") == 0
+@pytest.mark.parametrize("mode", ["locate", "detail"])
+def test_locate_and_detail_see_whole_frames(mode, stubbed, clip, tmp_path, decode):
+    assert matte(clip, "-o", tmp_path / "a.mov", "--mode", mode, "--frames", "1") == 0
     assert decode(tmp_path / "a.mov")[0].shape == (1, HEIGHT, WIDTH, 4)
 
 

@@ -341,7 +341,7 @@ def test_what_cannot_be_matted_is_named_in_one_sentence(model, images, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"mode": "find"}, 'mode must be "whole" or "locate", not \'find\''),
+        ({"mode": "find"}, "mode must be one of whole, locate, detail, not 'find'"),
         ({"size": 0}, "size must be .* not 0"),
         ({"size": (64, -64)}, "size must be"),
         ({"batch_size": 0}, "batch_size must be a positive integer or None, not 0"),

@@ -347,6 +347,16 @@ def test_locate_looks_again(segment, model, module):
     assert torch.equal(mask, matting.predict(image, mode="locate"))
 
 
+def test_detail_looks_at_the_images_own_pixels(segment, model, module):
+    image = torch.zeros(1, 400, 600, 3)
+    image[:, 90:320, 140:380] = 1
+    image[:, 100:300:4, 150:370:4] = 0
+    mask, _ = segment(model, image, mode="detail")
+    matting = module("birefnet_core.matting.model").MattingModel(model.managed.model, model.spec)
+    assert torch.equal(mask, matting.predict(image, mode="detail"))
+    assert not torch.equal(mask, matting.predict(image))
+
+
 @pytest.fixture
 def make_compiled(make, module, monkeypatch):
     """make_compiled(backend) -> a model under torch.compile. Its real backend takes minutes for a new size."""
@@ -387,7 +397,7 @@ def test_an_unknown_mode_is_refused(segment, model):
         segment(model, torch.rand(1, 20, 30, 3), mode="else")
 
 
-def test_edges_are_drawn_for_models_of_other_loaders(module):
+def test_edges_and_detail_for_models_of_other_loaders(module):
     """As of our own: the same network behind `encode_image` at the same size gives nearly the same edges."""
     image = module("birefnet_core.matting.images").read(PHOTOGRAPH).pixels[None, ::2, ::2]
     own = module("birefnet_core.matting.load").load_model("bundled", device="cpu")
@@ -404,3 +414,6 @@ def test_edges_are_drawn_for_models_of_other_loaders(module):
     expected = own.predict(image)
     assert torch.equal(plain, own.predict(image, edges="off"))
     assert (drawn - expected).abs().mean() < 0.3 * (plain - expected).abs().mean()
+    image = image.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)  # as large as there is something to gain
+    plain, found = (segment.segment(Foreign(), image, mode=mode)[0] for mode in ("whole", "detail"))
+    assert torch.equal(found, own.predict(image, mode="detail", edges="off")) and not torch.equal(found, plain)

@@ -1,0 +1,176 @@
+"""Detail: where the first pass was uncertain, alpha is looked for again in the picture's own pixels.
+
+Around an edge the first pass knows, a few of its own pixels further, what is surely subject and what is surely not. A
+pixel between the two is a mixture of their colours: alpha is where its colour lies on the line from the one to the
+other. That is done twice, first at the network's size, after which more is sure, then tile by tile at the picture's.
+It counts only in the band around what was uncertain, and only as far as the mixture explains the pixel's colour: a
+colour that lies off the line says nothing, and there the first pass stays. So it costs no pass of the network, and
+helps every network alike. Not in the paper; docs/detail.md has what it brings and what was tried beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..out_of_memory import OutOfMemoryError, is_out_of_memory
+from .edges import window
+from .locate import Box, Size
+from .tensors import resize, unit
+
+GAIN = 1.5  # a picture less than this many times as large as the network sees it has nothing to gain
+UNCERTAIN = (0.05, 0.95)  # alpha between these
+REACH = 3  # pixels of the network's size by which the band reaches outwards beyond what is uncertain
+INSIDE = 1  # and inwards, where a gap that the first pass did not see at all is rare
+SURE = 0.8  # alpha from which on a place is subject, and up to 1 - this background, the more so the nearer to 1 and 0
+NEAR = 6  # pixels of the network's size: radius of the window from which the colours come
+FURTHER = {1: 1.0, 2: 0.05, 4: 0.002}  # weight of windows this many times as wide, for where nothing sure is near
+NOISE = 0.003  # squared distance of two colours that are too alike to tell a mixture of them
+OFF = 0.1  # distance from the line at which a colour counts .6, at twice that .14
+AWAY = 3  # pixels of the network's size from what is uncertain to what is certain
+WRONG = 0.05  # mean of what is found in certain background from which the colours are not believed to tell it
+TILE = 1024  # pixels a side
+SMALLEST = 64  # of a tile where memory runs out
+
+
+def refine(alpha: Tensor, images: Tensor, seen: Size, device: torch.device | None = None) -> Iterator[float]:
+    """Improve alpha [n, H, W] 0..1 of images [n, H, W, C] in place; yields after each tile how many of them are done,
+    a part of one counted as such.
+
+    seen: the (width, height) at which the network saw the picture. device: where to work, by default alpha's. Nothing
+    changes where the first pass was certain, or saw the picture about as large as it is. OutOfMemoryError when not even
+    a small tile fits in memory; a large one is quartered.
+    """
+    for index, (own, image) in enumerate(zip(alpha, images, strict=True)):
+        for share in _refine_one(own, image, seen, device):
+            yield index + share
+
+
+def _refine_one(alpha: Tensor, image: Tensor, seen: Size, device: torch.device | None) -> Iterator[float]:
+    height, width = alpha.shape
+    if max(width / seen[0], height / seen[1]) < GAIN:
+        return
+    size = min(height, seen[1]), min(width, seen[0])
+    band = _band(alpha, size, device)
+    if not band.any():
+        return
+    colours = torch.cat([_small(unit(plane), size, device) for plane in image[..., :3].unbind(2)], dim=1)
+    coarse = _small(alpha, size, device)
+    ends = _ends(colours, coarse)
+    trust = _trust(colours, ends, coarse)
+    found = _blended(coarse, mixture(colours, ends, coarse), band, trust)
+    maps = torch.cat([_ends(colours, found), band, trust], dim=1)
+    boxes = [box for box in _tiles((width, height)) if _touches(band, box, (width, height))]
+    done, area = 0, sum(box.size[0] * box.size[1] for box in boxes)
+    while boxes:
+        box = boxes.pop(0)
+        if _refined(alpha, image, maps, box):
+            done += box.size[0] * box.size[1]
+            yield done / area
+        elif max(box.size) > SMALLEST:
+            boxes[:0] = _quarters(box)
+        else:
+            raise OutOfMemoryError(f"not enough memory on {maps.device} for {SMALLEST} x {SMALLEST} pixels of detail")
+
+
+def mixture(colours: Tensor, ends: Tensor, before: Tensor) -> Tensor:
+    """Alpha [n, 1, h, w] by where colours [n, 3, h, w] lie between two others, ends [n, 6, h, w] of the subject and of
+    the background; `before` [n, 1, h, w] as far as that cannot be told."""
+    subject, background = ends[:, :3], ends[:, 3:]
+    line, beyond = subject - background, colours - background
+    length = line.square().sum(1, keepdim=True)
+    along = ((beyond * line).sum(1, keepdim=True) + NOISE * before) / (length + NOISE)
+    along = along.clamp(0, 1)
+    off = (beyond - along * line).square().sum(1, keepdim=True)
+    return torch.lerp(before, along, torch.exp(off / (-2 * OFF**2)))
+
+
+def _small(plane: Tensor, size: tuple[int, int], device: torch.device | None) -> Tensor:
+    """plane [H, W] at size (height, width): [1, 1, h, w], on the device."""
+    return resize(plane[None, None].float().to(device or plane.device), size)
+
+
+def _band(alpha: Tensor, size: tuple[int, int], device: torch.device | None) -> Tensor:
+    """[1, 1, h, w] 0..1: 1 on and around what is uncertain, falling to 0 at the band's border."""
+    uncertain = (alpha > UNCERTAIN[0]) & (alpha < UNCERTAIN[1])
+    some = (_small(uncertain, size, device) > 0.01).float()
+    wide, near = (F.max_pool2d(some, 2 * reach + 1, 1, reach) for reach in (REACH, INSIDE))
+    outside = _small(alpha, size, device) < 0.5
+    return window(torch.where(outside, wide, near), 1)
+
+
+def _ends(colours: Tensor, alpha: Tensor) -> Tensor:
+    """The colours of what is surely subject, and of what is surely not, around every place: [1, 6, h, w]."""
+    weights = [((each - SURE) / (1 - SURE)).clamp(0, 1) + 1e-6 for each in (alpha, 1 - alpha)]
+    return torch.cat([_around(colours, weight) for weight in weights], dim=1)
+
+
+def _trust(colours: Tensor, ends: Tensor, alpha: Tensor) -> Tensor:
+    """[1, 1, h, w] 0..1: how far to believe, around every place, mixtures that find more than the first pass: not where
+    they find subject in what is certainly background, a little away from what is uncertain."""
+    certain = 1 - F.max_pool2d((alpha > UNCERTAIN[0]).float(), 2 * AWAY + 1, 1, AWAY)
+    wrong = window((mixture(colours, ends, alpha) - alpha).abs() * certain, NEAR)
+    return (1 - wrong / (WRONG * window(certain, NEAR).clamp(min=0.01))).clamp(0, 1)
+
+
+def _blended(before: Tensor, found: Tensor, band: Tensor, trust: Tensor) -> Tensor:
+    """What was found, as far as the band goes and, where it is more than before, as it is trusted."""
+    return torch.lerp(before, found, torch.where(found > before, band * trust, band))
+
+
+def _around(colours: Tensor, weight: Tensor) -> Tensor:
+    """The weighted mean of colours [1, 3, h, w] around every place."""
+    maps, total = torch.cat([colours * weight, weight], dim=1), 0
+    for times, share in FURTHER.items():
+        wide = F.avg_pool2d(maps, times, ceil_mode=True, count_include_pad=False)
+        total = total + share * resize(window(wide, NEAR), maps.shape[2:])
+    return total[:, :-1] / total[:, -1:].clamp(min=1e-9)
+
+
+def _tiles(size: Size) -> list[Box]:
+    width, height = size
+    corners = [(left, top) for top in range(0, height, TILE) for left in range(0, width, TILE)]
+    return [Box(left, top, min(left + TILE, width), min(top + TILE, height)) for left, top in corners]
+
+
+def _quarters(box: Box) -> list[Box]:
+    across, down = (-(-side // 2) for side in box.size)
+    corners = [(left, top) for top in range(box.top, box.bottom, down) for left in range(box.left, box.right, across)]
+    return [Box(left, top, min(left + across, box.right), min(top + down, box.bottom)) for left, top in corners]
+
+
+def _touches(band: Tensor, box: Box, size: Size) -> bool:
+    """Whether any of the band [1, 1, h, w] over a picture of this size lies in the box."""
+    (width, height), (rows, columns) = size, band.shape[2:]
+    # One further on each side: the way to the picture's size is bilinear.
+    across = slice(max(0, box.left * columns // width - 1), -(-box.right * columns // width) + 1)
+    down = slice(max(0, box.top * rows // height - 1), -(-box.bottom * rows // height) + 1)
+    return bool(band[..., down, across].any())
+
+
+def _refined(alpha: Tensor, image: Tensor, maps: Tensor, box: Box) -> bool:
+    """Improve alpha [H, W] in a box; False, and nothing is changed, when memory runs out."""
+    try:
+        here = _part(maps, box, alpha.shape)
+        before = alpha[box.pixels].to(maps.device)[None, None]
+        colours = unit(image[box.pixels][..., :3].to(maps.device)).permute(2, 0, 1)[None]
+        found = mixture(colours, here[:, :6], before)
+        alpha[box.pixels] = _blended(before, found, here[:, 6:7], here[:, 7:])[0, 0].to(alpha.device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    return True
+
+
+def _part(maps: Tensor, box: Box, shape: tuple[int, int]) -> Tensor:
+    """What of maps [1, n, h, w] over a picture of this shape lies in the box, at the picture's size."""
+    places = [
+        2 * (torch.arange(start, stop, device=maps.device) + 0.5) / whole - 1
+        for start, stop, whole in ((box.top, box.bottom, shape[0]), (box.left, box.right, shape[1]))
+    ]
+    grid = torch.stack(torch.meshgrid(*places, indexing="ij")[::-1], dim=2)[None]
+    return F.grid_sample(maps, grid, padding_mode="border", align_corners=False)
