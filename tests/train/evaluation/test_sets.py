@@ -224,8 +224,8 @@ def test_only_a_cut_out_cut_below_stands():
     whole, cut = np.zeros((30, 30, 4), dtype=np.uint8), np.zeros((30, 30, 4), dtype=np.uint8)
     whole[5:29, 5:25], cut[5:, 5:25] = 255, 255
     whole[29, 14:16] = 255  # a foot
-    assert not composites._is_cut_below(Image.fromarray(whole))
-    assert composites._is_cut_below(Image.fromarray(cut))
+    assert not composites.is_cut_below(Image.fromarray(whole))
+    assert composites.is_cut_below(Image.fromarray(cut))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@
 | E5 | large subjects: E1's cut-outs and rendered people at 0.8 to 1.6 of the frame | 1, 2, 3, 5, 7 |
 | small | E1's cut-outs small in large photographs | 1, 2, 3 |
 | effects | drawn text, logos, prints, drawings, line art, glow, smoke and glass on E1's photographs | 2, 3, 8 |
+| detail | hair, fur and thin things at 3,840 to 6,000 pixels: renders on the same photographs | 2, 3, 4, 5, 7 |
 | pairs | two or three of E1's cut-outs on one photograph, one of them asked for by a hint | 1, 2, 3 |
 
 In a folder:
@@ -25,10 +26,10 @@ then, from the repository root:
     python -m train.evaluation.sets E1 --packages FOLDER --out E1
     python train/evaluate.py --model bundled --data E1
 
-E2, E3 and E5 are rendered, by a python of their own: see train/scenes/renders/__init__.py.
+E2, E3, E5 and detail are rendered, by a python of their own: see train/scenes/renders/__init__.py.
 
 Such figures rank models on the same images and catch regressions. They do not stand in for DIS5K or P3M: the objects
-are pasted (no shared light or shadow), about 500 pixels at most, and nearly without photographed people.
+are pasted (no shared light or shadow), but for detail about 500 pixels at most, and nearly without photographed people.
 
 A new set is a module with `build(packages, out)` and a line in __main__.py.
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import train.evaluation.sets
 
-from . import e1, e4, e5, effects, rendered, small_subjects
+from . import detail, e1, e4, e5, effects, rendered, small_subjects
 
 
 def build_pairs(packages: str, out: str) -> str:
@@ -23,6 +23,7 @@ BUILDERS = {
     "E3": rendered.build_e3,
     "E4": e4.build,
     "E5": e5.build,
+    "detail": detail.build,
     "effects": effects.build,
     "pairs": build_pairs,
     "small": small_subjects.build,
@@ -39,10 +40,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--packages", required=True, metavar="FOLDER", help="where the downloaded packages are")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="the new folder to build into")
     parser.add_argument("--lemur", type=Path, metavar="FOLDER", help="E3 only: has lemur.png and lemur_alpha.png")
+    parser.add_argument("--renders", type=Path, metavar="FOLDER", help="detail only: keep its renders here, and go on")
     options = parser.parse_args(arguments)
     if options.lemur and options.set != "E3":
         parser.error("--lemur goes with E3")
-    more = {"lemur": options.lemur} if options.lemur else {}
+    if options.renders and options.set != "detail":
+        parser.error("--renders goes with detail")
+    more = {name: value for name in ("lemur", "renders") if (value := getattr(options, name))}
     try:
         fingerprint = BUILDERS[options.set](options.packages, options.out, **more)
     except (ValueError, OSError, ImportError) as error:

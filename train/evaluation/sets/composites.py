@@ -117,7 +117,7 @@ def write_composites(
         matte = np.zeros(image.shape[:2], dtype=np.float32)
         names = [next(next_cutout) for _ in range(2 if draw.random() < two else 1)]
         for name in names:
-            put(cutouts[name], image, matte, draw, standing=standing and _is_cut_below(cutouts[name]))
+            put(cutouts[name], image, matte, draw, standing=standing and is_cut_below(cutouts[name]))
         stem = f"{index:03d}_{Path(names[0]).stem}"
         picture, truth = Image.fromarray(np.rint(image * 255).astype(np.uint8)), to_grey(matte)
         save_picture(picture, folder / "im" / f"{stem}.png")
@@ -177,7 +177,7 @@ def place(
     paste(image, matte, resample(cutout, size), left, height - size[1] + 1 if standing else top)
 
 
-def _is_cut_below(cutout: Image.Image) -> bool:
+def is_cut_below(cutout: Image.Image) -> bool:
     """Whether more than a tenth of the lowest row is opaque."""
     lowest = cutout.getchannel("A").crop((0, cutout.height - 1, cutout.width, cutout.height))
     return sum(lowest.histogram()[128:]) > 0.1 * cutout.width

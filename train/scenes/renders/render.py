@@ -30,6 +30,8 @@ TURNED = 0.35  # share of views from anywhere around; the others come from the f
 class Quality:
     size: int = 384  # of the frame's sides, pixels
     samples: int = 8  # light paths a pixel, before denoising
+    bounces: int = 12  # of a light path, at most; 12 is Blender's own
+    denoise: bool = True  # of 9 megapixels it takes longer than to render them
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,8 @@ def _prepare(scene, quality: Quality, target: Path, transparent: bool) -> None:
     scene.render.engine = "CYCLES"
     cycles = scene.cycles
     cycles.device, cycles.samples = "CPU", quality.samples
-    cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
+    cycles.max_bounces = quality.bounces
+    cycles.use_denoising, cycles.denoiser = quality.denoise, "OPENIMAGEDENOISE"
     cycles.sample_clamp_direct, cycles.sample_clamp_indirect = 8, 4
     scene.render.threads_mode, scene.render.threads = "FIXED", 1
     scene.render.film_transparent = transparent
