@@ -59,10 +59,10 @@ def group_of(shot: Shot) -> str:
     return GROUPS[2 * (shot.colour == "blue") + has]
 
 
-def made_of(shot: Shot, network: MattingModel) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Way -> alpha and foreground."""
+def made_of(shot: Shot, network: MattingModel | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Way -> alpha and foreground, with the network's matte, or without a network the true one."""
     image = torch.from_numpy(shot.image)[None]
-    matte = network.predict(image)
+    matte = network.predict(image) if network else torch.from_numpy(shot.alpha)[None]
     estimated = estimate_foreground(image, matte)
     both, screen = estimated.clone(), find_screen(image[0], matte[0])
     if screen is not None:
@@ -116,6 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--packages", type=Path, metavar="FOLDER", help="where the package is")
     parser.add_argument("--model", default="bundled", help="whose mattes are the network's (default: bundled)")
+    parser.add_argument("--true-mattes", action="store_true", help="the true mattes in place of the network's")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth cut-out (default: all)")
     parser.add_argument("--edges", type=Path, nargs="+", metavar="CUTOUT", help="pictures in place of figures")
     parser.add_argument("--pictures", type=Path, metavar="FILE", help="where the edges go")
@@ -126,16 +127,17 @@ def main(arguments: list[str] | None = None) -> None:
         if options.edges:
             save_picture(edges(options.edges, options.model), options.pictures)
         else:
-            print(table(measure(options.packages, options.model, listed_stamps()[:: options.every])))
+            network = None if options.true_mattes else load_model(options.model)
+            print(table(measure(options.packages, network, listed_stamps()[:: options.every])))
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f"nothing was measured: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit("stopped") from None
 
 
-def measure(packages: Path, model: str, names: list[str]) -> list[tuple[str, dict[str, list[float]]]]:
+def measure(packages: Path, network: MattingModel | None, names: list[str]) -> list[tuple[str, dict[str, list[float]]]]:
     """(group, way -> figures) of every shot."""
-    network, results = load_model(model), []
+    results = []
     for shot in shots(packages, names):
         ways = made_of(shot, network)
         results.append((group_of(shot), {way: figures(shot, *made) for way, made in ways.items()}))
