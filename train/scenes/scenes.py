@@ -295,14 +295,15 @@ class Scenes:
     def _people(self, rng: np.random.Generator, size: int, *, count: int) -> tuple[list[Tensor], set[str]]:
         """People beside each other, of about one height, before and behind one another; and their folders."""
         layers, sources = [], set()
-        tall, foot = rng.uniform(0.5, 1.25), rng.uniform(0.75, 1.3)
+        tall, foot = rng.uniform(0.45, 1.1), rng.uniform(0.75, 1.3)
         spread = rng.uniform(0.35, 0.8)
         for place in rng.permutation(np.linspace(-spread, spread, count)):
             picture, _, source = self._draw_object(rng, self.of_people)
             height, width = picture.shape[-2:]
-            half = tall * math.exp(rng.normal(0, 0.1))
+            cut = source in self.style.cut  # those end below the frame, their heads in it
+            half = tall * math.exp(rng.normal(0, 0.1)) * (0.85 if cut else 1.0)
             half_size = (half * width / height, half)
-            below = foot if source not in self.style.cut else 1 + half * rng.uniform(0.02, 0.3)
+            below = 1 + half * rng.uniform(0.02, 0.3) if cut else foot
             centre = (place + rng.normal(0, 0.06), below - half + rng.normal(0, 0.03))
             matrix = homography(centre=centre, half_size=half_size, angle=rng.normal(0, 0.04), flip=_maybe(rng, 0.5))
             layers.append(sample(picture, matrix, (size, size)))
