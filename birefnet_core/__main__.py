@@ -1,4 +1,4 @@
-"""`python -m birefnet_core`: matte, models, download, inspect, bench, demo."""
+"""`python -m birefnet_core`: matte, models, download, inspect, export, bench, demo."""
 
 import signal
 

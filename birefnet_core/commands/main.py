@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     from .. import bench
-    from . import demo, matte, models
+    from . import demo, export, matte, models
 
     parser = argparse.ArgumentParser(prog="python -m birefnet_core", description="Cut subjects out of images.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -40,6 +40,7 @@ def _parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpar
     models.add_models_dir(add("models", models.show, "List the models: bundled, on disk and published."))
     models.add_download_arguments(add("download", models.fetch, "Fetch a published model."))
     models.add_inspect_arguments(add("inspect", models.inspect, "Say what a weight file is, or what is wrong with it."))
+    export.add_arguments(add("export", export.run, "Write a model as ONNX, for other runtimes."))
     bench.add_arguments(add("bench", bench.run, "Measure the network, beside a checkout of the reference."))
     demo.add_arguments(add("demo", demo.run, "Matte the photograph of the README with the bundled model."))
     return parser, parser.parse_args(arguments)

@@ -63,6 +63,8 @@ class WindowAttention(nn.Module):
 class SwinBlock(nn.Module):
     """Windowed attention and an MLP, each on normalised input with a residual. x [B,H,W,C] -> the same shape."""
 
+    chunked = True  # the MLP on a CPU; not in a graph that is to be exported, whose sizes are another runtime's matter
+
     def __init__(self, channels: int, heads: int, window: int, shift: int, drop_path: float):
         super().__init__()
         self.window, self.shift = window, shift
@@ -78,7 +80,7 @@ class SwinBlock(nn.Module):
 
     def tokenwise(self, x: torch.Tensor) -> torch.Tensor:
         """The MLP on normalised tokens. x [B,H,W,C] -> the same shape."""
-        if x.device.type != "cpu":
+        if x.device.type != "cpu" or not self.chunked:
             return self.mlp(self.norm2(x))
         chunks = x.flatten(0, 2).split(TOKENS_PER_CHUNK)
         return torch.cat([self.chunk(chunk) for chunk in chunks]).view_as(x)

@@ -15,7 +15,7 @@ from birefnet_core.weights.places import BUNDLED
 def test_no_command_prints_help(capsys):
     assert main([]) == 2
     printed = capsys.readouterr().out
-    assert all(command in printed for command in ("matte", "models", "download", "inspect", "bench", "demo"))
+    assert all(command in printed for command in ("matte", "models", "download", "inspect", "export", "bench", "demo"))
 
 
 def test_models_lists_the_bundled_one_and_every_published_one(capsys, tmp_path):
