@@ -17,6 +17,7 @@ from pathlib import PurePath, PurePosixPath
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 LARGEST_EDGE_RADIUS = 64  # pixels
+ONNX_COMMUNITY = "onnx-community/"  # a hub account of graphs made from others' weights
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,12 @@ def find(name: str) -> Published:
         ValueError: no such model; the message lists the closest names.
     """
     row = _ROWS_BY_NAME.get(name.strip().casefold())
+    if row is None and name.strip().casefold().startswith(ONNX_COMMUNITY):
+        model = name.strip()[len(ONNX_COMMUNITY) :]
+        model = model[: -len("-ONNX")] if model.casefold().endswith("-onnx") else model
+        row = _ROWS_BY_NAME.get(model.casefold())
+        instead = f"use {row.spec.name}, the weights it was made from" if row else "use the weights it was made from"
+        raise ValueError(f"{name.strip()} holds ONNX graphs for onnxruntime and transformers.js: {instead}.")
     if row is None:
         close = difflib.get_close_matches(name.strip().casefold(), _ROWS_BY_NAME, n=5, cutoff=0.5)
         names = list(dict.fromkeys(_ROWS_BY_NAME[match].spec.name for match in close))

@@ -37,6 +37,10 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor],
     path = check_there(Path(path))
     with open(path, "rb") as file:
         start = file.read(9)
+    if path.suffix.lower() == ".onnx":
+        raise WeightsError(
+            f"{path}: an ONNX graph for onnxruntime, not weights: use the weight file it was exported from"
+        )
     if path.suffix.lower() == ".safetensors" or start[8:9] == b"{":
         state_dict, metadata = _read_safetensors(path)
     elif start.startswith((b"PK", b"\x80")):  # a zip archive, or a bare pickle of torch before 1.6

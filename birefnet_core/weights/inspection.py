@@ -16,6 +16,7 @@ from . import patch_order as patches
 from .catalog import ModelSpec, by_file
 from .files import WeightsError, read_weights
 from .metadata import own_spec
+from .neighbours import as_published
 from .published import misfits
 from .recognise import recognise
 
@@ -34,6 +35,7 @@ class Inspection:
     parameters: int = 0
     patch_order_reason: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
+    layout: str = ""  # whose, where it is not the published one (neighbours.py)
     problem: str = ""
 
     @property
@@ -60,6 +62,7 @@ class Inspection:
         spec, size = self.spec, self.spec.size
         rows = {
             "name": spec.name,
+            "layout": self.layout,
             "backbone": spec.backbone,
             "size": f"{size[0]} x {size[1]}" if size else "dynamic, 256-2304 a side",
             "edges": f"drawn after the picture, {spec.edge_radius} pixels" if spec.edge_radius else "",
@@ -96,7 +99,8 @@ def check_patch_order(asked: str) -> None:
 
 def examine(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, str], asked: str) -> Inspection:
     """What the tensors and metadata of a file are; `problem` says why they cannot be loaded. asked: as patch_order of
-    `inspect`."""
+    `inspect`. Those of a neighbour's layout are told too; `as_published` gives what can be loaded."""
+    weights, layout = as_published(weights)
     try:
         own = _own_architecture(metadata)
         architecture = own or recognise(weights)
@@ -107,7 +111,7 @@ def examine(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, st
         problem = str(error)
     if problem:
         return Inspection(path, problem=problem)
-    order, reason = _decide_patch_order(weights, metadata, spec, asked)
+    order, reason = _decide_patch_order(weights, metadata, spec, asked, layout)
     dtypes = sorted({str(v.dtype).removeprefix("torch.") for v in weights.values() if v.is_floating_point()})
     return Inspection(
         path=path,
@@ -117,6 +121,7 @@ def examine(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, st
         parameters=sum(v.numel() for v in weights.values() if v.is_floating_point()),
         patch_order_reason=reason,
         metadata=metadata,
+        layout=layout,
     )
 
 
@@ -142,7 +147,7 @@ def _table_spec(path: Path, architecture: Architecture) -> ModelSpec:
     return row.spec if path.name == row.file_name else replace(row.spec, patch_order="auto")
 
 
-def _decide_patch_order(weights, metadata, spec: ModelSpec, asked: str) -> tuple[str, str]:
+def _decide_patch_order(weights, metadata, spec: ModelSpec, asked: str, layout: str) -> tuple[str, str]:
     """The order and, in words, how it was decided."""
     if asked != "auto":
         return asked, "as asked"
@@ -156,6 +161,8 @@ def _decide_patch_order(weights, metadata, spec: ModelSpec, asked: str) -> tuple
         return spec.patch_order, reason
     if order is not None:
         return order, f"the weights themselves, {abs(score):.0f} standard errors"
+    if layout:
+        return patches.CANONICAL, f"that of {layout}"
     return (
         patches.CANONICAL,
         f"undecided: the weights do not tell ({score:+.1f} standard errors); {TRY}",

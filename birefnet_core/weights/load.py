@@ -13,6 +13,7 @@ from ..network import BiRefNet, build_network
 from .catalog import ModelSpec
 from .files import WeightsError, read_weights
 from .inspection import TRY, check_patch_order, examine
+from .neighbours import as_published
 from .published import load_published
 
 
@@ -54,7 +55,7 @@ def load_network(
         warnings.warn(f"{path.name}: patch order {found.patch_order_reason}", PatchOrderWarning, stacklevel=3)
     with _Undrawn():
         network = build_network(found.architecture, dropout=0.0, stochastic_depth=0.0)
-    load_published(network, weights, found.spec.patch_order)
+    load_published(network, as_published(weights)[0], found.spec.patch_order)
     network.eval().requires_grad_(False)
     if fold:
         network.fold_batch_norm_()

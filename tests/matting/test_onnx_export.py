@@ -160,6 +160,6 @@ def test_a_vision_transformer_has_one_size(tmp_path):
 
 @pytest.mark.skipif(not {"onnx", "onnxscript"} & set(ABSENT), reason="onnx and onnxscript are installed here")
 def test_without_the_packages_it_says_what_to_install(ours, tmp_path):
-    with pytest.raises(RuntimeError, match="pip install .*onnx"):
+    with pytest.raises(RuntimeError, match=r"pip install .*onnx"):
         export_onnx(ours, SPEC, tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())
