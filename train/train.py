@@ -17,6 +17,7 @@ from birefnet_core.weights.download import DownloadError  # noqa: E402
 from train.data.sources import Root, read_data  # noqa: E402
 from train.recipe import PRECISIONS, parse_value, read_recipe  # noqa: E402
 from train.run.distributed import Processes, processes  # noqa: E402
+from train.run.export import FORMATS, check_export, export_result  # noqa: E402
 from train.run.initialise import take_architecture  # noqa: E402
 from train.run.loop import Training  # noqa: E402
 from train.run.options import Options, TrainingError  # noqa: E402
@@ -115,6 +116,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="channel order of image patches in the result; 2024 is what ComfyUI 0.25 reads (default: 2025)",
     )
     how.add_argument(
+        "--export",
+        choices=FORMATS,
+        help="also write the result as OUT/model.onnx, for other runtimes (needs the packages onnx and onnxscript)",
+    )
+    how.add_argument(
         "--reschedule", action="store_true", help="let a run that was started with another length go on with this one"
     )
     given = parser.parse_args(arguments)
@@ -157,6 +163,7 @@ def overrides(given: argparse.Namespace) -> dict[str, Any]:
 
 def train(given: argparse.Namespace, among: Processes) -> bool:
     """One run; False when a signal stopped it before its end."""
+    check_export(given.export)
     changes = overrides(given)
     recipe = read_recipe(recipe_path(given.recipe), overrides=changes)
     meant_for_a_model = read_recipe(recipe_path(given.recipe), overrides={"init": "bundled"}).architecture_from_init
@@ -179,7 +186,11 @@ def train(given: argparse.Namespace, among: Processes) -> bool:
         data = read_data(roots, given.validation, recipe, **reading)
     names = ("out", "keep", "patch_order", "reschedule", "compile", "recompute", "shard", "sync_batch_norm")
     options = Options(**{name: getattr(given, name) for name in names})
-    return Training(recipe, data, options, among).run()
+    ended = Training(recipe, data, options, among).run()
+    if ended and among.main:
+        for path in export_result(given.out, given.export):
+            print(f"written: {path}", flush=True)
+    return ended
 
 
 def main(arguments: list[str] | None = None) -> int:
