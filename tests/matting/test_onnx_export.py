@@ -15,14 +15,15 @@ from birefnet_core.weights.catalog import ModelSpec
 
 ABSENT = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
 exports = pytest.mark.skipif(bool(ABSENT), reason=f"not installed here: {', '.join(ABSENT)}")
-SPEC = ModelSpec("narrow", "timm:resnet10t", (96, 64), mean=(0.4, 0.5, 0.6), patch_order="2025", licence="MIT")
+SPEC = ModelSpec("narrow", "timm:test_efficientnet", (96, 64), mean=(0.4, 0.5, 0.6), patch_order="2025", licence="MIT")
 
 
 @torch.no_grad()
 def network(**changes):
     """A narrow network whose deformable convolutions look a pixel or two away."""
     torch.manual_seed(0)
-    built = build_network("timm:resnet10t", block_channels=8, branch_channels=16, inward_channels=8, **changes).eval()
+    widths = {"block_channels": 8, "branch_channels": 16, "inward_channels": 8}
+    built = build_network("timm:test_efficientnet", **widths, **changes).eval()
     for module in built.modules():
         if isinstance(module, DeformableConv2d):
             module.offset.weight.normal_(std=0.3)

@@ -153,6 +153,14 @@ def test_every_published_layout_is_recognised_from_its_keys(backbone, reference)
     assert recognise(weights).classes == 219
 
 
+@pytest.mark.parametrize("size", ["s", "s_plus", "b", "l", "h_plus", "7b"])
+def test_every_size_of_dino_v3_is_recognised_from_its_keys(size):
+    architecture = bc.Architecture(f"dino_v3_{size}")
+    with torch.device("meta"):
+        weights = bc.export_published(bc.build_network(architecture))
+    assert recognise(weights) == architecture
+
+
 @pytest.mark.parametrize(
     "changes",
     [
