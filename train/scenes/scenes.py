@@ -397,7 +397,7 @@ class Scenes:
             )
         alike = draw(0.5, 0.1, 0.6)
         if camouflaged:
-            alike = torch.maximum(alike, draw(camouflaged, 0.8, 1.0))
+            alike = torch.maximum(alike, draw(camouflaged, 0.7, 0.95))
         layers = match_colours(layers, backgrounds, alike)
         soft = draw(0.35, 0.3, 1.5)
         chosen = soft > 0
