@@ -23,7 +23,7 @@ from ..network import BiRefNet
 from ..network.backbones import find_backbone
 from ..network.exportable import DEFORM_CONV_OPSET, exportable
 from ..whole import whole_file
-from .size import STRIDE, checked
+from .size import STRIDE, checked, rounded
 
 if TYPE_CHECKING:
     from ..weights.catalog import ModelSpec
@@ -111,7 +111,8 @@ def export_onnx(
         dynamic = True
     elif dynamic and size is not None:
         raise ValueError("a graph for any size has no size: give either, not both")
-    sides = _checked_size(TRACED if dynamic else size or spec.size, network.localization.smallest, backbone)
+    wanted = size if size is not None else TRACED if dynamic else rounded(spec.size)
+    sides = _checked_size(wanted, network.localization.smallest, backbone)
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be {' or '.join(DTYPES)}, got {dtype!r}")
     if uint8 and not preprocessing:

@@ -46,7 +46,10 @@ def exportable(network: BiRefNet, *, decompose: bool = False, dynamic: bool = Fa
         if isinstance(parent, SwinBlock):
             parent.chunked = False
         for name, child in parent.named_children():
-            if (kind := kinds.get(type(child))) and not (kind in (Strided, Padded) and step(child) == 1):
+            kind = kinds.get(type(child))
+            if kind in (Strided, Padded) and (step(child) == 1 or getattr(child, "ceil_mode", False)):
+                continue
+            if kind is not None:
                 setattr(parent, name, kind(child))
     return Exportable(network).eval()
 
@@ -147,15 +150,9 @@ class Strided(nn.Module):
         self.module = module
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out = self.module(x)
-        conv = self.module
-        sides = [
-            smaller(side, *each)
-            for side, *each in zip(
-                x.shape[2:], *(pair(value) for value in (conv.kernel_size, conv.stride, conv.padding, conv.dilation))
-            )
-        ]
-        shape = (*out.shape[:2], *sides)
+        own, out = self.module, self.module(x)
+        settings = (pair(value) for value in (own.kernel_size, own.stride, own.padding, own.dilation))
+        shape = (*out.shape[:2], *(smaller(*each) for each in zip(x.shape[2:], *settings, strict=True)))
         return torch.onnx.ops.symbolic("Identity", (out,), {}, dtype=out.dtype, shape=shape, version=14)
 
 
@@ -169,8 +166,8 @@ class Padded(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         conv = self.conv
         sides = [
-            -(-side // stride) if not divides(stride, side) else side // stride
-            for side, stride in zip(x.shape[2:], conv.stride)
+            side // stride if divides(stride, side) else -(-side // stride)
+            for side, stride in zip(x.shape[2:], conv.stride, strict=True)
         ]
         attributes = {
             "auto_pad": "SAME_UPPER",
@@ -190,10 +187,12 @@ class Padded(nn.Module):
 
 
 def step(module: nn.Module) -> int:
+    """The larger of a convolution's or pooling's strides."""
     return max(pair(module.stride))
 
 
 def pair(value) -> tuple[int, int]:
+    """A setting as torch's modules keep it, of rows and columns."""
     return value if isinstance(value, tuple) else (value, value)
 
 
