@@ -5,7 +5,7 @@ pixel between the two is a mixture of their colours: alpha is where its colour l
 other. That is done twice, first at the network's size, after which more is sure, then tile by tile at the picture's.
 It counts only in the band around what was uncertain, and only as far as the mixture explains the pixel's colour: a
 colour that lies off the line says nothing, and there the first pass stays. So it costs no pass of the network, and
-helps every network alike. Not in the paper; docs/detail.md has what it brings and what was tried beside it.
+works with every one. Not in the paper; docs/detail.md has what it brings and what was tried beside it.
 """
 
 from __future__ import annotations
