@@ -4,7 +4,9 @@ Where a network draws hair, motion blur and glass as it has learned them, a scre
 subject and screen. Both ends of the mixture are looked up: the screen's colour is a smooth field found from the
 background, and the subject's, its spill included, a field found from what nearby is surely subject. How far a pixel
 lies from the one to the other is told by two differences, which are mixtures too: the screen channel's excess over the
-others (screen.excess), and luminance, which cameras and files keep sharper than colour.
+others (screen.excess), and luminance, which cameras and files keep sharper than colour. That is done twice: once it is
+known how much of each pixel is screen, the subject's colour is known in hair and thin things too. On the tuning shots
+the second time takes the error of the soft region from .094 to .091 (blue) and from .085 to .081 (green).
 
 What the matte is sure of stays: its core, so that what is green on the subject is no hole, and what lies far outside,
 so that stands and the studio beside the screen are not subject. Where the subject has about the screen's colour the key
@@ -26,13 +28,12 @@ from .tensors import check_images, unit
 SIDE = 1024  # cells of the longer side
 CORE, GARBAGE = 0.95, 0.05  # alpha from which, and up to which, the matte may be sure
 SURE = 1 / 64  # of the longer side: how far around a place the matte must be sure for it to be core
-REACH = 1 / 20  # of the longer side: how far beyond what the matte gives it the subject may go on
+REACH = 1 / 12  # of the longer side: how far beyond what the matte gives it the subject may go on
 FREE = 0.3  # a pixel in which there seems to be less screen than this is the subject alone, whose spill it is
-CLEAN = 0.04  # a key up to this is screen, and from 1 - this subject: what grain and an uneven screen make of them
-APART = (
-    0.25,
-    0.5,
-)  # of the screen's excess, between subject and screen: below the first the key cannot tell them apart
+CLEAN = 0.02  # a key up to this is screen, and from 1 - this subject: what grain and an uneven screen make of them
+MOSTLY = (0.5, 0.95)  # alpha from which, and up to which, a pixel says more and more of the subject's colour
+# Of the screen's excess, between subject and screen: below the first the key cannot tell them apart.
+APART = (0.25, 0.5)
 
 
 @torch.no_grad()
@@ -71,9 +72,17 @@ def key_before(screen: Screen, image: Tensor, alpha: Tensor, foreground: Tensor,
 @torch.no_grad()
 def keyed_alpha(image: Tensor, alpha: Tensor, screen: Screen) -> Tensor:
     """Alpha [H, W] of image [H, W, 3 or 4] before a screen that it shows, from a matte [H, W] float32."""
-    height, width = alpha.shape
     factor = max(1, -(-max(alpha.shape) // SIDE))
     core, reachable, subject = _guides(image, alpha, screen, factor)
+    free = reachable * (1 - core)
+    keyed = _between(image, alpha, screen, subject, free, factor)
+    return _between(image, alpha, screen, _cleared(image, keyed, screen, factor), free, factor)
+
+
+def _between(image: Tensor, alpha: Tensor, screen: Screen, subject: Tensor, free: Tensor, factor: int) -> Tensor:
+    """How far every pixel lies from the screen's colour to the subject's, of which there is one a cell; alpha [H, W]
+    where that cannot be told, and where `free` [h, w, 1] is 0."""
+    height, width = alpha.shape
     result = torch.empty_like(alpha)
     for rows in bands(height, width):
         behind = screen.at(rows, width)
@@ -83,9 +92,22 @@ def keyed_alpha(image: Tensor, alpha: Tensor, screen: Screen) -> Tensor:
         keyed = (there * way).sum(-1) / way.square().sum(-1).clamp(min=1e-4)
         keyed = ramp(keyed, CLEAN, 1 - CLEAN)
         trust = ramp(way.square().sum(-1).sqrt() / screen_signs[..., 0].clamp(min=1e-3), *APART)
-        free = enlarged(reachable * (1 - core), rows, width, factor)[..., 0]
-        result[rows] = torch.lerp(alpha[rows], keyed, trust * free)
+        result[rows] = torch.lerp(alpha[rows], keyed, trust * enlarged(free, rows, width, factor)[..., 0])
     return result
+
+
+def _cleared(image: Tensor, keyed: Tensor, screen: Screen, factor: int) -> Tensor:
+    """The subject's colour in cells [h, w, 3], once a first key [H, W] has told how much of each pixel is screen: of
+    hair and thin things it is known now where they are."""
+    height, width = keyed.shape
+    maps = []
+    for rows in bands(height, width, factor):
+        alpha = keyed[rows, :, None]
+        pure = (unit(image[rows, :, :3]).float() - (1 - alpha) * screen.at(rows, width)) / alpha.clamp(min=MOSTLY[0])
+        weight = ramp(alpha, *MOSTLY)
+        maps.append(cells(torch.cat([pure.clamp(0, 1) * weight, weight], -1), factor))
+    pure, weight = torch.cat(maps).split([3, 1], -1)
+    return filled(pure / weight.clamp(min=1e-6), weight[..., 0], 0.02)
 
 
 def _signs(colours: Tensor, channel: int) -> Tensor:
