@@ -223,7 +223,7 @@ def _raw_mode(tile: tuple) -> str:
 
 def _with_raw_mode(tile: tuple, mode: str) -> tuple:
     given = (mode, *tile[3][1:]) if isinstance(tile[3], tuple) else mode
-    return tile._replace(args=given) if hasattr(tile, "_replace") else (*tile[:3], given)  # since Pillow 11
+    return tile._replace(args=given)
 
 
 def _is_deep(raw_mode: str) -> bool:

@@ -123,7 +123,8 @@ class _Subject:
         reach = min(REACH[0] + self._unseen, REACH[1])
         # As it went so far, or as the picture moves where it was, which may be what covers it: its look decides.
         found = [aligned(self._look, view.smooth, self._place + step, reach) for step in steps]
-        self._fit, place = max(found, key=lambda pair: pair[0])
+        best = max(found, key=lambda pair: pair[0])
+        self._fit, place = best if best[0] >= FOUND else found[0]
         self._step = place - self._place
         tolerance = 1 + self._step.norm() / 2
         picture, self._whole = self._look.at(place)

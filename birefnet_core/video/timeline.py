@@ -224,8 +224,9 @@ def usual_rate(seconds: Fraction) -> Fraction:
 
 
 def _plain(rate: Fraction) -> Fraction:
-    """As a ratio of small numbers; one below a frame in half an hour as it is."""
-    return rate.limit_denominator(1001) or rate
+    """As a ratio of small numbers; what is too slow for one as it is."""
+    plain = rate.limit_denominator(1001)
+    return plain if abs(plain / rate - 1) < 0.01 else rate
 
 
 def _fits(pts: tuple[int, ...], step: Fraction, rounding: int) -> bool:

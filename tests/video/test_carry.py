@@ -84,6 +84,16 @@ def test_two_of_the_same_colours_are_not_swapped():
     assert iou(alpha[-1], other[-1]) < 0.2
 
 
+@pytest.mark.parametrize(("travel", "against"), [(0.3, 2.0), (0.25, 3.0), (0.15, 4.0)])
+def test_one_hidden_by_a_quicker_one_of_its_colours_is_not_swapped(travel, against):
+    """Where the look of neither place fits, it went on as before: the picture moves there as what covers it does."""
+    meeting = Meeting("hidden", front=False, travel=travel, against=against, heights=(0.4, 0.6))
+    frames, asked, other = scene(meeting, frames=24, colours=(RED, RED))
+    alpha, _ = follow(frames, asked + other, asked[0])
+    assert iou(alpha[-1], asked[-1]) > 0.8
+    assert iou(alpha[-1], other[-1]) < 0.2
+
+
 def walking(frames=24, step=7, size=(40, 18)):
     """A dark one that walks, small and quick for its size, with arms and legs: frames, and what is seen of it."""
     y, x = np.mgrid[0 : size[0], 0 : size[1]]

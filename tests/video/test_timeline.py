@@ -156,4 +156,4 @@ def test_every_way_of_rounding_is_known(rate):
 def test_frames_hours_apart_have_a_rate():
     """One below 1 / 2002, which as a ratio of small numbers would be 0."""
     assert even_rate((0, 20_000), Fraction(1), []) == Fraction(1, 20_000)
-    assert usual_rate(Fraction(5000)) == Fraction(1, 5000)
+    assert [usual_rate(Fraction(each)) for each in (1500, 5000)] == [Fraction(1, 1500), Fraction(1, 5000)]
