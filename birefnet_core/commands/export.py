@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"-o must name a file that ends in .onnx, got {out}")
     if not out.parent.is_dir():
         raise ValueError(f"{out.parent}: there is no such folder")
-    there = [path for path in (out, out.with_suffix(".json")) if path.exists()]
+    there = [path for path in (out, out.with_suffix(".json"), out.with_name(f"{out.name}.data")) if path.exists()]
     if there and not args.overwrite:
         raise ValueError(f"{there[0]} exists: give --overwrite or another -o")
     from ..matting.onnx_export import check_packages, export_onnx

@@ -36,3 +36,10 @@ def test_errors_are_one_sentence(arguments, said, tmp_path, capsys):
     assert said in printed
     assert printed.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.json", "m.onnx.data"])
+def test_no_file_that_may_be_written_is_replaced_unasked(name, tmp_path, capsys):
+    (tmp_path / name).write_text("kept")
+    assert main(["export", "bundled", "-o", str(tmp_path / "m.onnx")]) == 1
+    assert f"{name} exists" in capsys.readouterr().err
