@@ -6,7 +6,7 @@ import math
 import sys
 import types
 from bisect import bisect_right
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -15,7 +15,7 @@ import numpy as np
 
 from birefnet_core.network import Architecture
 from birefnet_core.weights.catalog import LARGEST_EDGE_RADIUS
-from train.tables import HINT_KINDS, SIDE_MULTIPLE, Augmentation, HintStyle, LossWeights, SceneStyle
+from train.tables import HINT_KINDS, INVENTED, LIGHTS, SIDE_MULTIPLE, Augmentation, HintStyle, LossWeights, SceneStyle
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,7 +28,7 @@ PRECISIONS = (AUTO, "fp32", "bf16", "fp16")
 OPTIMISERS = ("adam", "adamw")
 METRICS = {"mae": min, "iou": max}  # what validation computes, and whether less or more is better
 INITS_OF_BACKBONES = ("none", "timm", "imagenet")
-OF_PHASES = ("size", "dynamic", "batch_size", "losses")
+OF_PHASES = ("size", "dynamic", "square", "batch_size", "losses")
 NOT_NEGATIVE = (
     *("steps", "epochs", "seed", "micro_batch", "frozen_stages", "learning_rate", "backbone_learning_rate"),
     *("final_rate", "weight_decay", "warmup_steps", "ema", "clip", "hold_out", "validation_pictures"),
@@ -225,6 +225,8 @@ def _check(recipe: Recipe, file: Path) -> None:
     for phase in recipe.phases:
         if phase.batch_size < 1:
             raise ValueError(f"{file}: phases: batch_size must be 1 or more, not {phase.batch_size}.")
+        if phase.square and not phase.dynamic:
+            raise ValueError(f"{file}: phases: square is for dynamic sizes; give dynamic = [least, most] too.")
     if bool(recipe.steps) == bool(recipe.epochs):
         raise ValueError(f"{file}: give either steps or epochs, as a number above 0.")
     for name in NOT_NEGATIVE:
@@ -249,8 +251,7 @@ def _check(recipe: Recipe, file: Path) -> None:
 def _check_hints(style: HintStyle, file: Path) -> None:
     if not 0 <= style.share <= 1:
         raise ValueError(f"{file}: hints.share must be 0 to 1, not {style.share}.")
-    if unknown := sorted(set(style.kinds) - set(HINT_KINDS)):
-        raise ValueError(f"{file}: hints.kinds: unknown {', '.join(unknown)}; known are {', '.join(HINT_KINDS)}.")
+    _check_names(style.kinds, HINT_KINDS, "hints.kinds", file)
     _check_shares(style.kinds.values(), "hints.kinds", file)
 
 
@@ -263,6 +264,17 @@ def _check_scenes(style: SceneStyle, file: Path) -> None:
     for name in ("together", "holding", "behind", "camouflaged", "painted", "plain"):
         if not 0 <= getattr(style, name) <= 1:
             raise ValueError(f"{file}: scenes.{name} must be 0 to 1, not {getattr(style, name)}.")
+    _check_names(style.lights, LIGHTS, "scenes.lights", file)
+    if min(style.lights.values(), default=0) < 0 or sum(style.lights.values()) > 1 + 1e-9:
+        raise ValueError(f"{file}: the shares of scenes.lights must not be negative, nor more than 1 in sum.")
+    _check_names(style.invented, INVENTED, "scenes.invented", file)
+    if style.invented:
+        _check_shares(style.invented.values(), "scenes.invented", file)
+
+
+def _check_names(names: Iterable[str], known: Iterable[str], table: str, file: Path) -> None:
+    if unknown := sorted(set(names) - set(known)):
+        raise ValueError(f"{file}: {table}: unknown {', '.join(unknown)}; known are {', '.join(known)}.")
 
 
 def _check_shares(shares: Collection[float], name: str, file: Path) -> None:
@@ -273,7 +285,7 @@ def _check_shares(shares: Collection[float], name: str, file: Path) -> None:
 def read_recipe(path: str | Path, *, overrides: dict[str, Any] | None = None) -> Recipe:
     """Read a TOML recipe and, where it names a `base`, the recipe (beside it) whose values it changes.
 
-    `overrides` replaces values by dotted names ("architecture.backbone"); `size`, `batch_size`, `dynamic` and
+    `overrides` replaces values by dotted names ("architecture.backbone"); `size`, `batch_size`, `dynamic`, `square` and
     "losses.<term>" are those of every phase, and `size` is that of validation and of the model too.
 
     Raises:
@@ -289,6 +301,8 @@ def read_recipe(path: str | Path, *, overrides: dict[str, Any] | None = None) ->
             values.pop(other, None)
     if "size" in overrides:
         overrides = {"model_size": overrides["size"], "validation_size": overrides["size"], **overrides}
+    if overrides.get("dynamic") == []:
+        overrides = {"square": False, **overrides}  # which goes with it
     if values.get("architecture_from_init") and overrides.get("init") in INITS_OF_BACKBONES:
         values["architecture_from_init"] = False  # asked for outright; train.py says what that means
         values["frozen_stages"] = 0
@@ -358,7 +372,7 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     """Lines "key: old -> new" for every value in which two recipes (as dictionaries) differ, but for those in FREE.
     What `theirs`, of an older checkpoint, does not know is at its default there. Where our precision is still to be
     chosen ("auto"), it is theirs."""
-    ours, theirs = _flat(ours), _flat(_defaults()) | _flat(theirs)
+    ours, theirs = _flat(ours), _flat(_filled(Recipe, theirs))
     if ours.get("precision") == AUTO:
         ours["precision"] = theirs["precision"]
     return [
@@ -368,9 +382,20 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     ]
 
 
-def _defaults() -> dict[str, Any]:
+def _filled(kind: Any, values: Any) -> Any:
+    """The dictionary of a dataclass with the defaults of what it lacks, in tables and lists of tables within too. A
+    table whose keys are free is not filled: what it does not name is not asked for."""
+    if is_dataclass(kind) and isinstance(values, dict):
+        kinds = get_type_hints(kind)
+        return _defaults(kind) | {name: _filled(kinds.get(name), value) for name, value in values.items()}
+    if get_origin(kind) is tuple and isinstance(values, (list, tuple)):
+        return type(values)(_filled(get_args(kind)[0], value) for value in values)
+    return values
+
+
+def _defaults(kind: type) -> dict[str, Any]:
     values = {}
-    for one in fields(Recipe):
+    for one in fields(kind):
         if one.default is not MISSING or one.default_factory is not MISSING:
             value = one.default if one.default_factory is MISSING else one.default_factory()
             values[one.name] = asdict(value) if is_dataclass(value) else value

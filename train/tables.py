@@ -33,7 +33,7 @@ class SceneStyle:
         paper: folders of what is drawn or printed; half of it lies on a plain sheet.
         lights: share of pictures in each light (train/scenes/light.py has the names); the others stay as they are.
         invented: relative chances of the backgrounds without a photograph (train/scenes/backgrounds.py has the names);
-            empty means that all are equally likely.
+            empty means the first seven, equally likely, as it did before there were more.
     """
 
     object_counts: tuple[float, ...] = (0.03, 0.62, 0.24, 0.11)
@@ -58,18 +58,26 @@ class SceneStyle:
     invented: dict[str, float] = field(default_factory=dict)
 
 
-# Of the draws with a hint, how many are of each kind (train/shared/hints.py).
+# The backgrounds that are invented, and the lights, which recipes name. What is drawn depends on their order.
+INVENTED = (
+    *("gradient", "studio", "clouds", "pattern", "hills", "facade", "drops"),
+    *("bokeh", "glitter", "sky", "wall", "ground"),
+)
+LIGHTS = ("night", "backlit", "coloured", "neon", "flash", "dappled")
+
+# Of the draws with a hint, how many are of each kind (train/shared/hints.py) where a recipe says nothing. These shares
+# stay, so that a run goes on as it began.
 HINT_KINDS = {
-    "exact": 0.08,
-    "eroded": 0.10,
-    "dilated": 0.10,
-    "shifted": 0.09,
-    "blurred": 0.06,
-    "coarser": 0.10,
-    "box": 0.17,
-    "dots": 0.18,
-    "scribble": 0.08,
-    "wrong": 0.04,
+    "exact": 0.10,
+    "eroded": 0.13,
+    "dilated": 0.13,
+    "shifted": 0.12,
+    "blurred": 0.08,
+    "coarser": 0.12,
+    "box": 0.12,
+    "dots": 0.08,
+    "scribble": 0.07,
+    "wrong": 0.05,
 }
 
 

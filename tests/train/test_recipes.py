@@ -1,6 +1,7 @@
 """The shipped recipes: the paper's settings, and two steps of each on generated data."""
 
 import math
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,44 @@ def test_what_an_older_checkpoint_does_not_know_is_at_its_default():
     assert differences(ours, older) == ["scenes.painted: 0.0 -> 0.5"]
 
 
+def _said(value):
+    """A dataclass as a dictionary without all that is at its default, which is what an older checkpoint may lack."""
+    if isinstance(value, tuple):
+        return tuple(_said(each) for each in value)
+    if not is_dataclass(value):
+        return value
+    said = {}
+    for one in fields(value):
+        default = one.default if one.default_factory is MISSING else one.default_factory()
+        if getattr(value, one.name) != default:
+            said[one.name] = _said(getattr(value, one.name))
+    return said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_of_an_older_version_goes_on_with_every_recipe(name):
+    recipe = _read(name)
+    ours = as_dictionary(recipe)
+    older = as_dictionary(recipe)
+    for phase in older["phases"]:  # as they were
+        if not phase["square"]:
+            del phase["square"]
+    assert not differences(ours, older)
+    older = _said(recipe)
+    assert "size" in older["phases"][0] and not differences(ours, older)
+    older["phases"][0]["size"] = 32
+    assert differences(ours, older) == [f"phases.0.size: 32 -> {recipe.phases[0].size}"]
+
+
+def test_kinds_that_a_run_does_not_name_are_not_its():
+    ours = as_dictionary(_read("finetune", **{"hint": True, "hints.kinds": {"box": 1.0}}))
+    assert not differences(ours, as_dictionary(_read("finetune", **{"hint": True, "hints.kinds": {"box": 1.0}})))
+    others = as_dictionary(_read("finetune", **{"hint": True, "hints.kinds": {"box": 1.0, "dots": 2.0}}))
+    assert differences(ours, others) == ["hints.kinds.dots: 2.0 -> nothing"]
+    del others["hints"]  # of before there were any to say
+    assert "hints.kinds.dots: 0.08 -> nothing" in differences(ours, others)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
@@ -51,6 +90,12 @@ def test_what_an_older_checkpoint_does_not_know_is_at_its_default():
         ("scenes.cut_extent", [0.5], r"scenes\.cut_extent must be"),
         ("scenes.together", 1.5, r"scenes\.together must be 0 to 1, not 1\.5"),
         ("scenes.lights", 3, r"scenes\.lights must be a table"),
+        ("scenes.lights", {"fog": 0.1}, r"bundled\.toml: scenes\.lights: unknown fog; known are night"),
+        ("scenes.lights", {"night": 0.7, "neon": 0.6}, r"bundled\.toml: .*scenes\.lights .* more than 1"),
+        ("scenes.lights", {"night": -0.1}, r"scenes\.lights must not be negative"),
+        ("scenes.invented", {"sea": 1.0}, r"bundled\.toml: scenes\.invented: unknown sea; known are gradient"),
+        ("scenes.invented", {"sky": 0.0}, r"bundled\.toml: the shares of scenes\.invented"),
+        ("square", True, r"square is for dynamic sizes"),
         ("hints.share", 2.0, r"hints\.share must be 0 to 1"),
         ("hints.kinds", {"circle": 1.0}, r"hints\.kinds: unknown circle; known are exact"),
         ("hints.kinds", {"dots": 0.0}, r"shares of hints\.kinds"),
@@ -102,6 +147,10 @@ def test_dynamic_sizes_of_composed_pictures_are_square():
     sizes = [phase.sides(step, 0) for step in range(200)]
     assert all(width == height for width, height in sizes)
     assert {width for width, _ in sizes} == set(range(phase.dynamic[0], phase.dynamic[1] + 1, 32))
+
+
+def test_sizes_of_bundled_may_be_fixed():
+    assert [phase.square for phase in _read("bundled", dynamic=[]).phases] == [False] * 3
 
 
 def test_finetune_needs_a_model():

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from train.shared.pictures import by_stem, read_image, read_matte, save_picture
+from train.shared.pictures import by_stem, pairs_of, read_image, read_matte, save_picture
 
 WAYS = {  # arguments of MattingModel.predict
     "whole": {},
@@ -65,13 +65,12 @@ def matte(model, path: Path, way: str) -> tuple[np.ndarray, float]:
 
 def measure(model, data: Path, every: int = 1) -> dict[str, np.ndarray]:
     """Way -> the means of `figures` and of the seconds, over every so many-th picture."""
-    images, truths = by_stem(data / "im"), by_stem(data / "gt")
     rows: dict[str, list[list[float]]] = {way: [] for way in WAYS}
-    for stem in list(images)[::every]:
-        truth = read_matte(truths[stem]).astype(np.float32)
+    for _, image, mate in pairs_of(data)[::every]:
+        truth = read_matte(mate).astype(np.float32)
         band = band_of(truth)
         for way in WAYS:
-            alpha, seconds = matte(model, images[stem], way)
+            alpha, seconds = matte(model, image, way)
             rows[way].append([*figures(alpha, truth, band), seconds])
     return {way: np.nanmean(found, axis=0) for way, found in rows.items()}
 
@@ -111,21 +110,24 @@ def table(means: dict[str, np.ndarray], memory: dict[str, int]) -> str:
 
 
 def edges(model, data: Path) -> Image.Image:
-    """Five edges at 1:1, one under another: the picture, on grey what "whole" and "detail" cut out, the truth."""
-    images, truths = by_stem(data / "im"), by_stem(data / "gt")
+    """Five edges at 1:1, one under another: the picture, on grey what "whole" and "detail" cut out, the truth. What a
+    picture lacks of SIDE is grey."""
     rows, seen = [], set()
-    for stem, path in images.items():
+    for stem, path, mate in pairs_of(data):
         if (subject := stem.split("_", 1)[-1]) in seen or len(rows) == EDGES:
             continue
         seen.add(subject)
-        image, truth = np.asarray(read_image(path)), read_matte(truths[stem]).astype(np.float32)
+        image, truth = np.asarray(read_image(path)), read_matte(mate).astype(np.float32)
         soft = ndimage.uniform_filter(((truth > 0.05) & (truth < 0.95)).astype(np.float32), SIDE)
-        soft = soft[SIDE // 2 : -SIDE // 2, SIDE // 2 : -SIDE // 2]
+        rims = [min(SIDE, side) // 2 for side in soft.shape]
+        soft = soft[tuple(slice(rim, rim + max(1, side - SIDE)) for rim, side in zip(rims, soft.shape))]
         top, left = np.unravel_index(np.argmax(soft), soft.shape)
         here = slice(top, top + SIDE), slice(left, left + SIDE)
+        lacking = [(0, max(0, SIDE - side)) for side in truth.shape]
         mattes = [matte(model, path, way)[0] for way in ("whole", "detail")] + [truth]
         cut = [(each[..., None] * image + (1 - each[..., None]) * 128)[here] for each in mattes]
-        rows.append(np.concatenate([image[here], *cut], axis=1))
+        tiles = [np.pad(each, (*lacking, (0, 0)), constant_values=128) for each in (image[here], *cut)]
+        rows.append(np.concatenate(tiles, axis=1))
     return Image.fromarray(np.rint(np.concatenate(rows)).clip(0, 255).astype(np.uint8))
 
 

@@ -5,6 +5,7 @@
     python -m train.evaluation.hints --model bundled --data pairs --sheet hints.jpg     # the first pictures, to look at
     python -m train.evaluation.hints --model bundled --data E1                          # hints made from its truths
 
+Pictures whose truth has nothing that is half opaque are left out: nothing can ask for them.
 For each kind, against the visible alpha of the one asked for: the hint itself (stretched over the picture), the matte
 of everything, and the matte with the hint. `passes` is how often the network looked, `time` how long a picture took
 beside its plain matte, which is one pass.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 import time
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from torch import Tensor
 
 from birefnet_core.matting.masks import fit
 from train.evaluation.sets.pairs import HINTS
-from train.shared.pictures import by_stem, contact_sheet, read_image, read_matte, save_picture, to_grey
+from train.shared.pictures import by_stem, contact_sheet, mate, pairs_of, read_image, read_matte, save_picture, to_grey
 
 SHOWN = 10  # pictures on the sheet
 
@@ -59,21 +61,25 @@ class Counted:
 
 def measure(model, data: Path, every: int = 1) -> tuple[dict[str, list[list[float]]], list]:
     """The rows of figures by kind of hint, and (stem, pictures) of the first SHOWN for a sheet, of every so
-    many-th picture only.
+    many-th picture only. ValueError where a picture lacks its matte or a hint, or where none can be asked for.
 
     A row: IoU and MAD of the hint, of the matte of everything, of the matte with the hint; passes, and seconds with the
     hint and without.
     """
     counted = Counted(model)
-    images, truths = by_stem(data / "im"), by_stem(data / "gt")
+    given = {folder: by_stem(folder) for folder in sorted(data.glob("hints/*")) if folder.is_dir()}
     figures: dict[str, list[list[float]]] = {}
     strips = []
-    for stem, path in list(images.items())[::every]:
-        picture, truth = read_image(path), torch.from_numpy(read_matte(truths[stem])).float()
+    for stem, path, matte in pairs_of(data)[::every]:
+        picture, truth = read_image(path), torch.from_numpy(read_matte(matte)).float()
+        if not (truth >= 0.5).any():
+            print(f"left out: {matte} has nothing that is half opaque", file=sys.stderr)
+            continue
+        files = {folder.name: mate(hints, path, folder) for folder, hints in given.items()}
         image = torch.from_numpy(np.asarray(picture).astype(np.float32) / 255)
         everything, _, plain = counted.matte(image)
         shown = [picture, to_grey(truth.numpy()), to_grey(everything.numpy())]
-        for kind, hint in hints_of(data, stem, truth.numpy()).items():
+        for kind, hint in hints_of(files, stem, truth.numpy()).items():
             alpha, passes, seconds = counted.matte(image, hint)
             itself = fit(hint[None], *truth.shape)[0]
             scores = [score(map, truth) for map in (itself, everything, alpha) for score in (iou, mad)]
@@ -81,16 +87,16 @@ def measure(model, data: Path, every: int = 1) -> tuple[dict[str, list[list[floa
             shown += [over(picture, itself), to_grey(alpha.numpy())]
         if len(strips) < SHOWN:
             strips.append((stem, shown))
+    if not figures:
+        raise ValueError(f"no truth in {data / 'gt'} has anything that is half opaque")
     return figures, strips
 
 
-def hints_of(data: Path, stem: str, truth: np.ndarray) -> dict[str, Tensor]:
-    """By kind, each [h, w] 0..1: those of hints/KIND/, or of a set without that folder made from truth [H, W] as those
-    of `pairs` are, drawn by the picture's name."""
-    folders = sorted(folder for folder in data.glob("hints/*") if folder.is_dir())
-    if folders:
-        made = {folder.name: read_matte(by_stem(folder)[stem]) for folder in folders}
-    else:
+def hints_of(files: dict[str, Path], stem: str, truth: np.ndarray) -> dict[str, Tensor]:
+    """By kind, each [h, w] 0..1: those of the files, or without any made from truth [H, W] as those of `pairs` are,
+    drawn by the picture's name."""
+    made = {kind: read_matte(path) for kind, path in files.items()}
+    if not made:
         made = {kind: make(truth, random.Random(stem)) for kind, make in HINTS.items()}
     return {kind: torch.tensor(hint, dtype=torch.float32) for kind, hint in made.items()}
 
@@ -139,7 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
         figures, strips = measure(
             birefnet_core.load_model(options.model, device=options.device), options.data, options.every
         )
-    except (ValueError, ArithmeticError, OSError, KeyError) as error:
+    except (ValueError, ArithmeticError, OSError) as error:
         raise SystemExit(f"not measured: {error}") from None
     print(table(figures))
     if options.sheet:

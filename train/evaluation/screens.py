@@ -11,8 +11,8 @@ shots, in Markdown. The same packages, model and versions give the same figures.
 
 Figures: the mean difference from the true foreground, of all three channels 0..1, in the soft region (true alpha .05 to
 .95) and in the subject (from .95 on); and the mean difference of alpha in the soft region and in the whole picture.
-"Spill known" takes off exactly the screen's light and nothing else: in the subject no despill can do better, since
-grain and what JPEG leaves stay.
+"Spill known" takes off exactly the screen's light and nothing else: where alpha is 1 no despill can do better, since
+grain and what JPEG leaves stay. In softer pixels it leaves what shows through of the screen, which others take off.
 """
 
 from __future__ import annotations

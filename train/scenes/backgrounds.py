@@ -8,6 +8,7 @@ subject: five such photographs made 72 % of its error on E1.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -244,23 +245,14 @@ def ground(size: int, rng: np.random.Generator) -> Tensor:
     return picture * (1 + rng.uniform(0, 0.06) * _noise(size, rng, int(rng.integers(4, 40))) * mix)
 
 
-KINDS = {kind.__name__: kind for kind in (gradient, studio, clouds, pattern, hills, facade, drops)}
-KINDS |= {kind.__name__: kind for kind in (bokeh, glitter, sky, wall, ground)}
+FIRST = (gradient, studio, clouds, pattern, hills, facade, drops)  # these alone where a recipe names none
+KINDS = {kind.__name__: kind for kind in (*FIRST, bokeh, glitter, sky, wall, ground)}
 
 
-def chances(shares: dict[str, float]) -> np.ndarray:
-    """Of every one of KINDS: in proportion to `shares`, or all alike where that is empty. ValueError for other names
-    and for shares that are not above 0 in sum."""
-    if unknown := sorted(set(shares) - set(KINDS)):
-        raise ValueError(f"scenes.invented: unknown {', '.join(unknown)}; known are {', '.join(KINDS)}.")
-    weights = np.array([shares.get(name, 0.0) if shares else 1.0 for name in KINDS])
-    if (weights < 0).any() or not weights.sum() > 0:
-        raise ValueError("scenes.invented: shares must not be negative, and one at least above 0.")
-    return weights / weights.sum()
-
-
-def procedural(size: int, rng: np.random.Generator, shares: np.ndarray | None = None) -> Tensor:
-    """One of the kinds above, drawn by the shares that `chances` gives -> [3,S,S] in 0..1."""
-    kinds = list(KINDS.values())
-    kind = rng.integers(len(kinds)) if shares is None else rng.choice(len(kinds), p=shares)
-    return kinds[kind](size, rng).clamp(0, 1)
+def procedural(size: int, rng: np.random.Generator, shares: Mapping[str, float] | None = None) -> Tensor:
+    """One of KINDS, drawn in proportion to `shares`, or without any one of FIRST, all alike -> [3,S,S] in 0..1."""
+    if not shares:
+        return FIRST[rng.integers(len(FIRST))](size, rng).clamp(0, 1)
+    weights = np.array([shares.get(name, 0.0) for name in KINDS])  # in this order, whatever the recipe's is
+    kind = rng.choice(list(KINDS), p=weights / weights.sum())
+    return KINDS[kind](size, rng).clamp(0, 1)

@@ -19,7 +19,7 @@ from torch import Tensor
 from train.shared import hints
 from train.tables import HINT_KINDS, SIDE_MULTIPLE, SceneStyle
 
-from .backgrounds import chances, procedural
+from .backgrounds import procedural
 from .clutter import close_up, crowd, foliage, strands
 from .compositing import (
     adjust,
@@ -38,7 +38,7 @@ from .compositing import (
 )
 from .cutouts import Pack, Picture
 from .front import front
-from .light import check_lights, lit
+from .light import lit
 
 
 def draw_probabilities(foregrounds: list[Picture], style: SceneStyle) -> np.ndarray:
@@ -174,8 +174,6 @@ class Scenes:
         self.pack, self.style, self.seed = pack, style, seed
         self.probabilities = draw_probabilities(pack.foregrounds, style)
         self.of_people = self.probabilities * [picture.source in style.people for picture in pack.foregrounds]
-        self.invented = chances(style.invented) if style.invented else None
-        check_lights(style.lights)
         self.device = pack.foregrounds[0].pixels.device
 
     def batch(self, indices: list[int] | range, size: int) -> tuple[Tensor, Tensor]:
@@ -341,7 +339,7 @@ class Scenes:
     def _background(self, rng: np.random.Generator, size: int) -> Tensor:
         device = self.device
         if _maybe(rng, self.style.procedural_background):
-            background = procedural(size, rng, self.invented).to(device)
+            background = procedural(size, rng, self.style.invented).to(device)
         else:
             background = _recolour(self._photograph(rng, size), rng, strength=0.6)
         if _maybe(rng, self.style.cluttered_background):

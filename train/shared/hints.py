@@ -70,8 +70,8 @@ def no_hint(shape: tuple[int, int]) -> np.ndarray:
 
 def draw_hint(alpha: np.ndarray, rng: Generator, kinds: Mapping[str, float] = HINT_KINDS) -> np.ndarray:
     """A hint for what has this alpha [H,W] 0..1, of one of `kinds`, drawn in proportion to what they say."""
-    shares = np.array(list(kinds.values()), float)
-    kind = list(kinds)[int(rng.choice(len(kinds), p=shares / shares.sum()))]
+    shares = np.array([kinds.get(kind, 0.0) for kind in KINDS])  # in this order, whatever the recipe's is
+    kind = list(KINDS)[int(rng.choice(len(KINDS), p=shares / shares.sum()))]
     hint = KINDS[kind](alpha, rng) if (alpha > 0.5).any() else alpha
     if hint.max() < 0.5:  # blurred or cut away; and what asks for nothing is no hint to learn from
         hint = alpha / max(float(alpha.max()), 1e-6)

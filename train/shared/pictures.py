@@ -38,6 +38,20 @@ def by_stem(folder: str | Path) -> dict[str, Path]:
     return found
 
 
+def pairs_of(folder: Path) -> list[tuple[str, Path, Path]]:
+    """(stem, picture, matte) of a set of im/ and gt/, sorted. ValueError as of `by_stem`, and for a picture without
+    its matte."""
+    images, truths = by_stem(folder / "im"), by_stem(folder / "gt")
+    return [(stem, path, mate(truths, path, folder / "gt")) for stem, path in images.items()]
+
+
+def mate(files: dict[str, Path], of: Path, folder: Path) -> Path:
+    """That of `files`, which are those of `folder` by stem, which has the name of this picture. ValueError for none."""
+    if (found := files.get(name_of(of))) is None:
+        raise ValueError(f"{of} has no picture of the same name in {folder}")
+    return found
+
+
 def name_of(path: Path) -> str:
     """The stem by which pictures are paired: a letter with an accent is one character, as a Mac may not write it."""
     return unicodedata.normalize("NFC", path.stem)

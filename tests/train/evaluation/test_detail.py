@@ -19,6 +19,15 @@ THIN, PEOPLE_HERE = ["BlendSwap-CC-0/childSwing"], [9008]
 
 
 @pytest.fixture
+def model():
+    network = nn.Conv2d(3, 1, 1).eval()
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([40.0, 0.0, 40.0]).view(1, 3, 1, 1))
+        network.bias.fill_(-20.0)
+    return MattingModel(network, ModelSpec("colours", "none", size=(96, 96), mean=(0, 0, 0), std=(1, 1, 1)))
+
+
+@pytest.fixture
 def build(packages, tmp_path, monkeypatch):  # noqa: F811
     """The set in little: of the stand-ins of the packages, with renders that are there."""
     monkeypatch.setattr(detail, "LONGER_SIDE", (600, 800))
@@ -69,13 +78,8 @@ def test_training_sees_none_of_the_renders(build):
         build("detail", thin=["Scopia/spoon"])
 
 
-def test_the_table_has_every_way(build, tmp_path, monkeypatch, capsys):
+def test_the_table_has_every_way(build, model, tmp_path):
     build("set")
-    network = nn.Conv2d(3, 1, 1).eval()
-    with torch.no_grad():
-        network.weight.copy_(torch.tensor([40.0, 0.0, 40.0]).view(1, 3, 1, 1))
-        network.bias.fill_(-20.0)
-    model = MattingModel(network, ModelSpec("colours", "none", size=(96, 96), mean=(0, 0, 0), std=(1, 1, 1)))
     means = evaluation.measure(model, tmp_path / "set", every=2)
     assert list(means) == list(evaluation.WAYS)
     assert means["detail"][0] < 0.9 * means["whole"][0]
@@ -83,6 +87,26 @@ def test_the_table_has_every_way(build, tmp_path, monkeypatch, capsys):
     assert text.count("\n") == 1 + len(means) and f"| whole | {means['whole'][0]:.4f} (1.00) |" in text
     picture = evaluation.edges(model, tmp_path / "set")
     assert picture.size == (4 * evaluation.SIDE, 2 * evaluation.SIDE)
+
+
+def test_edges_of_small_pictures_stand_on_grey(model, tmp_path):
+    for name, size in (("0_low", (500, 90)), ("1_narrow", (359, 420)), ("2_square", (360, 360)), ("3_dot", (1, 1))):
+        for part in ("im", "gt"):
+            (tmp_path / part).mkdir(exist_ok=True)
+            Image.radial_gradient("L").resize(size).save(tmp_path / part / f"{name}.png")
+    picture = np.asarray(evaluation.edges(model, tmp_path))
+    assert picture.shape == (4 * evaluation.SIDE, 4 * evaluation.SIDE, 3)
+    assert (picture[90 : evaluation.SIDE] == 128).all() and not (picture[:90, : evaluation.SIDE] == 128).all(0).any()
+
+
+def test_a_picture_without_its_matte_is_named(model, tmp_path):
+    for part, names in (("im", "ab"), ("gt", "a")):
+        (tmp_path / part).mkdir()
+        for name in names:
+            Image.new("RGB", (32, 32)).save(tmp_path / part / f"{name}.png")
+    for call in (evaluation.measure, evaluation.edges):
+        with pytest.raises(ValueError, match=r"b\.png has no picture of the same name in .*gt"):
+            call(model, tmp_path)
 
 
 def test_figures_of_known_mattes():

@@ -110,11 +110,38 @@ def test_a_set_without_hints_gets_those_of_its_truths(small, tmp_path):
         shutil.copytree(folder / part, tmp_path / part)
     stem, path = next(iter(by_stem(tmp_path / "gt").items()))
     truth = read_matte(path)
-    made = hints.hints_of(tmp_path, stem, truth)
+    made = hints.hints_of({}, stem, truth)
     assert list(made) == list(pairs.HINTS)
-    assert all(torch.equal(one, two) for one, two in zip(made.values(), hints.hints_of(tmp_path, stem, truth).values()))
+    assert all(torch.equal(one, two) for one, two in zip(made.values(), hints.hints_of({}, stem, truth).values()))
     np.testing.assert_array_equal(made["perfect"], truth.astype(np.float32))
     np.testing.assert_array_equal(made["box"], read_matte(by_stem(folder / "hints" / "box")[stem]))
+
+
+def test_pictures_that_cannot_be_asked_for_are_left_out(small, tmp_path, capsys, one_thread):
+    arguments = ["--model", "bundled", "--data", str(tmp_path), "--device", "cpu"]
+    for part in ("im", "gt"):
+        shutil.copytree(small[0] / "one" / part, tmp_path / part)
+    first, *others = by_stem(tmp_path / "gt").values()
+    Image.new("L", (40, 30), 90).save(first)
+    for path in others[1:]:
+        path.unlink(), (tmp_path / "im" / path.name).unlink()
+    hints.main(arguments)
+    out, err = capsys.readouterr()
+    assert err == f"left out: {first} has nothing that is half opaque\n" and out.count("\n") == 2 + len(pairs.HINTS)
+    Image.new("L", (40, 30)).save(others[0])
+    with pytest.raises(SystemExit, match=r"no truth in .*gt has anything that is half opaque"):
+        hints.main(arguments)
+    first.unlink()
+    with pytest.raises(SystemExit, match=f"not measured: .*{first.name} has no picture of the same name in .*gt"):
+        hints.main(arguments)
+
+
+def test_a_hint_that_is_missing_is_named(small, tmp_path):
+    shutil.copytree(small[0] / "one", tmp_path / "set")
+    first = next(iter(by_stem(tmp_path / "set" / "hints" / "box").values()))
+    first.unlink()
+    with pytest.raises(SystemExit, match=f"{first.name} has no picture of the same name in .*box"):
+        hints.main(["--model", "bundled", "--data", str(tmp_path / "set"), "--device", "cpu"])
 
 
 def test_figures_are_those_of_the_mattes():

@@ -125,4 +125,14 @@ def test_only_the_kinds_that_are_asked_for_are_drawn_as_often_as_asked():
     assert all(np.array_equal(hints.draw_hint(alpha, rng, {"exact": 0.2}), alpha) for _ in range(5))
     words = hints.in_words(HintStyle(0.5, {"dots": 3, "exact": 1, "box": 0}))
     assert words == "in 50 % of the draws, of these dots 75 %, exact 25 %"
-    assert set(hints.KINDS) == set(HINT_KINDS) and sum(HINT_KINDS.values()) == pytest.approx(1)
+    assert list(hints.KINDS) == list(HINT_KINDS) and sum(HINT_KINDS.values()) == pytest.approx(1)
+
+
+def test_the_order_of_the_kinds_in_a_recipe_changes_no_hint():
+    kinds = {"wrong": 1, "dots": 3, "exact": 2}
+    for seed in range(20):
+        one, other = (
+            hints.draw_hint(MASKS["disc"], np.random.default_rng(seed), dict(sorted(kinds.items(), reverse=turned)))
+            for turned in (False, True)
+        )
+        assert np.array_equal(one, other)
