@@ -91,6 +91,85 @@ def test_colours_that_do_not_tell_the_subject_are_not_believed(monkeypatch):
     assert kept - before < 0.3 * (worse - before)
 
 
+def seen_first(truth, size=(200, 200)):
+    """A first pass [1, H, W] that is right as far as its size goes."""
+    small = F.interpolate(truth[None, None], size=size, mode="bilinear", antialias=True)
+    return F.interpolate(small, size=truth.shape, mode="bilinear")[0]
+
+
+def refined(first, image, size=(200, 200)):
+    found = first.clone()
+    list(detail.refine(found, image[None], size))
+    return found
+
+
+def square(side=600, border=120, value=1.0):
+    alpha = torch.zeros(side, side)
+    alpha[border:-border, border:-border] = value
+    return alpha
+
+
+def veil():
+    alpha = square()
+    alpha[120:480, 380:480] = 0.5
+    return alpha
+
+
+def smoke():
+    away = torch.linspace(-3, 3, 600).square()
+    return 0.8 * torch.exp(-(away[:, None] + away))
+
+
+@pytest.mark.parametrize("truth", [square(value=0.5), square(border=230, value=0.5), veil(), smoke()])
+def test_what_is_half_transparent_stays_so(truth):
+    first = seen_first(truth)
+    found = refined(first, torch.lerp(GREY, RED, truth[..., None]))
+    assert error(found, truth) < error(first, truth) + 1e-4
+    half = (truth > 0.3) & (truth < 0.7)
+    assert (found[0] - truth)[half].abs().mean() < (first[0] - truth)[half].abs().mean() + 0.002
+
+
+@pytest.mark.parametrize("kind", ["stripes", "rim light"])
+def test_a_subject_with_the_backgrounds_colours_keeps_them(kind):
+    """A first pass that is blurred, so that detail has an edge to find."""
+    truth = square()
+    first = seen_first(F.avg_pool2d(truth[None, None], 9, 1, 4)[0, 0])
+    dark = square(border=132) if kind == "rim light" else truth * (torch.arange(600) // 30 % 2)[:, None]
+    found = refined(first, torch.lerp(GREY, RED, dark[..., None]))
+    lost, lost_before = ((each[0] < 0.5)[truth > 0.5].sum() for each in (found, first))
+    assert lost < lost_before + 200
+    assert error(found, truth) < 1.15 * error(first, truth)
+
+
+def test_a_contact_shadow_stays_out():
+    truth = square()
+    first = seen_first(F.avg_pool2d(truth[None, None], 9, 1, 4)[0, 0])
+    image = torch.where(truth[..., None] > 0, 0.1, 0.8).repeat(1, 1, 3)
+    image[480:490, 120:480] = 0.35
+    found = refined(first, image)
+    assert (found[0] > 0.5)[truth == 0].sum() < 400  # of 3,600
+    assert error(found, truth) < 0.7 * error(first, truth)
+
+
+@pytest.mark.parametrize("part", ["_band", "_ends"])
+def test_memory_that_ends_before_the_first_tile_is_said(monkeypatch, part):
+    def full(*_):
+        raise RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)")
+
+    monkeypatch.setattr(detail, part, full)
+    with pytest.raises(
+        torch.OutOfMemoryError, match="not enough memory on cpu for the detail of one 800 x 640 picture"
+    ):
+        model().predict(hairy()[0], mode="detail")
+
+
+def test_parts_are_read_as_with_the_border_repeated():
+    maps = torch.rand(1, 2, 13, 17, generator=torch.Generator().manual_seed(0))
+    whole = F.interpolate(maps, size=(60, 90), mode="bilinear")
+    box = detail.Box(70, 0, 90, 60)
+    torch.testing.assert_close(detail._part(maps, box, (60, 90)), whole[..., :, 70:90], atol=1e-5, rtol=0)
+
+
 def test_bytes_and_floats_give_the_same_whatever_the_batch():
     image, _ = hairy()
     images = torch.cat([image, image.flip(2)])
