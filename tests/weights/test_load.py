@@ -124,11 +124,11 @@ def test_weights_that_contradict_the_table_are_told():
     """The bundled weights, which are as surely 2025 as can be, under the name of a model of 2024."""
     weights = read_weights(BUNDLED)[0]
     spec = ModelSpec("BiRefNet", "timm:tf_efficientnet_lite0", (416, 416), patch_order="2024")
-    order, reason = inspection._decide_patch_order(weights, {}, spec, "auto")
+    order, reason = inspection._decide_patch_order(weights, {}, spec, "auto", "")
     assert order == "2024" and re.search(
         r"but the weights look like 2025, \d\d standard errors; give the other", reason
     )
-    assert inspection._decide_patch_order(weights, {}, replace(spec, patch_order="2025"), "auto")[1].endswith(
+    assert inspection._decide_patch_order(weights, {}, replace(spec, patch_order="2025"), "auto", "")[1].endswith(
         "BiRefNet"
     )
 
