@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .matte import parse_size
 from .models import add_models_dir
 
 
@@ -12,7 +13,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", metavar="MODEL", help="bundled, a weight file or a published name")
     command.add_argument("-o", "--out", required=True, type=Path, metavar="FILE.onnx", help="the file to write")
     command.add_argument(
-        "--size", type=size, metavar="N", help="of the network's input, or WxH (default: the model's own)"
+        "--size", type=parse_size, metavar="N", help="of the network's input, or WxH (default: the model's own)"
     )
     command.add_argument("--opset", type=int, default=20, help="of ONNX's operators (default: 20)")
     command.add_argument("--dynamic", action="store_true", help="for all sides that are multiples of 32")
@@ -29,14 +30,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--patch-order", default="auto", choices=("auto", "2024", "2025"))
     command.add_argument("--overwrite", action="store_true", help="replace files that exist")
     add_models_dir(command)
-
-
-def size(text: str) -> int | tuple[int, int]:
-    """ "512" or "640x480" (width x height)."""
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
-        raise argparse.ArgumentTypeError(f"{text}: give a number such as 1024, or WIDTHxHEIGHT")
-    return int(text) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ weights. torch.onnx brings neither onnx nor onnxscript; only this module needs t
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import json
 import logging
@@ -125,10 +124,8 @@ def export_onnx(
         raise ValueError(f"opset must be at least {lowest}, {why}, got {opset}")
 
     description = describe(network, spec, None if dynamic else sides, dtype, preprocessing, uint8, decompose, opset)
-    graph = exportable(
-        copy.deepcopy(network).half() if dtype == "float16" else network, decompose=decompose, dynamic=dynamic
-    )
-    graph = Halved(graph) if dtype == "float16" else graph
+    graph = exportable(network, decompose=decompose, dynamic=dynamic)
+    graph = Halved(graph.half()) if dtype == "float16" else graph
     if preprocessing:
         graph = Preprocessed(graph, spec, None if dynamic else sides[::-1])
     program = _trace(graph.eval(), description, network.architecture.hint, sides, dynamic, opset)
