@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from train.evaluation.metrics.matting import SIGMA
 from train.shared.pictures import by_stem, pairs_of, read_image, read_matte, save_picture
 
 WAYS = {  # arguments of MattingModel.predict
@@ -32,7 +33,6 @@ WAYS = {  # arguments of MattingModel.predict
     "detail, edges off": {"mode": "detail", "edges": "off"},
 }
 BAND = 256  # the part of the longer side by which the band is wide to each side
-SIGMA = 1.4  # of the gradient, as in metrics/matting.py
 EDGES, SIDE = 5, 360  # pictures of edges, and their pixels a side
 
 
