@@ -2,8 +2,8 @@
 
     python -m train.average second.safetensors=0.4 third.safetensors=0.6 --out model.safetensors
 
-The shares are divided by their sum. The result has the last one's metadata, and takes a hint if that one does: to a
-model that takes none, its weights for hints are 0. Wortsman et al., "Model soups", ICML 2022.
+The shares are divided by their sum. The result has the last one's metadata, and takes a hint if that one does: the
+weights for hints are then the mean of those that have any. Wortsman et al., "Model soups", ICML 2022.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import birefnet_core as bc
 from birefnet_core.network import BiRefNet, build_network
 from birefnet_core.weights.published import export_published, load_published
 from birefnet_core.weights.save import save_model
+
+HINT_WEIGHT = ".hint.weight"  # of a HintedConv
 
 
 def average(models: dict[str, float], out: Path) -> None:
@@ -35,9 +37,16 @@ def average(models: dict[str, float], out: Path) -> None:
         if found != shapes[-1]:
             raise ValueError(f"{name} and {list(models)[-1]} are different networks")
     whole = sum(models.values())
+    hinted = [model.network.architecture.hint for model in loaded]
     for key, value in states[-1].items():
         if value.is_floating_point():
-            value.copy_(sum(share / whole * state[key] for state, share in zip(states, models.values())))
+            # A model that takes no hint has nothing to say of one: its zeros would only make the others' weaker.
+            given = [
+                (share, state[key])
+                for share, state, takes in zip(models.values(), states, hinted)
+                if takes or not key.endswith(HINT_WEIGHT)
+            ]
+            value.copy_(sum(share * each for share, each in given) / sum(share for share, _ in given))
     shares = ", ".join(f"{share / whole:.2f}" for share in models.values())
     out.parent.mkdir(parents=True, exist_ok=True)
     save_model(loaded[-1].network, out, spec=loaded[-1].spec, extra={"averaged": shares})

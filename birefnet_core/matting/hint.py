@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from birefnet_core.network.hint import SAYS_NOTHING
+
 from .belonging import chance, is_crowded, is_thin, kept_and_lacked, others_of, said, size_of, solid
 from .locate import Box, Size, look_again, padded
 from .masks import FAINT, checked_masks, fit
@@ -137,6 +139,19 @@ def asked_for(
     return alpha
 
 
+def told(hint: Tensor) -> Tensor:
+    """hint [h, w] 0..1 as a network that takes hints is told it, in training too: a dot or a scribble marks what is
+    asked for and says nothing (.5) of what it does not cover, while a mask or a box says no there (0).
+
+    So a network that has learnt nothing yet mattes everything under a dot, and has only to learn what to leave out.
+    """
+    hint = hint.float()
+    if hint.max() <= FAINT:
+        return hint
+    whole = Box(0, 0, hint.shape[1], hint.shape[0])
+    return (1 + hint) / 2 if is_thin(solid(_view(hint, whole, whole).numpy())) else hint
+
+
 def asked_of_network(
     image: Tensor, hint: Tensor, *, seen_of: Callable[[Size], Size], matte: Callable[[Tensor], Tensor]
 ) -> Tensor:
@@ -148,12 +163,19 @@ def asked_of_network(
     alpha = torch.zeros(height, width, device=image.device)
     if hint.max() <= FAINT:
         return alpha
-    says = fit(hint.float()[None].to(image.device), height, width)[0]
-    says = (255 * says).round() if image.dtype == torch.uint8 else says
-    hinted = torch.cat((image[..., :3], says.to(image.dtype)[..., None]), dim=-1)
-    alpha.copy_(matte(hinted[None])[0])
-    look_again(alpha, hinted, alpha, seen_of=seen_of, matte=matte)
+    says = told(hint.cpu())
+    first = _with_hint(image, fit(says[None].to(image.device), height, width)[0])
+    alpha.copy_(matte(first[None])[0])
+    # Where a dot says nothing, a closer look would take in neighbours: what was found says which one it was.
+    closer = first if says.min() < SAYS_NOTHING else _with_hint(image, alpha)
+    look_again(alpha, closer, alpha, seen_of=seen_of, matte=matte)
     return alpha
+
+
+def _with_hint(image: Tensor, hint: Tensor) -> Tensor:
+    """image [H, W, C] with hint [H, W] 0..1 as its fourth channel, in the image's type."""
+    hint = (255 * hint).round() if image.dtype == torch.uint8 else hint
+    return torch.cat((image[..., :3], hint.to(image.dtype)[..., None]), dim=-1)
 
 
 def seen_by_network(hint: Tensor, size: tuple[int, int]) -> Tensor:

@@ -5,6 +5,7 @@ import torch
 
 import birefnet_core as bc
 from birefnet_core.matting import MattingModel
+from birefnet_core.matting.hint import draw_boxes, draw_points, told
 from birefnet_core.network.hint import HintedConv, hint_weights
 
 NARROW = {"block_channels": 8, "branch_channels": 8, "inward_channels": 4}
@@ -73,6 +74,28 @@ def test_a_stroke_of_one_pixel_is_not_lost_on_the_way_to_the_network(model):
     hint[0, 100, 30:200] = 1
     model.predict(pictures(), hint=hint)
     assert model.seen[0].max() == 1 and 60 <= (model.seen[0] == 1).sum() <= 200
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+def test_around_a_dot_or_a_scribble_the_network_is_told_nothing(model, dtype):
+    """So that one which has learnt nothing of hints mattes everything, as it does without."""
+    images, size = pictures(dtype=dtype), (256, 192)
+    scribble = torch.zeros(192, 256)
+    scribble[95:100, 20:230] = 1
+    for hint in (draw_points([(64, 48)], size), draw_points([(64, 48), (200, 150)], size), scribble, scribble / 4):
+        model.predict(images, hint=hint)
+        seen = model.seen[-1 if len(model.seen) == 1 else 0]
+        assert -0.01 <= seen.min() <= 0.01 and seen.max() > 0.2 and (seen.abs() < 0.01).float().mean() > 0.8
+        model.seen.clear()
+    for hint in (draw_boxes([(20, 20, 90, 80)], size), left_half()[0]):
+        model.predict(images, hint=hint)
+        assert model.seen[0].min() < -0.99
+        model.seen.clear()
+    for weight in hint_weights(model.network):
+        weight.zero_()
+    dot = draw_points([(64, 48)], size)
+    assert torch.equal(model.predict(images, hint=dot), model.predict(images))
+    assert torch.equal(told(torch.zeros(4, 4)), torch.zeros(4, 4))
 
 
 def test_what_is_looked_at_again_has_its_own_part_of_the_hint(model, monkeypatch):

@@ -7,6 +7,7 @@ import torch
 
 import birefnet_core as bc
 from birefnet_core.network import Architecture, build_network
+from birefnet_core.network.hint import hint_weights
 from birefnet_core.weights.save import save_model
 from train.average import main
 
@@ -36,6 +37,7 @@ def test_weights_are_averaged_by_their_shares(models, tmp_path):
 def test_a_model_without_hints_is_averaged_into_one_with_hints(models, tmp_path):
     plain = bc.load_model(models / "a.safetensors", device="cpu", dtype="float32", fold=False)
     hinted = build_network(replace(plain.network.architecture, hint=True))
+    torch.nn.init.normal_(hint_weights(hinted)[0])
     save_model(hinted, tmp_path / "hinted.safetensors", spec=plain.spec, dtype=torch.float32)
     given = [f"{models}/a.safetensors=3", f"{tmp_path}/hinted.safetensors=1"]
     main([*given, "--out", str(tmp_path / "mean.safetensors")])
@@ -44,6 +46,8 @@ def test_a_model_without_hints_is_averaged_into_one_with_hints(models, tmp_path)
     name, value = next((n, v) for n, v in mean.state_dict().items() if "picture" in n and n.endswith("weight"))
     a = plain.network.state_dict()[name.replace(".picture.", ".")]
     torch.testing.assert_close(value, 0.75 * a + 0.25 * hinted.state_dict()[name], atol=2e-3, rtol=1e-3)
+    (learnt,), (kept,) = hint_weights(hinted), hint_weights(mean)
+    torch.testing.assert_close(kept, learnt, atol=2e-3, rtol=1e-3)  # of all that has any: not weaker
     with pytest.raises(SystemExit, match="different networks"):
         main([*given[::-1], "--out", str(tmp_path / "other.safetensors")])
 

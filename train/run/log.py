@@ -17,7 +17,7 @@ TERMS = (*MAP_TERMS, "gradient", "classes")
 FIELDS = (
     *("step", "epoch", "pictures", "seconds", "rate", "learning_rate", "gradient_norm", "skipped", "loss"),
     *(f"loss_{term}" for term in TERMS),
-    *("mae", "iou"),
+    *("mae", "iou", "hinted_mae", "hinted_iou"),
 )
 EVERY = 20  # steps between two rows, after the first so many
 
@@ -44,6 +44,9 @@ class Log:
             return
         lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
         whole = [line for line in lines if line.endswith("\n")]  # a full disk may have cut the last one
+        header = ",".join(FIELDS) + "\n"
+        if whole and header.startswith(whole[0].rstrip("\n")):  # of a run that began before the last columns were added
+            whole[0] = header
         text = "".join(whole[:1] + [row for row in whole[1:] if row[:1].isdigit() and int(row.split(",")[0]) <= step])
         if not text:
             self.path.unlink()

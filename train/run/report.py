@@ -72,11 +72,11 @@ class Report:
         scores = score(self.data.validation)
         values = {"mae": scores.mae, "iou": scores.iou}
         text = f"MAE {scores.mae:.4f}, IoU {scores.iou:.4f}"
-        self.log.row(state.step, **values)
         hinted = None if self.data.hinted is None else score(self.data.hinted)
         if hinted is not None:
             values |= {"hinted_mae": hinted.mae, "hinted_iou": hinted.iou}
             text += f"; with hints MAE {hinted.mae:.4f}, IoU {hinted.iou:.4f}"
+        self.log.row(state.step, **values)
         better = self._is_better(values, state.best)
         note = " (best)" if better else ""
         self.log.say(f"step {state.step}: validation {text}{note}")

@@ -201,7 +201,7 @@ class Scenes:
         _check_side(size)
         rngs = [np.random.default_rng((self.seed, index)) for index in indices]
         draws = [np.random.default_rng((self.seed, index, hints.STREAM)) for index in indices]
-        layers, asked, hinted, things = [], [], [], []
+        layers, asked, subjects, things = [], [], [], []
         for rng, draw in zip(rngs, draws):
             wanted = draw.random() < share
             several = int(draw.integers(2, 4)) if wanted and _maybe(draw, SEVERAL) else 0
@@ -211,12 +211,12 @@ class Scenes:
             visible = _visible(objects.layers, size, self.device)
             seen = visible if objects.front is None else visible * (1 - objects.front[3])
             chosen = hints.choose(seen.cpu().numpy(), draw) if wanted else np.zeros(0, bool)
-            hinted.append(chosen.any())
+            subjects.append(seen[chosen].cpu().numpy() if chosen.any() else None)
             asked.append(visible[chosen if chosen.any() else slice(None)].sum(dim=0, keepdim=True))
         images, alpha = self._picture(torch.stack(layers), torch.stack(asked), things, rngs)
         given = [
-            hints.draw_hint(each[0].cpu().numpy(), draw, kinds) if wanted else hints.no_hint((size, size))
-            for each, draw, wanted in zip(alpha, draws, hinted)
+            hints.no_hint((size, size)) if of is None else hints.draw_hint(each[0].cpu().numpy(), of, draw, kinds)
+            for each, of, draw in zip(alpha, subjects, draws)
         ]
         return images, alpha, torch.from_numpy(np.stack(given))[:, None].to(self.device)
 
@@ -284,7 +284,8 @@ class Scenes:
                 layers.append(sample(picture, place(picture, count, rng), (size, size)))
                 sources.add(source)
                 if source in style.people and _happens(rng, style.holding):
-                    layers.append(self._held(layers[-1], rng))
+                    # Whoever asks for a person means what the person holds too.
+                    layers[-1] = over(self._held(layers[-1], rng)[None], layers[-1][None])[0]
         before = None
         if layers and _happens(rng, style.behind):
             before = front(size, self._photograph(rng, size), self._draw_object(rng)[0], rng)

@@ -1,8 +1,9 @@
 """Hints to train with: what of a picture is asked for, and how somebody might say so.
 
-A hint is [H,W] float32: 1 where a pixel belongs to what is asked for, 0 where it does not. It may be a good mask, a
-poor one, a box, a dot or a scribble. SAYS_NOTHING everywhere is no hint: all that is salient is asked for. All is drawn
-from the generator given, so a sample's own seed decides it.
+A hint is [H,W] float32: 1 where a pixel belongs to what is asked for, 0 where it does not, SAYS_NOTHING where nothing
+is said of it, as around a dot (birefnet_core/matting/hint.py, `told`). It may be a good mask, a poor one, a box, a dot
+or a scribble. SAYS_NOTHING everywhere is no hint: all that is salient is asked for. All is drawn from the generator
+given, so a sample's own seed decides it.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import numpy as np
+import torch
 from numpy.random import Generator
 from scipy import ndimage
 
+from birefnet_core.matting.hint import told
 from birefnet_core.network.hint import SAYS_NOTHING
 from train.tables import HINT_KINDS, HintStyle
 
@@ -22,13 +25,15 @@ STREAM = 16  # ends the seed of a sample's hint, which is not to change what els
 SHARE = HintStyle.share  # of the draws have a hint, where a recipe says nothing else
 ONE = 0.75  # of the choices among several subjects ask for one of them
 LEAST = 12  # solid pixels without which nothing can be asked for
+LEAST_SHARE = 0.001  # of the picture, likewise: a smaller rest of something hidden tells nobody what was meant
 COARSE = 192  # the longer side at which shapes are worked on; their exact border does not matter
 
 
 def choose(visible: np.ndarray, rng: Generator) -> np.ndarray:
     """Which subjects are asked for: bool [K] with at least one True, of those with enough to be seen; none where none
     has. visible [K,H,W]: the visible alpha of each subject."""
-    seen = np.flatnonzero((visible > 0.5).sum(axis=(1, 2)) >= LEAST)
+    least = max(LEAST, LEAST_SHARE * visible[0].size) if len(visible) else LEAST
+    seen = np.flatnonzero((visible > 0.5).sum(axis=(1, 2)) >= least)
     chosen = np.zeros(len(visible), bool)
     if len(seen):
         count = 1 if len(seen) == 1 or rng.random() < ONE else int(rng.integers(2, len(seen) + 1))
@@ -59,7 +64,7 @@ def ask(
         chosen = choose(parts, rng)
         if chosen.any():
             asked = parts[chosen].sum(axis=0)
-            return asked, draw_hint(asked, rng, kinds)
+            return asked, draw_hint(asked, parts[chosen], rng, kinds)
     return alpha, no_hint(alpha.shape)
 
 
@@ -68,14 +73,18 @@ def no_hint(shape: tuple[int, int]) -> np.ndarray:
     return np.full(shape, SAYS_NOTHING, np.float32)
 
 
-def draw_hint(alpha: np.ndarray, rng: Generator, kinds: Mapping[str, float] = HINT_KINDS) -> np.ndarray:
-    """A hint for what has this alpha [H,W] 0..1, of one of `kinds`, drawn in proportion to what they say."""
+def draw_hint(
+    alpha: np.ndarray, subjects: np.ndarray, rng: Generator, kinds: Mapping[str, float] = HINT_KINDS
+) -> np.ndarray:
+    """A hint for what has this alpha [H,W] 0..1, of one of `kinds`, drawn in proportion to what they say. subjects
+    [K,H,W] are those asked for, of which each gets its own box, dot or scribble."""
     shares = np.array([kinds.get(kind, 0.0) for kind in KINDS])  # in this order, whatever the recipe's is
     kind = list(KINDS)[int(rng.choice(len(KINDS), p=shares / shares.sum()))]
-    hint = KINDS[kind](alpha, rng) if (alpha > 0.5).any() else alpha
+    drawn_of = [each for each in subjects if (each > 0.5).any()] if kind in MARKS else [alpha]
+    hint = np.max([KINDS[kind](each, rng) for each in drawn_of or [alpha]], axis=0) if (alpha > 0.5).any() else alpha
     if hint.max() < 0.5:  # blurred or cut away; and what asks for nothing is no hint to learn from
         hint = alpha / max(float(alpha.max()), 1e-6)
-    return np.ascontiguousarray(hint, np.float32).clip(0, 1)
+    return told(torch.from_numpy(np.ascontiguousarray(hint, np.float32).clip(0, 1))).numpy()
 
 
 def _exact(alpha: np.ndarray, rng: Generator) -> np.ndarray:
@@ -118,15 +127,14 @@ def _box(alpha: np.ndarray, rng: Generator) -> np.ndarray:
 
 
 def _dots(alpha: np.ndarray, rng: Generator) -> np.ndarray:
-    """One dot inside each of its pieces, seldom more."""
-    more = [alpha] * (0 if rng.random() < 0.8 else int(rng.integers(1, 3)))
-    return _drawn(alpha.shape, [_inside(each, rng) for each in (*pieces(alpha), *more)], _pen(alpha, rng))
+    """One dot inside it, seldom more."""
+    count = 1 if rng.random() < 0.8 else int(rng.integers(2, 4))
+    return _drawn(alpha.shape, [_inside(alpha, rng) for _ in range(count)], _pen(alpha, rng))
 
 
 def _scribble(alpha: np.ndarray, rng: Generator) -> np.ndarray:
-    """A line between points inside all of its pieces, which may leave it on the way."""
-    more = [alpha] * int(rng.integers(1, 5))
-    corners = [_inside(each, rng) for each in (*pieces(alpha), *more)]
+    """A line between points inside it, which may leave it on the way."""
+    corners = [_inside(alpha, rng) for _ in range(int(rng.integers(2, 6)))]
     steps = np.linspace(0, 1, max(alpha.shape))[:, None]
     line = np.concatenate([start + (stop - start) * steps for start, stop in pairwise(corners)])
     return _drawn(alpha.shape, line, _pen(alpha, rng))
@@ -157,6 +165,7 @@ KINDS: dict[str, Callable[[np.ndarray, Generator], np.ndarray]] = {
     "scribble": _scribble,
     "wrong": _wrong,
 }
+MARKS = {"box", "dots", "scribble"}  # drawn for each subject by itself
 
 
 def in_words(style: HintStyle) -> str:

@@ -39,10 +39,10 @@ def drawn(kind, alpha, seed):
 def test_every_mask_gets_a_hint_that_asks_for_something_of_it(name):
     alpha = MASKS[name]
     for seed in range(60):
-        hint = hints.draw_hint(alpha, np.random.default_rng(seed))
+        hint = hints.draw_hint(alpha, hints.pieces(alpha), np.random.default_rng(seed))
         assert hint.shape == alpha.shape and hint.dtype == np.float32 and hint.flags.c_contiguous
         assert hint.min() >= 0 and 0.5 <= hint.max() <= 1
-        assert np.array_equal(hint, hints.draw_hint(alpha, np.random.default_rng(seed)))
+        assert np.array_equal(hint, hints.draw_hint(alpha, hints.pieces(alpha), np.random.default_rng(seed)))
     assert alpha is MASKS[name] and np.array_equal(alpha, MASKS[name].copy())
 
 
@@ -71,13 +71,34 @@ def test_the_kinds_are_what_they_are_called():
     assert np.median(wrong) > 0.15
 
 
-def test_dots_and_scribbles_touch_every_piece_that_is_asked_for():
+def test_each_subject_that_is_asked_for_gets_a_mark_of_its_own():
     alpha = MASKS["two"]
-    left = np.arange(alpha.shape[1]) < alpha.shape[1] / 2
-    for kind in ("dots", "scribble"):
+    left, single = np.arange(alpha.shape[1]) < alpha.shape[1] / 2, 0
+    for kind in ("dots", "scribble", "box"):
         for seed in range(20):
-            mark = drawn(kind, alpha, seed) * (alpha > 0.5)
-            assert mark[:, left].any() and mark[:, ~left].any()
+            one, two = (
+                (hints.draw_hint(alpha, subjects, np.random.default_rng(seed), {kind: 1}) == 1) * (alpha > 0.5)
+                for subjects in (alpha[None], hints.pieces(alpha))
+            )
+            assert two[:, left].any() and two[:, ~left].any()
+            if kind == "box":
+                assert not (two & ~(alpha > 0.5))[:, 52:76].any(), "between the two boxes nothing is asked for"
+            if kind == "dots":
+                single += one[:, left].any() != one[:, ~left].any()
+    assert single > 12, "one subject in two pieces mostly gets one dot"
+
+
+def test_around_a_dot_or_a_scribble_nothing_is_said_and_around_a_mask_or_a_box_no():
+    alpha = MASKS["large"]
+    for kind in hints.KINDS:
+        drawn_ones = [hints.draw_hint(alpha, alpha[None], np.random.default_rng(seed), {kind: 1}) for seed in range(20)]
+        nothing = sum(hint.min() == hints.SAYS_NOTHING for hint in drawn_ones)
+        # Two dots that overlap and a scribble that fills look like masks, to whoever is handed them.
+        least, most = {"dots": (18, 20), "scribble": (5, 20), "wrong": (0, 4)}.get(kind, (0, 0))
+        assert least <= nothing <= most, kind
+        assert all(
+            hint.min() in (0, hints.SAYS_NOTHING) and hint.max() == 1 for hint in drawn_ones if kind in hints.MARKS
+        )
 
 
 def test_pieces_sum_up_to_the_matte_with_its_soft_edges_and_specks():
@@ -95,6 +116,11 @@ def test_some_of_the_subjects_are_asked_for_never_none_and_never_one_that_is_not
     visible = np.stack([MASKS["disc"], hidden, disc(centre=(0.2, 0.2), radius=0.1)])
     chosen = {tuple(hints.choose(visible, np.random.default_rng(seed))) for seed in range(50)}
     assert chosen == {(True, False, False), (False, False, True), (True, False, True)}
+    rest = np.zeros((1, 200, 200))
+    rest[0, 0, :39] = 1
+    assert not hints.choose(rest, np.random.default_rng(0)).any(), "a thousandth of the picture must be seen"
+    rest[0, 0, :40] = 1
+    assert hints.choose(rest, np.random.default_rng(0)).all()
     assert not hints.choose(hidden[None], np.random.default_rng(0)).any()
     assert not hints.choose(np.zeros((0, 8, 8)), np.random.default_rng(0)).any()
 
@@ -120,9 +146,10 @@ def test_a_third_of_the_draws_ask_for_everything_and_the_rest_for_the_matte_or_a
 def test_only_the_kinds_that_are_asked_for_are_drawn_as_often_as_asked():
     alpha, size = MASKS["disc"], MASKS["disc"].size
     rng = np.random.default_rng(0)
-    dots = [hints.draw_hint(alpha, rng, {"dots": 3, "exact": 1, "box": 0}).sum() < 0.05 * size for _ in range(200)]
+    kinds = {"dots": 3, "exact": 1, "box": 0}
+    dots = [(hints.draw_hint(alpha, alpha[None], rng, kinds) == 1).sum() < 0.05 * size for _ in range(200)]
     assert 125 < sum(dots) < 175
-    assert all(np.array_equal(hints.draw_hint(alpha, rng, {"exact": 0.2}), alpha) for _ in range(5))
+    assert all(np.array_equal(hints.draw_hint(alpha, alpha[None], rng, {"exact": 0.2}), alpha) for _ in range(5))
     words = hints.in_words(HintStyle(0.5, {"dots": 3, "exact": 1, "box": 0}))
     assert words == "in 50 % of the draws, of these dots 75 %, exact 25 %"
     assert list(hints.KINDS) == list(HINT_KINDS) and sum(HINT_KINDS.values()) == pytest.approx(1)
@@ -132,7 +159,7 @@ def test_the_order_of_the_kinds_in_a_recipe_changes_no_hint():
     kinds = {"wrong": 1, "dots": 3, "exact": 2}
     for seed in range(20):
         one, other = (
-            hints.draw_hint(MASKS["disc"], np.random.default_rng(seed), dict(sorted(kinds.items(), reverse=turned)))
-            for turned in (False, True)
+            hints.draw_hint(MASKS["disc"], MASKS["disc"][None], np.random.default_rng(seed), ordered)
+            for ordered in (dict(sorted(kinds.items(), reverse=turned)) for turned in (False, True))
         )
         assert np.array_equal(one, other)
