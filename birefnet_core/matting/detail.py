@@ -32,6 +32,7 @@ SURE = 0.8  # alpha from which on a place is subject, and up to 1 - this backgro
 NEAR = 6  # pixels of the network's size: radius of the window from which the colours come
 FURTHER = {1: 1.0, 2: 0.05, 4: 0.002}  # weight of windows this many times as wide, for where nothing sure is near
 HAZE = (0.01, 0.03)  # mean alpha of what is surely background: nothing up to the one, itself from the other on
+VARIED = 30.0  # how much less a mixture is believed the more the sure colours vary along its line, for its length
 FEW = 1e-5  # mean weight of what is sure around a place at which a mixture is believed by half
 NOISE = 0.003  # squared distance of two colours that are too alike to tell a mixture of them
 OFF = 0.1  # distance from the line at which a colour counts .6, at twice that .14
@@ -136,13 +137,28 @@ def _band(alpha: Tensor, size: tuple[int, int], device: torch.device) -> Tensor:
 
 def _ends(colours: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     """The colour and the alpha of what is surely subject, and of what is surely not, around every place [1, 8, h, w],
-    and how far there is enough of both [1, 1, h, w] 0..1."""
+    and how far there is enough of both, each of one colour [1, 1, h, w] 0..1."""
     weights = [((each - SURE) / (1 - SURE)).clamp(0, 1) for each in (alpha, 1 - alpha)]
-    (subject, much), (background, little) = (_around(torch.cat([colours, alpha], dim=1), weight) for weight in weights)
+    maps = torch.cat([colours, alpha, colours.square()], dim=1)
+    (subject, much), (background, little) = (_around(maps, weight) for weight in weights)
+    even = _even(subject, background)
+    subject, background = subject[:, :4], background[:, :4]
     subject[:, 3:] = 1 - _without_haze(1 - subject[:, 3:])
     background[:, 3:] = _without_haze(background[:, 3:])
     least = torch.minimum(much, little)
-    return torch.cat([subject, background], dim=1), least / (least + FEW)
+    return torch.cat([subject, background], dim=1), even * least / (least + FEW)
+
+
+def _even(subject: Tensor, background: Tensor) -> Tensor:
+    """[1, 1, h, w] 0..1: 1 where both, means of colours, alpha and squares of colours [1, 7, h, w], are of one colour
+    each; the less, the more they vary along the line from one to the other, as if their channels varied together."""
+    line = subject[:, :3] - background[:, :3]
+    length = line.square().sum(1, keepdim=True)
+    varied = 0
+    for each in (subject, background):
+        spread = (each[:, 4:] - each[:, :3].square()).clamp(min=0).sqrt()
+        varied = varied + (line.abs() * spread).sum(1, keepdim=True).square() / (length + 1e-6)
+    return 1 / (1 + VARIED * varied / 2 / (length + NOISE))
 
 
 def _without_haze(alpha: Tensor) -> Tensor:

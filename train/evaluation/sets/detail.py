@@ -139,7 +139,8 @@ def _frame(photograph: Image.Image, draw: random.Random) -> np.ndarray:
     longer = min(draw.randint(*LONGER_SIDE), _largest(photograph, shape))
     width, height = (round(longer * side / max(shape)) for side in shape)
     zoom = min(photograph.width / width, photograph.height / height)
-    left, top = draw.uniform(0, photograph.width - zoom * width), draw.uniform(0, photograph.height - zoom * height)
+    spare = max(0.0, photograph.width - zoom * width), max(0.0, photograph.height - zoom * height)  # but for rounding
+    left, top = draw.uniform(0, spare[0]), draw.uniform(0, spare[1])
     box = (left, top, min(left + zoom * width, photograph.width), min(top + zoom * height, photograph.height))
     picture = photograph.resize((width, height), Image.Resampling.BICUBIC, box=box)
     if draw.random() < 0.5:
