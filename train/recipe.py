@@ -261,7 +261,7 @@ def _check_scenes(style: SceneStyle, file: Path) -> None:
     _check_shares([extent[0] for extent in style.extents], "scenes.extents", file)
     if len(style.cut_extent) != 2 or not 0 < style.cut_extent[0] <= style.cut_extent[1]:
         raise ValueError(f"{file}: scenes.cut_extent must be [least, most] above 0, not {list(style.cut_extent)}.")
-    for name in ("together", "holding", "behind", "camouflaged", "painted", "plain"):
+    for name in ("together", "holding", "behind", "closer", "camouflaged", "painted", "plain"):
         if not 0 <= getattr(style, name) <= 1:
             raise ValueError(f"{file}: scenes.{name} must be 0 to 1, not {getattr(style, name)}.")
     _check_names(style.lights, LIGHTS, "scenes.lights", file)

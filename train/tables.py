@@ -28,6 +28,7 @@ class SceneStyle:
         together: share of pictures with two to four people beside each other.
         holding: share of people with another object over them, as if they held or wore it.
         behind: share of pictures with something before the objects that is not asked for: a table, bars, a blur.
+        closer: share of the pictures with a hint for one subject that are seen from nearer, with a rough mask as hint.
         camouflaged: share of pictures whose objects take on the colours of what lies behind them.
         shining: folders of what shines; what lies behind it is dark.
         paper: folders of what is drawn or printed; half of it lies on a plain sheet.
@@ -51,6 +52,7 @@ class SceneStyle:
     together: float = 0.0
     holding: float = 0.0
     behind: float = 0.0
+    closer: float = 0.0
     camouflaged: float = 0.0
     shining: tuple[str, ...] = ()
     paper: tuple[str, ...] = ()

@@ -119,6 +119,14 @@ def _place_cut(picture: Tensor, count: int, rng: np.random.Generator, extent_of_
     return homography(centre=centre, half_size=half_size, angle=angle, flip=_maybe(rng, 0.5))
 
 
+def _closer(rng: np.random.Generator) -> Tensor:
+    """A part of the frame, two thirds to a third of it a side, as a matrix from its coordinates to the frame's: what a
+    closer look at a large picture sees, whose subject runs out of it on all sides."""
+    share = 1 / rng.uniform(1.5, 3.0)
+    across, down = rng.uniform(-1, 1, 2) * (1 - share)
+    return torch.tensor([[share, 0.0, across], [0.0, share, down], [0.0, 0.0, 1.0]], dtype=torch.float32)
+
+
 def _recolour(colour: Tensor, rng: np.random.Generator, *, strength: float = 1.0) -> Tensor:
     """Random saturation, hue, warmth, contrast, brightness and gamma of straight colours [3,H,W]."""
     if _maybe(rng, 0.2):
@@ -201,11 +209,13 @@ class Scenes:
         _check_side(size)
         rngs = [np.random.default_rng((self.seed, index)) for index in indices]
         draws = [np.random.default_rng((self.seed, index, hints.STREAM)) for index in indices]
-        layers, asked, subjects, things = [], [], [], []
+        layers, asked, subjects, things, closer = [], [], [], [], []
         for rng, draw in zip(rngs, draws):
             wanted = draw.random() < share
             several = int(draw.integers(2, 4)) if wanted and _maybe(draw, SEVERAL) else 0
-            objects = self._objects(rng, size, at_least=several)
+            near = wanted and not several and _happens(draw, self.style.closer)
+            objects = self._objects(rng, size, at_least=several, view=_closer(draw) if near else None)
+            closer.append(near)
             things.append(objects)
             layers.append(_over_each_other(objects.layers, size, self.device))
             visible = _visible(objects.layers, size, self.device)
@@ -215,8 +225,10 @@ class Scenes:
             asked.append(visible[chosen if chosen.any() else slice(None)].sum(dim=0, keepdim=True))
         images, alpha = self._picture(torch.stack(layers), torch.stack(asked), things, rngs)
         given = [
-            hints.no_hint((size, size)) if of is None else hints.draw_hint(each[0].cpu().numpy(), of, draw, kinds)
-            for each, of, draw in zip(alpha, subjects, draws)
+            hints.no_hint((size, size))
+            if of is None
+            else hints.draw_hint(each[0].cpu().numpy(), of, draw, hints.ROUGH_MASKS if near else kinds)
+            for each, of, draw, near in zip(alpha, subjects, draws, closer)
         ]
         return images, alpha, torch.from_numpy(np.stack(given))[:, None].to(self.device)
 
@@ -271,17 +283,20 @@ class Scenes:
             place = partial(_place_cut, extent_of_one=self.style.cut_extent)
         return premultiply(torch.cat([colour, rgba[3:]])), place, picture.source
 
-    def _objects(self, rng: np.random.Generator, size: int, *, at_least: int = 0) -> _Objects:
-        """The objects of a picture where they stand."""
+    def _objects(
+        self, rng: np.random.Generator, size: int, *, at_least: int = 0, view: Tensor | None = None
+    ) -> _Objects:
+        """The objects of a picture where they stand, or what a `view` (`_closer`) shows of them."""
         style, layers, sources = self.style, [], set()
+        view = torch.eye(3) if view is None else view
         if self.of_people.any() and _happens(rng, style.together):
-            layers, sources = self._people(rng, size, count=max(at_least, int(rng.integers(2, 5))))
+            layers, sources = self._people(rng, size, count=max(at_least, int(rng.integers(2, 5))), view=view)
         else:
             shares = np.array(style.object_counts)
             count = max(at_least, int(rng.choice(len(shares), p=shares / shares.sum())))
             for _ in range(count):
                 picture, place, source = self._draw_object(rng)
-                layers.append(sample(picture, place(picture, count, rng), (size, size)))
+                layers.append(sample(picture, place(picture, count, rng) @ view, (size, size)))
                 sources.add(source)
                 if source in style.people and _happens(rng, style.holding):
                     # Whoever asks for a person means what the person holds too.
@@ -291,7 +306,9 @@ class Scenes:
             before = front(size, self._photograph(rng, size), self._draw_object(rng)[0], rng)
         return _Objects(layers, sources, before)
 
-    def _people(self, rng: np.random.Generator, size: int, *, count: int) -> tuple[list[Tensor], set[str]]:
+    def _people(
+        self, rng: np.random.Generator, size: int, *, count: int, view: Tensor
+    ) -> tuple[list[Tensor], set[str]]:
         """People beside each other, of about one height, before and behind one another; and their folders."""
         layers, sources = [], set()
         tall, foot = rng.uniform(0.45, 1.1), rng.uniform(0.75, 1.3)
@@ -305,7 +322,7 @@ class Scenes:
             below = 1 + half * rng.uniform(0.02, 0.3) if cut else foot
             centre = (place + rng.normal(0, 0.06), below - half + rng.normal(0, 0.03))
             matrix = homography(centre=centre, half_size=half_size, angle=rng.normal(0, 0.04), flip=_maybe(rng, 0.5))
-            layers.append(sample(picture, matrix, (size, size)))
+            layers.append(sample(picture, matrix @ view, (size, size)))
             sources.add(source)
         return layers, sources
 

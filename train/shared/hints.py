@@ -165,6 +165,7 @@ KINDS: dict[str, Callable[[np.ndarray, Generator], np.ndarray]] = {
     "scribble": _scribble,
     "wrong": _wrong,
 }
+ROUGH_MASKS = {"blurred": 0.4, "coarser": 0.3, "eroded": 0.15, "dilated": 0.15}  # such as a first look gives
 MARKS = {"box", "dots", "scribble"}  # drawn for each subject by itself
 
 

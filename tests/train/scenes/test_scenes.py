@@ -439,3 +439,21 @@ def test_pictures_with_everything_are_the_same_every_time_and_in_range(packs):
     once, again = (scenes.Scenes(packs[0], style, seed=9).hinted_batch(range(16), 64) for _ in range(2))
     for first, second in zip(once, again):
         assert torch.equal(first, second) and first.min() >= 0 and first.max() <= 1 and torch.isfinite(first).all()
+
+
+def test_closer_views_are_cut_from_the_scene_and_asked_for_with_a_rough_mask(packs):
+    style = replace(ONE, extents=((1.0, 0.9, 0.9),))
+    far, near = (
+        scenes.Scenes(squares(packs, "things"), replace(style, closer=share), seed=11).hinted_batch(range(60), 64, 1.0)
+        for share in (0.0, 1.0)
+    )
+    alone = [scenes.SEVERAL < 1 and not torch.equal(*pair) for pair in zip(far[1], near[1])]
+    assert 6 <= sum(alone) <= 24, "only where one subject is asked for"
+    area = [each[1].flatten(1).mean(1)[torch.tensor(alone)].mean() for each in (far, near)]
+    assert area[1] > area[0]
+    for hint, alpha in zip(near[2][alone], near[1][alone]):
+        if not (hint == 0.5).all():  # a part of the frame may be empty
+            assert ((hint > 0.5).float() - (alpha > 0.5).float()).abs().mean() < 0.3
+    plain = scenes.Scenes(squares(packs, "things"), replace(style, closer=1.0), seed=11).batch(range(8), 64)
+    without = scenes.Scenes(squares(packs, "things"), style, seed=11).batch(range(8), 64)
+    assert all(torch.equal(*pair) for pair in zip(plain, without))
