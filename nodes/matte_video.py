@@ -110,7 +110,8 @@ class MatteVideo:
                         "default": "whole",
                         "advanced": True,
                         "tooltip": "locate: finds the subject first, then looks at it closely; for small subjects. "
-                        "detail: finds edges and hair again in the frame's own pixels; for large frames.",
+                        "detail: finds edges and hair again in the frame's own pixels; for large frames with even "
+                        "backgrounds.",
                     },
                 ),
                 "size": (

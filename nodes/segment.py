@@ -66,7 +66,8 @@ class Segment:
                         "default": "whole",
                         "tooltip": "whole: one look at the image. locate: finds the subject first, then looks at it "
                         "closely; for small subjects in large images. detail: finds edges, hair and thin things again "
-                        "in the image's own pixels; for images much larger than what the model sees.",
+                        "in the image's own pixels; for images much larger than what the model sees, before even "
+                        "backgrounds. Before busy ones it gains nothing.",
                     },
                 ),
                 "batch_size": (

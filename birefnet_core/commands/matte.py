@@ -104,8 +104,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mode",
         choices=MODES,
         default="whole",
-        help="locate: a second, close look at small subjects; detail: edges and hair of large pictures again, in their "
-        "own pixels (default: whole)",
+        help="locate: a second, close look at small subjects; detail: edges and hair of large pictures before even "
+        "backgrounds again, in their own pixels (default: whole)",
     )
     parser.add_argument(
         "--edges",
