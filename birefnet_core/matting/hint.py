@@ -112,7 +112,7 @@ def asked_for(
         return alpha
     frame = Box(0, 0, width, height)
     # What may be a dot says nothing of the subject's size: the first look is then at everything.
-    thin = is_thin(solid(_view(hint, frame, frame).numpy()))
+    thin = _may_be_dot(hint, frame)
     box = first = frame if thin else _around(hint, frame, seen_of)
     part = image[box.pixels][..., :3]
     found = matte(part[None])[0]
@@ -149,7 +149,12 @@ def told(hint: Tensor) -> Tensor:
     if hint.max() <= FAINT:
         return hint
     whole = Box(0, 0, hint.shape[1], hint.shape[0])
-    return (1 + hint) / 2 if is_thin(solid(_view(hint, whole, whole).numpy())) else hint
+    return (1 + hint) / 2 if _may_be_dot(hint, whole) else hint
+
+
+def _may_be_dot(hint: Tensor, frame: Box) -> bool:
+    """Whether hint [h, w], which spans the frame, may be a dot or a scribble."""
+    return is_thin(solid(_view(hint, frame, frame).numpy()))
 
 
 def asked_of_network(
