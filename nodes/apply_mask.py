@@ -230,11 +230,11 @@ class ApplyMask:
             matte = masks.choke(masks.grow(matte, grow), choke)
             # Before the feather: a feathered mask does not say which pixels are mixtures.
             screen = find_screen(pixels[0], matte[0], despill)
-            pixels = estimate_foreground(pixels, matte, own) if clean_foreground else pixels
+            mixtures, clean = pixels, estimate_foreground(pixels, matte, own) if clean_foreground else None
+            pixels = mixtures if clean is None else clean
             if screen is not None and despill_strength > 0:
-                spilled, pixels = pixels, torch.empty_like(pixels)
-                mixed = not clean_foreground
-                take_spill(spilled[0], matte[0], screen, despill_strength, mixed=mixed, out=pixels[0])
+                pixels, clean = torch.empty_like(mixtures), None if clean is None else clean[0]
+                take_spill(mixtures[0], matte[0], screen, despill_strength, foreground=clean, out=pixels[0])
             matte = masks.feather(matte, feather)
             under = behind
             if isinstance(behind, Tensor):

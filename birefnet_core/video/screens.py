@@ -34,7 +34,6 @@ class Screens:
         self._colour = screen.colour
         if self._keys:
             alpha, foreground = keyed_alpha(colours, alpha, screen), None
-        given, mixed = (colours, True) if foreground is None else (foreground, False)
         out = torch.empty_like(colours)
-        take_spill(given, alpha, screen, 1.0, mixed=mixed, out=out)
+        take_spill(colours, alpha, screen, 1.0, foreground=foreground, out=out)
         return alpha, out

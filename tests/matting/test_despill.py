@@ -80,6 +80,22 @@ def test_strength_goes_from_nothing_to_all():
     assert torch.allclose(half, (none + whole) / 2, atol=1e-5)
 
 
+def test_an_estimated_foreground_stands_where_the_screen_tells_little():
+    alpha, estimated = disc(), torch.full((1, SIZE, SIZE, 3), 0.3)
+    soft = (alpha > 0.3) & (alpha < 0.95)
+    image = over(SKIN, alpha, screen(GREEN))[None]
+    cleaned = despill(image, alpha[None], foreground=estimated)[0]
+    assert error(cleaned, SKIN, soft) < 0.1 * error(image[0], SKIN, soft)  # the screen tells more than any estimate
+    assert torch.allclose(cleaned[alpha == 0], estimated[0][alpha == 0], atol=0.02)  # beyond the edge it tells nothing
+    for leaf in (LEAF, torch.tensor([0.1, 0.7, 0.3])):
+        image = over(leaf, alpha, screen(GREEN))[None]
+        cleaned = despill(image, alpha[None], foreground=leaf.expand_as(estimated))[0]
+        assert error(cleaned, leaf, soft) < 0.02  # of its own colour
+    assert torch.equal(despill(image, alpha[None], strength=0, foreground=estimated), estimated)
+    grey = over(SKIN, alpha, screen(GREY))[None]
+    assert torch.equal(despill(grey, alpha[None], foreground=estimated), estimated)
+
+
 def backgrounds_without_a_screen():
     random = torch.Generator().manual_seed(3)
     leaves = torch.tensor([0.30, 0.48, 0.16]) * (0.3 + 1.2 * torch.rand(SIZE, SIZE, 1, generator=random))

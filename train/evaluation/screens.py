@@ -26,11 +26,10 @@ import torch
 from PIL import Image
 
 from birefnet_core import load_model
-from birefnet_core.matting.despill import despill, take_spill
+from birefnet_core.matting.despill import despill
 from birefnet_core.matting.foreground import estimate_foreground
 from birefnet_core.matting.key import key
 from birefnet_core.matting.model import MattingModel
-from birefnet_core.matting.screen import find_screen
 from train.shared.pictures import save_picture
 
 from .screen_shots import KEY, SCREENS, Shot, shoot
@@ -64,14 +63,11 @@ def made_of(shot: Shot, network: MattingModel | None) -> dict[str, tuple[np.ndar
     image = torch.from_numpy(shot.image)[None]
     matte = network.predict(image) if network else torch.from_numpy(shot.alpha)[None]
     estimated = estimate_foreground(image, matte)
-    both, screen = estimated.clone(), find_screen(image[0], matte[0])
-    if screen is not None:
-        take_spill(estimated[0], matte[0], screen, 1.0, mixed=False, out=both[0])
     ways = {
         "nothing": (matte, image.float() / 255),
         "clean foreground": (matte, estimated),
         "despill": (matte, despill(image, matte)),
-        "both": (matte, both),
+        "both": (matte, despill(image, matte, foreground=estimated)),
         "key": key(image, matte),
         "spill known": (matte, image.float() / 255 - torch.from_numpy(shot.spill)),
     }
