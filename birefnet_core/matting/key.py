@@ -22,11 +22,11 @@ from torch import Tensor
 from .despill import LUMINANCE, check_strength, take_spill
 from .fields import bands, cells, enlarged, filled, ramp
 from .foreground import _checked_alpha
-from .screen import Screen, excess, find_screen
+from .screen import BACKGROUND, Screen, excess, find_screen
 from .tensors import check_images, unit
 
 SIDE = 1024  # cells of the longer side
-CORE, GARBAGE = 0.95, 0.05  # alpha from which, and up to which, the matte may be sure
+CORE = 0.95  # alpha from which, as up to screen.BACKGROUND, the matte may be sure
 SURE = 1 / 64  # of the longer side: how far around a place the matte must be sure for it to be core
 REACH = 1 / 12  # of the longer side: how far beyond what the matte gives it the subject may go on
 FREE = 0.3  # a pixel in which there seems to be less screen than this is the subject alone, whose spill it is
@@ -123,7 +123,7 @@ def _guides(image: Tensor, alpha: Tensor, screen: Screen, factor: int) -> tuple[
     for rows in bands(height, width, factor):
         colours, matte = unit(image[rows, :, :3]).float(), alpha[rows]
         ratio = excess(colours, screen.channel) / excess(screen.at(rows, width), screen.channel).clamp(min=1e-3)
-        kinds = torch.stack([ratio, matte >= CORE, matte > GARBAGE], -1)
+        kinds = torch.stack([ratio, matte >= CORE, matte > BACKGROUND], -1)
         maps.append(cells(torch.cat([colours, kinds], -1), factor))
     colours, ratio, sure, near = torch.cat(maps).split([3, 1, 1, 1], -1)
     across = max(height, width) / factor

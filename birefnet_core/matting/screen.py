@@ -19,13 +19,17 @@ from .tensors import unit
 CHANNEL = {"green": 1, "blue": 2}
 STUDIO = {"green": (0.0, 0.69, 0.25), "blue": (0.0, 0.28, 0.73)}  # for pictures that show nothing of theirs
 SIDE = 128  # cells of the longer side
-BACKGROUND = 0.02  # alpha up to which a pixel is background
+BACKGROUND = 0.05  # alpha up to which a pixel is background
 LEAST = 0.005  # share of the picture's cells in which a screen must be seen
 MOST = 0.5  # share of the background that a screen must fill to be taken for one
+LINGERING = 0.25  # the same where the frame before showed that screen
+STAYING = 0.8  # and so much of where it was seen then, and is background, must still be of its colour
 # What makes a colour a screen's: how far its channel stands above both others, as a share of itself, and how far red
-# may stand above blue as a share of that. Leaves and lawns are yellowish, the sky pale.
+# may stand above blue as a share of that. Leaves and lawns are yellowish, the sky pale; a screen may be too, in warm
+# light or as a camera sees it, and a colour that was named need only be there.
 PURITY = {"green": 0.3, "blue": 0.52}
 YELLOWEST = 0.5
+LEADING = 0.1  # PURITY of a colour that was named
 DARKEST = 0.1  # of the channel; black has no colour
 UNEVEN = 0.25  # how much of its excess the screen's colour may vary from cell to cell
 SMOOTHNESS = 0.5
@@ -34,12 +38,14 @@ CUT = 0.1  # mean difference of the screen's colour from frame to frame that is 
 
 @dataclass(frozen=True)
 class Screen:
-    """colour: "green" or "blue". field: its colour in cells [h, w, 3] 0..1 of `factor` pixels. seen: whether the
-    picture shows it; else the field is the colour of studio screens, and nothing but their hue is known."""
+    """colour: "green" or "blue". field: its colour in cells [h, w, 3] 0..1 of `factor` pixels. where: in which of them
+    the picture shows it, [h, w]. seen: whether it does so at all; else the field is the colour of studio screens, and
+    nothing but their hue is known."""
 
     colour: str
     field: Tensor
     factor: int
+    where: Tensor
     seen: bool
 
     @property
@@ -52,11 +58,13 @@ class Screen:
 
 
 @torch.no_grad()
-def find_screen(image: Tensor, alpha: Tensor, screen: str = "auto") -> Screen | None:
+def find_screen(image: Tensor, alpha: Tensor, screen: str = "auto", before: Screen | None = None) -> Screen | None:
     """The screen of one picture.
 
     image: [H, W, 3 or 4] floating point 0..1 or uint8. alpha: [H, W] 0..1, 1 = subject. screen: "auto": green, blue or
     none, as the background shows; "green" and "blue": that one, also where little or nothing of it is seen; "off".
+    before: of a clip, the screen last seen, which "auto" takes to be there still when no more than LINGERING of the
+    background is left of it, that a share near MOST does not make it come and go.
     Returns None for none. ValueError for another word.
     """
     check_screen(screen)
@@ -64,19 +72,17 @@ def find_screen(image: Tensor, alpha: Tensor, screen: str = "auto") -> Screen | 
         return None
     factor = max(1, -(-max(alpha.shape) // SIDE))
     colours, known = _background(image, alpha, factor)
-    wanted = CHANNEL if screen == "auto" else [screen]
-    for colour in wanted:
-        like = known & _of_screen(colours, colour)
-        enough = like.float().mean() >= LEAST
-        if not enough or (screen == "auto" and like.sum() < MOST * known.sum()):
+    for colour in CHANNEL if screen == "auto" else [screen]:
+        like = known & _of_screen(colours, colour, named=screen != "auto")
+        if like.float().mean() < LEAST or (screen == "auto" and like.sum() < _most(like, known, colour, before)):
             continue
         field, even = _field(colours, like, CHANNEL[colour])
         if even or screen != "auto":
-            return Screen(colour, field, factor, True)
+            return Screen(colour, field, factor, like, True)
     if screen == "auto":
         return None
     field = torch.tensor(STUDIO[screen], device=alpha.device).expand(*colours.shape)
-    return Screen(screen, field, factor, False)
+    return Screen(screen, field, factor, torch.zeros_like(known), False)
 
 
 def steadied(before: Screen | None, now: Screen | None, share: float) -> Screen | None:
@@ -108,13 +114,24 @@ def _background(image: Tensor, alpha: Tensor, factor: int) -> tuple[Tensor, Tens
     return torch.cat(colours), inner if inner.float().mean() >= LEAST else known
 
 
-def _of_screen(colours: Tensor, colour: str) -> Tensor:
-    """Which colours [..., 3] may be a screen's."""
+def _of_screen(colours: Tensor, colour: str, named: bool) -> Tensor:
+    """Which colours [..., 3] may be a screen's. named: whether it was said that the screen is of that colour."""
     own = colours[..., CHANNEL[colour]]
     one, other = (colours[..., channel] for channel in range(3) if channel != CHANNEL[colour])
     above = own - torch.maximum(one, other)
+    if named:
+        return (own > DARKEST) & (above >= LEADING * own)
     yellow = (colours[..., 0] - colours[..., 2]) > YELLOWEST * above
     return (own > DARKEST) & (above >= PURITY[colour] * own) & ~yellow
+
+
+def _most(like: Tensor, known: Tensor, colour: str, before: Screen | None) -> Tensor:
+    """How many of the cells known to be background [h, w] must be like a screen's."""
+    if before is None or before.colour != colour or before.where.shape != like.shape:
+        return MOST * known.sum()
+    there = before.where & known
+    stays = there.any() and like[there].float().mean() >= STAYING
+    return (LINGERING if stays else MOST) * known.sum()
 
 
 def _field(colours: Tensor, like: Tensor, channel: int) -> tuple[Tensor, bool]:

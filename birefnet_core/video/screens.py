@@ -16,22 +16,21 @@ class Screens:
     """Takes frames in the order in which they are shown.
 
     screen: "off", "auto", "green" or "blue", what frames are keyed by, and despilled; despill: the same for colours
-    alone. Once "auto" has found a screen, the clip's screen is of that colour.
+    alone. "auto" looks for a screen in every frame, and holds on to the one it has found while it is still there.
     """
 
     def __init__(self, screen: str, despill: str) -> None:
         self._keys = screen != "off"
-        self._colour = self._asked = screen if self._keys else despill
+        self._asked = screen if self._keys else despill
         self._before = None
 
     def __call__(self, colours: Tensor, alpha: Tensor, foreground: Tensor | None) -> tuple[Tensor, Tensor] | None:
         """Alpha [H, W] and the foreground [H, W, 3] of a frame's colours [H, W, 3] and its matte [H, W]; None for a
         frame that shows no screen. foreground: the colours that estimate_foreground has made, if it has."""
-        found = find_screen(colours, alpha, self._colour)
+        found = find_screen(colours, alpha, self._asked, self._before)
         if found is None or not (found.seen or (self._asked != "auto" and not self._keys)):
             return None
         screen = self._before = steadied(self._before, found, SHARE)
-        self._colour = screen.colour
         if self._keys:
             alpha, foreground = keyed_alpha(colours, alpha, screen), None
         out = torch.empty_like(colours)

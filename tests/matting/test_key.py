@@ -73,6 +73,37 @@ def test_without_a_screen_nothing_changes():
         assert torch.equal(alpha[0], truth) and torch.equal(colours[0], image)
 
 
+NAMED = {
+    "sRGB blue": ("blue", (48, 93, 170)),
+    "pale blue": ("blue", (60, 110, 190)),
+    "cyanish blue": ("blue", (70, 150, 175)),
+    "green in warm light": ("green", (110, 160, 50)),
+    "green in cold light": ("green", (60, 150, 130)),
+    "dull green": ("green", (70, 96, 76)),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("haze", [0, 0.025, 0.045])
+def test_a_named_screen_is_keyed_as_a_camera_sees_it(name, haze):
+    colour, levels = NAMED[name]
+    truth, matte = disc(softness=8), disc(softness=4)
+    image = over(SKIN, truth, screen(torch.tensor(levels) / 255))
+    alpha, colours = key(image[None], matte.clamp(min=haze)[None], colour)
+    soft = (truth > 0.05) & (truth < 0.95)
+    assert mad(alpha[0], truth, soft) < 0.5 * mad(matte, truth, soft)
+    assert alpha[0][truth == 0].max() < 0.05
+    seen = (truth > 0.2) & (truth < 0.9)
+    assert (colours[0] - SKIN).abs().mean(-1)[seen].mean() < 0.3 * (image - SKIN).abs().mean(-1)[seen].mean()
+
+
+def test_before_a_colour_that_is_not_the_named_one_nothing_changes():
+    truth = disc()
+    for levels in ((0.13, 0.62, 0.24), (0.4, 0.41, 0.43), (0.6, 0.5, 0.4), (0.02, 0.02, 0.05)):
+        image = over(SKIN, truth, torch.tensor(levels))
+        assert torch.equal(key(image[None], truth[None], "blue")[0][0], truth)
+
+
 def test_arguments_are_not_changed_and_wrong_ones_named():
     truth = disc()
     image = over(SKIN, truth, screen(GREEN))

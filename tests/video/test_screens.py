@@ -12,6 +12,9 @@ from birefnet_core.video.screens import Screens
 SIZE, FRAMES = 96, 4
 SKIN, GREEN = torch.tensor([0.8, 0.6, 0.5]), torch.tensor([0.13, 0.62, 0.24])
 
+PLACES = torch.stack(torch.meshgrid(*[torch.arange(SIZE) + 0.5] * 2, indexing="ij"), -1).view(-1, 2)
+CENTRE = torch.tensor([[SIZE / 2, SIZE / 2]])
+
 
 def disc(softness: float, left: float = SIZE / 2) -> torch.Tensor:
     places = torch.arange(SIZE) + 0.5
@@ -91,6 +94,40 @@ def test_the_screen_is_steady_and_a_cut_is_none():
     assert fields[3] == pytest.approx(0.5 * fields[0], rel=0.02)
     grey = torch.tensor([0.4, 0.4, 0.4])
     assert screens(frame(0, grey), disc(4, 44), None) is None
+
+
+@pytest.mark.parametrize("side", [12, 20, 30])
+def test_after_a_cut_a_room_with_something_green_is_no_screen(side):
+    """However much of the room it is, up to half of what is behind the subject, which then may be a screen."""
+    screens, alpha = Screens("auto", "off"), disc(4, 60)
+    room = frame(0, torch.tensor([0.4, 0.4, 0.4]))
+    room[:, :side] = GREEN
+    for _ in range(2):
+        assert screens(frame(0), disc(4, 44), None) is not None
+        assert screens(room, alpha, None) is None
+
+
+def test_a_screen_of_about_half_the_background_does_not_come_and_go():
+    screens, room = Screens("auto", "off"), torch.tensor([0.4, 0.4, 0.4])
+    shown = []
+    for wall in (40, 46, 50, 46, 54, 50, 56, 62, 66, 90):  # of 96 columns beside the screen; the camera turns away
+        shot = GREEN.repeat(SIZE, SIZE, 1)
+        shot[:, :wall] = room
+        shown.append(screens(shot, torch.zeros(SIZE, SIZE), None) is not None)
+    assert shown == [True] * 9 + [False]
+
+
+@pytest.mark.parametrize("asked", ["auto", "green"])
+def test_a_subject_that_hides_nearly_all_of_the_screen_is_still_keyed(asked):
+    screens = Screens(asked, "off")
+    for radius in (20, 40, 60):
+        truth, matte = (
+            ((radius - torch.cdist(PLACES, CENTRE)[:, 0].view(SIZE, SIZE)) / softness + 0.5).clamp(0, 1)
+            for softness in (10, 4)
+        )
+        alpha, _ = screens(truth[..., None] * SKIN + (1 - truth[..., None]) * GREEN, matte, None)
+        soft = (truth > 0.1) & (truth < 0.9)
+        assert (alpha - truth).abs()[soft].mean() < 0.5 * (matte - truth).abs()[soft].mean()
 
 
 def test_invert_and_wrong_words_are_refused(clip, tmp_path):
