@@ -183,8 +183,8 @@ class _Encoded(_File):
     def add_pictures(self, size, frame_rate, time_base, colours, pixel_aspect, field_order) -> None:
         options = {**self._format.options, **(self._format.fields.get(field_order) or {})}
         self._stream = self._container.add_stream(self._format.codec, rate=frame_rate, options=options)
-        order = {"top": "tff", "bottom": "bff"}.get(field_order)
-        self._fields = Marks("setfield", order) if field_order in self._format.fields else None
+        order = {"top": "tff", "bottom": "bff"}.get(field_order) if field_order in self._format.fields else None
+        self._marks = _marks(colours, f":field_mode={order}" if order else "")
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = *_coded_size(size, self._format), self._format.pixels
         context.time_base = self._stream.time_base = time_base
@@ -199,8 +199,7 @@ class _Encoded(_File):
     def write(self, frame: av.VideoFrame) -> None:
         self._durations[frame.pts], self._end = frame.duration, frame.pts + frame.duration
         begins, ends = frame.pts * frame.time_base, self._end * frame.time_base
-        marked = frame if self._fields is None else self._fields(frame)
-        self._mux(self._timed(self._stream.encode(marked)), begins, ends)
+        self._mux(self._timed(self._stream.encode(self._marks(frame))), begins, ends)
 
     def _timed(self, packets: list[av.Packet]) -> list[av.Packet]:
         """With each frame's own duration, where encoders put the average: the last picture would not be held."""
@@ -257,6 +256,12 @@ class Joined(_File):
                 self._mux([packet], begins, ends)
 
 
+def _marks(colours: Colours, more: str = "") -> Marks:
+    """Tells frames their colours: ProRes and PNG are written as frames have it, not as the encoder's context, and
+    frames made on the way have nothing. PyAV's take it themselves since 17 only."""
+    return Marks("setparams", f"color_primaries={colours.primaries}:color_trc={colours.transfer}{more}")
+
+
 class Marks:
     """Marks frames by one of FFmpeg's filters that leave their pixels alone, such as setfield and setparams."""
 
@@ -310,8 +315,7 @@ class _Pictures:
         self._save(self._context.encode(frame if self._marks is None else self._marks(frame)))
 
     def tag(self, colours: Colours) -> None:
-        # Frames themselves take them since PyAV 17 only.
-        self._marks = Marks("setparams", f"color_primaries={colours.primaries}:color_trc={colours.transfer}")
+        self._marks = _marks(colours)
         self._context.color_primaries, self._context.color_trc = colours.primaries, colours.transfer
 
     def _save(self, packets: list[av.Packet]) -> None:
