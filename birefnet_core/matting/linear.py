@@ -14,10 +14,11 @@ REFERENCE_WHITE = 203  # cd/m2
 
 def to_linear(values: np.ndarray, transfer: int = 0) -> np.ndarray:
     """Values 0..1 of a picture as linear light, float32 of the same shape. transfer: H.273's number of the curve; any
-    but PQ and HLG is taken for sRGB's."""
-    values = values.astype(np.float32)
+    but PQ and HLG is taken for sRGB's. Values above 1, as cameras have them, go on along the curve, but for PQ, which
+    ends there; those below 0 are no light."""
+    values = np.maximum(values, 0, dtype=np.float32)
     if transfer == PQ:
-        return _pq(values)
+        return _pq(np.minimum(values, 1))
     if transfer == HLG:
         return _hlg(values) / _hlg(np.float32(0.75))
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4).astype(np.float32)

@@ -110,7 +110,7 @@ def even(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 def _unit(picture, size: tuple[int, int], bits: int) -> np.ndarray:
     if bits > 8:
-        return to_deep_rgb(picture, size)
+        return to_deep_rgb(picture, size).clip(0, 1)
     return to_rgb(picture, size).astype(np.float32) / 255
 
 

@@ -18,13 +18,16 @@ RGB, BT709, UNSPECIFIED, BT601_PAL, BT601, BT2020 = 0, 1, 2, 5, 6, 9
 # BT.2020's but a logarithmic one.
 PRIMARIES, TRANSFERS = {10: BT2020}, {BT601_PAL: BT601, BT2020: 14, 10: 14}
 DYNAMIC = {16: "PQ", 18: "HLG"}  # curves of high dynamic range
-LIMITED = 1  # luma 16-235, as FFmpeg numbers ranges
+LIMITED, FULL = 1, 2  # luma 16-235 or 0-255, as FFmpeg numbers ranges
 SCALER = {BT709: 1, 4: 4, BT601_PAL: 5, BT601: 5, 7: 7, BT2020: 9, 10: 9}  # H.273 matrix -> the scaler's number
+FLOATS = ("gbrpf32le", "gbrapf32le")
 BILINEAR, BICUBIC, AREA = 2, 4, 32  # of the scaler
 # Bilinear chroma without the scaler's shortcuts: ACCURATE_RND, FULL_CHR_H_INT and FULL_CHR_H_INP. A 1080p frame to RGB
 # takes 7.5 ms of a CPU with and 1.1 ms without them, and then a matte differed by up to 8 % from that of the picture.
 EXACT = BILINEAR | 0x40000 | 0x2000 | 0x4000
-DEEP_WHITE = 65283  # what the scaler gives and takes for white between 16-bit RGB and YUV (measured; 255 x 256 + 3)
+# Red's and blue's share of luma, by H.273's number of the matrix.
+LUMA = {BT709: (0.2126, 0.0722), 4: (0.30, 0.11), 7: (0.212, 0.087), BT2020: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
+LUMA |= dict.fromkeys((BT601_PAL, BT601), (0.299, 0.114))
 
 
 @dataclass(frozen=True)
@@ -61,45 +64,107 @@ class Colours:
         context.color_primaries, context.color_trc = self.primaries, self.transfer
 
 
-def to_pixels(picture: av.VideoFrame, pixels: str, colours: Colours, size: tuple[int, int] | None = None):
-    """The frame in another YUV pixel format, in `colours` and limited range, at size (width, height) if given. Always a
-    frame of its own, that may be written to."""
-    width, height = size or (picture.width, picture.height)
+def to_pixels(picture: av.VideoFrame, pixels: str, colours: Colours) -> av.VideoFrame:
+    """The frame in another YUV pixel format, in `colours` and limited range. Always a frame of its own, that may be
+    written to."""
     if not picture.format.is_rgb and picture.colorspace != colours.matrix and picture.colorspace not in SCALER:
         picture.colorspace = colours.matrix
-    made = picture.reformat(
-        width=width,
-        height=height,
-        format=pixels,
-        dst_colorspace=SCALER[colours.matrix],
-        dst_color_range=LIMITED,
-        interpolation=EXACT,
+    given = _yuv(to_deep_rgb(picture), colours.matrix) if _by_floats(picture, pixels) else picture
+    made = given.reformat(
+        format=pixels, dst_colorspace=SCALER[colours.matrix], dst_color_range=LIMITED, interpolation=EXACT
     )
     if made is picture:
         made = copied(picture)
     return made
 
 
+def _by_floats(picture: av.VideoFrame, pixels: str) -> bool:
+    """Whether the scaler would miss white: it takes 255 << 8 for that of all RGB, and stretches no range to more than 8
+    bits."""
+    import av
+
+    if _is_yuv(picture) and not _is_full(picture):
+        return False
+    wanted = av.VideoFormat(pixels).components[0].bits
+    return _bits(picture) != 8 or (_is_yuv(picture) and wanted > 8)
+
+
 def to_rgb(picture: av.VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray:
     """The frame's colours, uint8 [H, W, 3]; at size (width, height) if given."""
+    if picture.format.is_rgb and _bits(picture) > 8:  # the scaler cuts them off
+        return integers(torch.from_numpy(to_deep_rgb(picture, size)).clamp(0, 1), 8)
     return _scaled(picture, "rgb24", size).to_ndarray()
 
 
 def to_deep_rgb(picture: av.VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray:
-    """The frame's colours with all their bits, float32 [H, W, 3] 0..1."""
-    deep = picture.format.is_rgb and picture.format.components[0].bits > 8
-    # As planes: from 4:2:0 to packed rgb48 the scaler of FFmpeg 8 gives other colours where U or V is below its middle.
+    """The frame's colours with all their bits, float32 [H, W, 3]: 0 is black and 1 white. YUV goes beyond both, as the
+    whites of cameras do, and so do floats."""
+    if picture.format.name in FLOATS and size in (None, (picture.width, picture.height)):
+        values = [np.frombuffer(part, np.float32).reshape(part.height, -1) for part in picture.planes]
+        return np.stack([values[index][:, : picture.width] for index in (2, 0, 1)], axis=-1)
+    if _is_yuv(picture):
+        return _rgb(picture, size)
+    if _bits(picture) < 8:  # which the scaler shifts, so that white ends up at 248
+        return to_rgb(picture, size).astype(np.float32) / 255
     # With alpha where it has that: the scaler of FFmpeg 8 leaves noise of gbrap16 where it is to drop the alpha.
     planes = _scaled(picture, "gbrap16le" if picture.format.name == "gbrap16le" else "gbrp16le", size)
     values = np.stack([plane(planes, index) for index in (2, 0, 1)], axis=-1).astype(np.float32)
-    return np.minimum(values / (65535 if deep else DEEP_WHITE), 1, out=values)
+    return np.minimum(values / _most(_bits(picture)), 1, out=values)
 
 
 def from_deep_rgb(rgb: Tensor) -> av.VideoFrame:
-    """A frame of 16-bit RGB from [H, W, 3] 0..1."""
+    """A frame of floats from [H, W, 3], as of to_deep_rgb."""
     import av
 
-    return av.VideoFrame.from_ndarray((rgb * DEEP_WHITE + 0.5).numpy().astype(np.uint16), format="rgb48le")
+    made = av.VideoFrame(rgb.shape[1], rgb.shape[0], "gbrpf32le")
+    for part, channel in zip(made.planes, (1, 2, 0)):
+        np.frombuffer(part, np.float32).reshape(part.height, -1)[:, : part.width] = rgb[..., channel].numpy()
+    return made
+
+
+def _rgb(picture: av.VideoFrame, size: tuple[int, int] | None) -> np.ndarray:
+    """As to_deep_rgb, of YUV: the scaler enlarges the chroma and shifts to 16 bits, the matrix is ours, for the
+    scaler's own ends at white."""
+    _tag_open_matrix(picture)
+    full, top, matrix = _is_full(picture), _most(_bits(picture)), picture.colorspace
+    if full:  # called limited, or the scaler does more than shift
+        picture = copied(picture, picture.format.name.replace("yuvj", "yuv"))
+        picture.colorspace, picture.color_range = matrix, LIMITED
+    has_alpha = any(component.is_alpha for component in picture.format.components)
+    planes = _scaled(picture, "yuva444p16le" if has_alpha else "yuv444p16le", size)
+    luma, blue, red = (plane(planes, index).astype(np.float32) for index in range(3))
+    luma -= 0 if full else 16 << 8
+    luma /= top if full else 219 << 8
+    for chroma in (blue, red):
+        chroma -= 128 << 8
+        chroma /= top if full else 224 << 8
+    of_red, of_blue = LUMA[matrix]
+    of_green = 1 - of_red - of_blue
+    rgb = np.empty((*luma.shape, 3), np.float32)
+    red *= 2 * (1 - of_red)  # R - Y
+    blue *= 2 * (1 - of_blue)  # B - Y
+    np.add(luma, red, out=rgb[..., 0])
+    np.add(luma, blue, out=rgb[..., 2])
+    red *= of_red / of_green
+    blue *= of_blue / of_green
+    luma -= red
+    np.subtract(luma, blue, out=rgb[..., 1])
+    return rgb
+
+
+def _yuv(rgb: np.ndarray, matrix: int) -> av.VideoFrame:
+    """[H, W, 3] as of to_deep_rgb as YUV of 16 bits in limited range, cut off where that ends: whites at 109 %."""
+    import av
+
+    of_red, of_blue = LUMA[matrix]
+    luma = rgb @ np.float32((of_red, 1 - of_red - of_blue, of_blue))
+    made = av.VideoFrame(rgb.shape[1], rgb.shape[0], "yuv444p16le")
+    chroma = ((rgb[..., channel] - luma) / (2 * (1 - own)) for channel, own in ((2, of_blue), (0, of_red)))
+    for index, values in enumerate((luma, *chroma)):
+        zero, steps = (16 << 8, 219 << 8) if index == 0 else (128 << 8, 224 << 8)
+        plane(made, index)[:] = (values * steps + (zero + 0.5)).clip(0, 65535)
+    made.colorspace, made.color_range = matrix, LIMITED
+    return made
 
 
 def to_seen(picture: av.VideoFrame, size: tuple[int, int]) -> Tensor:
@@ -120,6 +185,26 @@ def to_seen(picture: av.VideoFrame, size: tuple[int, int]) -> Tensor:
     small = planes.reformat(width=width, height=height, format="yuv444p16le", interpolation=EXACT)
     green, blue, red = (plane(small, index) for index in range(3))
     return torch.from_numpy(np.stack([red, green, blue], axis=-1).astype(np.float32) / (255 << 8))
+
+
+def _is_yuv(picture: av.VideoFrame) -> bool:
+    """Of three components; grey, palettes and XYZ are none."""
+    kind = picture.format
+    return not kind.is_rgb and len(kind.components) >= 3 and not kind.name.startswith("xyz")
+
+
+def _is_full(picture: av.VideoFrame) -> bool:
+    return picture.color_range == FULL or picture.format.name.startswith("yuvj")
+
+
+def _bits(picture: av.VideoFrame) -> int:
+    return picture.format.components[0].bits
+
+
+def _most(bits: int) -> int:
+    """What the scaler makes of the largest value of so many bits, shifted to 16."""
+    bits = min(bits, 16)
+    return (2**bits - 1) << (16 - bits)
 
 
 def _tag_open_matrix(picture: av.VideoFrame) -> None:
@@ -165,11 +250,12 @@ def own_alpha(picture: av.VideoFrame) -> np.ndarray | None:
     return picture.reformat(format=pixels).to_ndarray()[..., 3].astype(np.float32) / most
 
 
-def copied(picture: av.VideoFrame) -> av.VideoFrame:
-    """A frame of its own with the same planes: what a decoder gives may still be its reference."""
+def copied(picture: av.VideoFrame, pixels: str | None = None) -> av.VideoFrame:
+    """A frame of its own with the same planes: what a decoder gives may still be its reference. pixels: what their
+    format is to be called."""
     import av
 
-    made = av.VideoFrame(picture.width, picture.height, picture.format.name)
+    made = av.VideoFrame(picture.width, picture.height, pixels or picture.format.name)
     for target, plane in zip(made.planes, picture.planes):
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
         width = min(plane.line_size, target.line_size)

@@ -57,7 +57,7 @@ def _rgb(picture: av.VideoFrame, alpha: Tensor, pixels: str) -> av.VideoFrame:
     import av
 
     bits = 16 if "64" in pixels else 8
-    colours = to_rgb(picture) if bits == 8 else integers(torch.from_numpy(to_deep_rgb(picture)), 16)
+    colours = to_rgb(picture) if bits == 8 else integers(torch.from_numpy(to_deep_rgb(picture)).clamp(0, 1), 16)
     packed = np.dstack([colours, levels(alpha, (picture.width, picture.height), bits)])
     return av.VideoFrame.from_ndarray(packed, format=PACKED[bits]).reformat(format=pixels)
 

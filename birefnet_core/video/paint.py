@@ -67,9 +67,11 @@ def painter(
             alpha = resize(alpha[None, None], (picture.height, picture.width))[0, 0].clamp(0, 1)
         if clean or screens is not None:
             rgb = torch.from_numpy(to_deep_rgb(picture))
-            colours = _clean(rgb, alpha, own) if clean else None
-            alpha, colours = (screens and screens(rgb, alpha, colours)) or (alpha, colours)
-            foreground = picture if colours is None else from_deep_rgb(colours.clamp(0, 1))
+            inside = rgb.clamp(0, 1)
+            colours = _clean(inside, alpha, own) if clean else None
+            alpha, colours = (screens and screens(inside, alpha, colours)) or (alpha, colours)
+            if colours is not None:  # what the subject has beyond white and black stays on it
+                foreground = from_deep_rgb(colours.clamp(0, 1) + alpha[..., None] * (rgb - inside))
         return show(picture, foreground, alpha if own is None else alpha * own, seconds)
 
     return paint
