@@ -9,12 +9,14 @@ known how much of each pixel is screen, the subject's colour is known in hair an
 the second time takes the error of the soft region from .094 to .091 (blue) and from .085 to .081 (green).
 
 What the matte is sure of stays: its core, so that what is green on the subject is no hole, and what lies far outside,
-so that stands and the studio beside the screen are not subject. Where the subject has about the screen's colour the key
-cannot tell, and the matte stands.
+so that stands and the studio beside the screen are not subject. Of what is near, only what hangs together with
+something that the matte gives the subject may become more than the matte says: markers on the screen do not. Where the
+subject has about the screen's colour the key cannot tell, and the matte stands.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,6 +31,8 @@ SIDE = 1024  # cells of the longer side
 CORE = 0.95  # alpha from which, as up to screen.BACKGROUND, the matte may be sure
 SURE = 1 / 64  # of the longer side: how far around a place the matte must be sure for it to be core
 REACH = 1 / 12  # of the longer side: how far beyond what the matte gives it the subject may go on
+PRESENT = 0.1  # a cell with more that is not screen than this shows something
+TAIL = 1 / 128  # of the longer side: how far beyond that it may fade away
 FREE = 0.3  # a pixel in which there seems to be less screen than this is the subject alone, whose spill it is
 CLEAN = 0.02  # a key up to this is screen, and from 1 - this subject: what grain and an uneven screen make of them
 MOSTLY = (0.5, 0.95)  # alpha from which, and up to which, a pixel says more and more of the subject's colour
@@ -73,15 +77,14 @@ def key_before(screen: Screen, image: Tensor, alpha: Tensor, foreground: Tensor,
 def keyed_alpha(image: Tensor, alpha: Tensor, screen: Screen) -> Tensor:
     """Alpha [H, W] of image [H, W, 3 or 4] before a screen that it shows, from a matte [H, W] float32."""
     factor = max(1, -(-max(alpha.shape) // SIDE))
-    core, reachable, subject = _guides(image, alpha, screen, factor)
-    free = reachable * (1 - core)
+    free, subject = _guides(image, alpha, screen, factor)
     keyed = _between(image, alpha, screen, subject, free, factor)
     return _between(image, alpha, screen, _cleared(image, keyed, screen, factor), free, factor)
 
 
 def _between(image: Tensor, alpha: Tensor, screen: Screen, subject: Tensor, free: Tensor, factor: int) -> Tensor:
     """How far every pixel lies from the screen's colour to the subject's, of which there is one a cell; alpha [H, W]
-    where that cannot be told, and where `free` [h, w, 1] is 0."""
+    where that cannot be told. free: [h, w, 2], as of _guides."""
     height, width = alpha.shape
     result = torch.empty_like(alpha)
     for rows in bands(height, width):
@@ -91,8 +94,10 @@ def _between(image: Tensor, alpha: Tensor, screen: Screen, subject: Tensor, free
         there = _signs(unit(image[rows, :, :3]).float(), screen.channel) - screen_signs
         keyed = (there * way).sum(-1) / way.square().sum(-1).clamp(min=1e-4)
         keyed = ramp(keyed, CLEAN, 1 - CLEAN)
+        keyable, more = enlarged(free, rows, width, factor).unbind(-1)
+        keyed = torch.minimum(keyed, alpha[rows] + more)
         trust = ramp(way.square().sum(-1).sqrt() / screen_signs[..., 0].clamp(min=1e-3), *APART)
-        result[rows] = torch.lerp(alpha[rows], keyed, trust * enlarged(free, rows, width, factor)[..., 0])
+        result[rows] = torch.lerp(alpha[rows], keyed, trust * keyable)
     return result
 
 
@@ -115,9 +120,9 @@ def _signs(colours: Tensor, channel: int) -> Tensor:
     return torch.stack([excess(colours, channel), colours @ colours.new_tensor(LUMINANCE)], -1)
 
 
-def _guides(image: Tensor, alpha: Tensor, screen: Screen, factor: int) -> tuple[Tensor, Tensor, Tensor]:
-    """In cells: the matte's core and what lies near enough to the subject to belong to it, [h, w, 1] 0 or 1, and the
-    subject's colour [h, w, 3]."""
+def _guides(image: Tensor, alpha: Tensor, screen: Screen, factor: int) -> tuple[Tensor, Tensor]:
+    """In cells: where the key counts and where it may give more than the matte, [h, w, 2] 0 or 1, and the subject's
+    colour [h, w, 3]."""
     height, width = alpha.shape
     maps = []
     for rows in bands(height, width, factor):
@@ -131,8 +136,24 @@ def _guides(image: Tensor, alpha: Tensor, screen: Screen, factor: int) -> tuple[
     reachable = (_widest(near, max(1, round(REACH * across))) > 0).float()
     own = filled(ratio, core[..., 0], 0.02)
     screened = (ratio - own) / (1 - own).clamp(min=0.1)
-    free = (_widest(1 - (screened <= FREE) * reachable, 1) < 0.001).float()
-    return core, reachable, filled(colours, torch.maximum(core, free)[..., 0], 0.02)
+    joined = _joined((screened < 1 - PRESENT) * reachable > 0, near > 0, max(1, round(TAIL * across)))
+    alone = (_widest(1 - (screened <= FREE) * reachable * joined, 1) < 0.001).float()
+    subject = filled(colours, torch.maximum(core, alone)[..., 0], 0.02)
+    return torch.cat([reachable * (1 - core), joined], -1), subject
+
+
+def _joined(present: Tensor, own: Tensor, tail: int) -> Tensor:
+    """Where what is present hangs together with the matte's own, both [h, w, 1], and `tail` cells around that, but for
+    what is present there and loose: [h, w, 1] 0 or 1."""
+    from scipy.ndimage import label
+
+    pieces, count = label((present | own)[..., 0].cpu().numpy(), np.ones((3, 3)))
+    of_own = np.zeros(count + 1, bool)
+    of_own[np.unique(pieces[own[..., 0].cpu().numpy()])] = True
+    joined = of_own[pieces]
+    loose = ~joined & (pieces > 0)
+    joined, loose = (torch.from_numpy(each)[..., None].to(own.device).float() for each in (joined, loose))
+    return torch.maximum(joined, _widest(joined, tail) * (1 - _widest(loose, 1)))
 
 
 def _widest(values: Tensor, reach: int) -> Tensor:
