@@ -18,6 +18,7 @@ from .tensors import resize
 SOLID = 0.5  # at and above this a pixel belongs to the subject, where a decision is needed
 FAINT = 0.5 / 255  # below this a pixel is black in 8 bits
 PIECE = 0.1  # above this a pixel is part of a piece, where pieces are counted; below it, the haze that networks leave
+HALO = 8  # times as many pixels as a speck has at most: what is wider is no halo of its
 FILL_STEPS = 20
 COARSE_SIGMA = 4.0  # pixels; a blur wider than twice that is done at lower resolution
 
@@ -176,7 +177,8 @@ def despeckle(masks: Tensor, pixels: int) -> Tensor:
     """Remove pieces of fewer than so many pixels, and fill holes of fewer. Others keep their values.
 
     Pieces are what is above PIECE and touches by a side or a corner; holes are the pieces of 1 - mask, those that the
-    frame cuts off too. A speck goes with the haze around it. ValueError when pixels is negative.
+    frame cuts off too. A speck goes with the haze around it. In a wider haze, as of smoke, it becomes as faint as that.
+    ValueError when pixels is negative.
     """
     if not pixels >= 0:
         raise ValueError(f"despeckle must be 0 or more pixels, not {pixels:g}")
@@ -186,24 +188,36 @@ def despeckle(masks: Tensor, pixels: int) -> Tensor:
 
 
 def _despeckled(mask: np.ndarray, pixels: int) -> np.ndarray:
-    mask = np.where(_specks(mask, pixels), np.float32(0), mask)
-    return np.where(_specks(1 - mask, pixels), np.float32(1), mask)
+    mask = _without_specks(mask, pixels)
+    inverse = 1 - mask
+    filled = _without_specks(inverse, pixels)
+    return np.where(filled < inverse, 1 - filled, mask)
 
 
-def _specks(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """What is a piece of fewer pixels, or the haze of one that touches nothing larger."""
-    from scipy.ndimage import label
+def _without_specks(mask: np.ndarray, pixels: int) -> np.ndarray:
+    from scipy.ndimage import distance_transform_edt, label
 
     touching = np.ones((3, 3))
     pieces, _ = label(mask > PIECE, touching)
-    large = np.bincount(pieces.ravel()) >= pixels
-    large[0] = False
-    kept = large[pieces]
+    areas = np.bincount(pieces.ravel())
+    areas[0] = pixels
+    specks = areas[pieces] < pixels
     hazes, _ = label(mask > FAINT, touching)  # a piece and the haze around it, which may join it to others
-    beside = np.bincount(hazes.ravel()) >= pixels
-    beside[np.unique(hazes[pieces > 0])] = False
-    beside[np.unique(hazes[kept])] = True
-    return ~kept & ((pieces > 0) | ~beside[hazes]) & (mask > 0)
+    own = ~specks
+    if specks.any():
+        away, nearest = distance_transform_edt(~specks, return_indices=True)
+        own &= away > 1 + 1.5 * np.sqrt(areas[pieces[tuple(nearest)]])  # what is nearer may be a speck's halo
+    own |= (pieces > 0) & ~specks
+    wide = np.bincount(hazes.ravel(), ~specks.ravel()) >= HALO * pixels
+    stays = wide | (np.bincount(hazes.ravel(), own.ravel()) >= pixels)
+    stays[0] = True
+    cleared = np.where(stays[hazes], mask, np.float32(0))
+    within = specks & stays[hazes]
+    if within.any():
+        haze = (pieces == 0) & (hazes > 0) & stays[hazes]
+        beside = distance_transform_edt(~haze, return_distances=False, return_indices=True)
+        cleared[within] = mask[tuple(beside[:, within])]
+    return cleared
 
 
 def keep_largest(masks: Tensor) -> Tensor:

@@ -220,6 +220,30 @@ def test_despeckle_keeps_what_hangs_on_a_large_piece():
     assert torch.equal(masks.despeckle(mask, 100), mask)
 
 
+@pytest.mark.parametrize("holes", [False, True])
+@pytest.mark.parametrize("grain", [0.0002, 0.02, 0.2])
+def test_despeckle_leaves_smoke_however_it_is_grained(holes, grain):
+    """What is faint and wide is no speck's haze: a piece in it becomes as faint as it is."""
+    mask, random = torch.zeros(1, 240, 240), torch.Generator().manual_seed(1)
+    mask[0, 20:220, 20:220] = 0.095
+    smoke = mask.clone()
+    mask[(mask > 0) & (torch.rand(mask.shape, generator=random) < grain)] = 0.12
+    mask[0, 2:5, 2:5] = 0.9  # a speck outside, with a halo that goes with it
+    mask[0, 5:7, 2:5] = 0.08
+    assert (mask == 0.12).any()
+    cleaned = 1 - masks.despeckle(1 - mask, 100) if holes else masks.despeckle(mask, 100)
+    assert torch.allclose(cleaned, smoke, atol=1e-6)
+
+
+def test_despeckle_takes_a_wide_halo_with_its_speck():
+    far = torch.hypot(*torch.meshgrid(*[torch.arange(60.0) - 30] * 2, indexing="ij"))
+    mask = (0.8 * torch.exp(-((far / 4) ** 2)))[None]
+    pixels = int((mask > 0.1).sum()) + 1
+    assert (mask > 0.002).sum() > 2 * pixels
+    assert masks.despeckle(mask, pixels).max() < 0.002
+    assert torch.equal(masks.despeckle(mask, pixels - 1), mask)
+
+
 def test_choke_moves_soft_edges_and_keeps_them_soft():
     ramp = torch.linspace(0, 1, 21)[None, None]
     assert torch.equal(masks.choke(ramp, 0), ramp)
