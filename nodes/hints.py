@@ -9,6 +9,7 @@ from torch import Tensor
 from . import host
 from .apply_mask import is_no_mask
 
+NOTHING = "nothing is asked for: no hint is painted and there are no boxes. To take everything, disconnect them"
 EMPTY = "the hint is Load Image's empty mask, nothing is painted on it yet: everything is looked for"
 
 
@@ -27,16 +28,17 @@ def hint_from(hint: Tensor | None, boxes: Any, images: Tensor) -> Tensor | None:
         return None
     check_images(images)
     count, height, width = images.shape[:3]
-    drawn = None if boxes is None else _drawn(boxes, count, (width, height))
-    if hint is None:
-        return drawn
-    hint = checked_masks(hint, "hint")
-    _check_count(len(hint), count, "hints")
-    if is_no_mask(hint, (height, width)):
-        if drawn is None:
+    asked = drawn = None if boxes is None else _drawn(boxes, count, (width, height))
+    if hint is not None:
+        hint = checked_masks(hint, "hint")
+        _check_count(len(hint), count, "hints")
+        if not is_no_mask(hint, (height, width)):
+            asked = hint if drawn is None else fit(hint, height, width).maximum(drawn.to(hint.device))
+        elif drawn is None:
             host.say(EMPTY)
-        return drawn
-    return hint if drawn is None else fit(hint, height, width).maximum(drawn.to(hint.device))
+    if asked is not None and not asked.any():
+        host.say(NOTHING)
+    return asked
 
 
 def asked_of(hint: Tensor | None, after_cut: str, size: tuple[int, int]) -> Any:
@@ -53,6 +55,8 @@ def asked_of(hint: Tensor | None, after_cut: str, size: tuple[int, int]) -> Any:
     if is_no_mask(hint, size):
         host.say(EMPTY)
         return None
+    if not hint.any():
+        host.say(NOTHING)
     return Asked(hint, after_cut)
 
 
@@ -65,8 +69,6 @@ def _drawn(boxes: Any, count: int, size: tuple[int, int]) -> Tensor:
 
     lists = parsed(boxes, size)
     _check_count(len(lists), count, "lists of boxes")
-    if not any(lists):
-        host.say("there are no boxes: nothing is asked for")
     return torch.stack([draw_boxes([box.pixels for box in of_image], size) for of_image in lists])
 
 

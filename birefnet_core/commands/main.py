@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import warnings
 
@@ -43,4 +44,16 @@ def _parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpar
     export.add_arguments(add("export", export.run, "Write a model as ONNX, for other runtimes."))
     bench.add_arguments(add("bench", bench.run, "Measure the network, beside a checkout of the reference."))
     demo.add_arguments(add("demo", demo.run, "Matte the photograph of the README with the bundled model."))
-    return parser, parser.parse_args(arguments)
+    return parser, parser.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """arguments with `--box -20,10,100,90` as `--box=-20,10,100,90`: argparse takes what begins with a minus for an
+    option, unless it is a single number."""
+    joined: list[str] = []
+    for argument in map(str, arguments):
+        if re.match(r"-[\d.]+,", argument) and joined and re.match(r"--[^=]+$", joined[-1]):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
-
-from birefnet_core.network.hint import SAYS_NOTHING
 
 from .belonging import chance, is_crowded, is_thin, kept_and_lacked, others_of, said, size_of, solid
 from .locate import Box, Size, look_again, padded
 from .masks import FAINT, checked_masks, fit
 from .model import drawn_after
+from .parts import boxes_and_rest
 from .tensors import resize, unit
 
 DOT = 0.01  # radius of a drawn point, of the picture's longer side
+BLOB = 0.12  # of the picture's longer side: where the blob around a dot has fallen to .61
 EDGE_RADIUS = 4  # pixels at the size at which is decided, within which borders are drawn after the picture
 
 
@@ -97,6 +99,29 @@ def _within(start: float, stop: float, limit: int) -> tuple[int, int] | None:
     return first, max(min(round(stop), limit), first + 1)
 
 
+@dataclass
+class _Part:
+    """A part of a hint: its map [h, w] over the frame, its kind, once that is known, and what it says."""
+
+    plane: Tensor
+    kind: str | None
+    says: np.ndarray | None = None
+    unseen: bool = False  # a dot under which the network has seen nothing
+
+    def read(self, colours: np.ndarray, shown: np.ndarray, frame: Box, box: Box) -> np.ndarray:
+        """How likely a pixel of the box belongs to what this part names, by what is seen of the box."""
+        marked = _view(self.plane, frame, box).numpy()
+        self.says, self.kind = said(colours, shown, marked, self.kind)
+        self.unseen = self.kind == "dot" and not (shown > 0.5)[solid(marked)].any()
+        return chance(self.says, shown, self.kind)
+
+    def read_again(self, colours: np.ndarray, shown: np.ndarray, frame: Box, first: Box, box: Box) -> np.ndarray:
+        """The same at a second look. A closer one is read anew; a dot that was seen has said all in the first box."""
+        if box != first and (self.kind != "dot" or self.unseen):
+            return self.read(colours, shown, frame, box)
+        return chance(_view(torch.from_numpy(self.says), first, box).numpy(), shown, self.kind)
+
+
 def asked_for(
     image: Tensor, hint: Tensor, *, seen_of: Callable[[Size], Size], matte: Callable[[Tensor], Tensor]
 ) -> Tensor:
@@ -111,45 +136,49 @@ def asked_for(
     if hint.max() <= FAINT:
         return alpha
     frame = Box(0, 0, width, height)
+    boxes, rest = boxes_and_rest(hint)
+    parts = [_Part(plane, kind) for plane, kind in ((boxes, "box"), (rest, None)) if plane is not None]
     # What may be a dot says nothing of the subject's size: the first look is then at everything.
-    thin = _may_be_dot(hint, frame)
+    thin = rest is not None and _may_be_dot(rest, frame)
     box = first = frame if thin else _around(hint, frame, seen_of)
     part = image[box.pixels][..., :3]
     found = matte(part[None])[0]
     colours, shown = _small(part), _small(found)
-    marked = _view(hint, frame, box).numpy()
-    says, kind = said(colours, shown, marked)
-    belongs = chance(says, shown, kind)
+    belongs = np.max([each.read(colours, shown, frame, box) for each in parts], axis=0)
     others = others_of(belongs, shown)
     if thin or is_crowded(others, belongs, shown):
         covering = _painted_over(colours, others, belongs)
-        unseen = kind == "dot" and not (shown > 0.5)[solid(marked)].any()
         if thin:
-            asked = torch.from_numpy(belongs) if (belongs > 0.5).any() else hint
-            box = _halfway(hint, frame) if unseen else _around(asked, frame, seen_of)
+            box = _next_box(parts, belongs, frame, seen_of)
             part = image[box.pixels][..., :3]
         found = matte(_covered(part, [_view(plane, first, box) for plane in covering])[None])[0]
         colours, shown = _small(part), _small(found)
-        if kind == "dot" and not unseen:
-            says = _view(torch.from_numpy(says), first, box).numpy()
-        elif thin:
-            says, kind = said(colours, shown, _view(hint, frame, box).numpy(), kind)
-        belongs = chance(says, shown, kind)
+        belongs = np.max([each.read_again(colours, shown, frame, first, box) for each in parts], axis=0)
     alpha[box.pixels] = _kept(part, found, colours, shown, belongs).to(alpha)
     return alpha
 
 
 def told(hint: Tensor) -> Tensor:
-    """hint [h, w] 0..1 as a network that takes hints is told it, in training too: a dot or a scribble marks what is
-    asked for and says nothing (.5) of what it does not cover, while a mask or a box says no there (0).
+    """hint [h, w] 0..1 as a network that takes hints is told it, in training too: as it is, but a dot or a scribble as
+    a blob around it, like a mask of which little is known.
 
-    So a network that has learnt nothing yet mattes everything under a dot, and has only to learn what to leave out.
+    Told as itself, with nothing said around it, a dot was not learnt in 2,500 steps: IoU .47, that of everything. The
+    same network, which knew masks, followed blobs that it had never seen: .71.
     """
     hint = hint.float()
     if hint.max() <= FAINT:
         return hint
+    boxes, rest = boxes_and_rest(hint)
     whole = Box(0, 0, hint.shape[1], hint.shape[0])
-    return (1 + hint) / 2 if _may_be_dot(hint, whole) else hint
+    if rest is not None and _may_be_dot(rest, whole):
+        rest = _blob(_view(rest, whole, whole), rest.shape)
+    return torch.stack([part for part in (boxes, rest) if part is not None]).amax(0)
+
+
+def _blob(marks: Tensor, shape: tuple[int, int]) -> Tensor:
+    """What falls off around marks [h, w] 0..1 from 1 to 0, at shape (height, width)."""
+    away = torch.from_numpy(ndimage.distance_transform_edt(~solid(marks.numpy()))).float()
+    return resize(torch.exp(-0.5 * (away / (BLOB * max(marks.shape))) ** 2)[None, None], shape)[0, 0].clamp(0, 1)
 
 
 def _may_be_dot(hint: Tensor, frame: Box) -> bool:
@@ -171,8 +200,8 @@ def asked_of_network(
     says = told(hint.cpu())
     first = _with_hint(image, fit(says[None].to(image.device), height, width)[0])
     alpha.copy_(matte(first[None])[0])
-    # Where a dot says nothing, a closer look would take in neighbours: what was found says which one it was.
-    closer = first if says.min() < SAYS_NOTHING else _with_hint(image, alpha)
+    # Closely, a blob says little of the subject: what was found says more.
+    closer = first if torch.equal(says, hint.cpu().float()) else _with_hint(image, alpha)
     look_again(alpha, closer, alpha, seen_of=seen_of, matte=matte)
     return alpha
 
@@ -188,6 +217,15 @@ def seen_by_network(hint: Tensor, size: tuple[int, int]) -> Tensor:
     the most of those it stands for, so that a thin stroke is not lost."""
     least = [min(sides) for sides in zip(hint.shape[1:], size)]
     return resize(F.adaptive_max_pool2d(hint[:, None], least), size)
+
+
+def _next_box(parts: list[_Part], belongs: np.ndarray, frame: Box, seen_of: Callable[[Size], Size]) -> Box:
+    """Where to look closely, after a look at the frame: around what belongs, and dots under which nothing was seen."""
+    if all(part.unseen for part in parts):
+        return _halfway(torch.stack([part.plane for part in parts]).amax(0), frame)
+    asked = [torch.from_numpy(belongs)]
+    asked += [_view(part.plane, frame, frame) for part in parts if part.unseen or not (belongs > 0.5).any()]
+    return _around(torch.stack(asked).amax(0), frame, seen_of)
 
 
 def _around(hint: Tensor, frame: Box, seen_of: Callable[[Size], Size]) -> Box:

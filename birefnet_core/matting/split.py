@@ -21,23 +21,36 @@ def pieces(alpha: Tensor, most: int) -> Tensor:
     Pieces are told apart where alpha is at least SOLID and touch by a side or a corner; what is softer goes to the
     nearest piece that it hangs together with.
     """
-    from scipy.ndimage import distance_transform_edt, label, sum_labels
+    from scipy.ndimage import label, sum_labels
 
     values, touching = alpha.float().cpu().numpy(), np.ones((3, 3))
     solid, count = label(values >= SOLID, touching)
     if not count:
         return alpha.new_zeros(0, *alpha.shape)
     sums = np.asarray(sum_labels(values, solid, range(1, count + 1)))
-    nearest = distance_transform_edt(solid == 0, return_distances=False, return_indices=True)
-    owner = solid[tuple(nearest)]
-    around, _ = label(values > FAINT, touching)
-    parts = []
-    for index in np.argsort(-sums, kind="stable")[:most]:
-        if sums[index] >= SPECK * sums.max():
-            own = owner == index + 1
-            own &= np.isin(around, np.unique(around[solid == index + 1]))
-            parts.append(np.where(own, values, 0))
+    largest = [index + 1 for index in np.argsort(-sums, kind="stable") if sums[index] >= SPECK * sums.max()]
+    owner = _owners(solid, label(values > FAINT, touching)[0], np.array(largest))
+    parts = [np.where(owner == piece, values, 0) for piece in largest[:most]]
     return torch.from_numpy(np.stack(parts)).to(alpha)
+
+
+def _owners(solid: np.ndarray, around: np.ndarray, pieces: np.ndarray) -> np.ndarray:
+    """Of every pixel the nearest of `pieces`, labels of `solid` [H, W], that it hangs together with, as labels of
+    `around` [H, W] say; 0 for none."""
+    from scipy.ndimage import distance_transform_edt, find_objects
+
+    owner, region_of = np.zeros_like(solid), np.zeros(solid.max() + 1, int)
+    region_of[solid] = around
+    for region, place in enumerate(find_objects(around), 1):
+        own = pieces[region_of[pieces] == region]
+        here = around[place] == region
+        if len(own) > 1:
+            others = ~np.isin(solid[place], own)
+            nearest = distance_transform_edt(others, return_distances=False, return_indices=True)
+            owner[place][here] = solid[place][tuple(nearest)][here]
+        elif len(own):
+            owner[place][here] = own[0]
+    return owner
 
 
 def overlap(alphas: Tensor) -> bool:

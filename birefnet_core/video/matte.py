@@ -309,6 +309,8 @@ def _after_cut(
         yield from _matted(items, matte, batch, stops)
         return
     for item in items:
+        if stops:
+            return
         item.alpha = torch.zeros(item.pixels.shape[:2])
         yield item
 

@@ -453,8 +453,8 @@ the left animal is painted on already.
 enough.
 3. Press **Run**.
 
-What is painted is the **hint**: it says which, and the model draws the edge. With nothing painted it takes everything
-that stands out.
+What is painted is the **hint**: it says which, and the model draws the edge. With nothing painted on a
+picture without transparency it takes everything that stands out.
 
 Boxes do as well: connect *Create Bounding Boxes* (ComfyUI 0.27 and later) to **boxes** of **Segment**. A layer for
 each of several subjects: *Split Subjects (BiRefNet)*.
@@ -519,6 +519,7 @@ A layer for each of several: switch **individual_masks** on and connect the mask
                 "note": note(
                     """
 # This one, in a clip
+
 To try it, upload `demo/two.mp4` of this pack's folder in **Load Video** and `demo/two.webp` in **Load Image**:
 nearly the clip's first frame, on which the left animal is painted on already. Then press **Run**: the matte follows it
 past the other one.

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from birefnet_core.commands import hints
+from birefnet_core.commands.main import _parse
 from birefnet_core.matting.hint import draw_boxes, draw_points
 from birefnet_core.matting.images import read
 from tests.commands.test_pictures import files, matte, parsed  # noqa: F401
@@ -121,6 +122,12 @@ def test_the_opaque_part_of_a_cut_out_is_a_hint(tmp_path):
     pixels[:, :3] = 0, 0, 0, 255
     Image.fromarray(pixels).save(tmp_path / "cut-out.png")
     assert hints.read_hint(tmp_path / "cut-out.png").tolist() == [[1, 1, 1, 0, 0, 0]] * 4
+
+
+def test_a_box_may_begin_outside_the_picture():
+    """Detectors give such boxes, and argparse takes for an option what begins with a minus."""
+    _, args = _parse(["matte", "a.jpg", "-o", "out", "--box", "-20,-10.5,100,90", "--box", "1,2,3,4", "--point", "5,6"])
+    assert args.box == [(-20, -10.5, 100, 90), (1, 2, 3, 4)] and args.point == [(5, 6)]
 
 
 @pytest.mark.parametrize(

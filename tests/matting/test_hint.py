@@ -269,6 +269,29 @@ def test_a_scribble_does_too(bundled, apart):
     assert iou(bundled.predict(picture[None], hint=hint)[0], blue) > 0.9
 
 
+def test_a_box_beside_a_dot_or_a_stroke_asks_for_both(bundled, apart):
+    picture, red, blue = apart
+    x, y = (round(place) for place in middle(blue))
+    stroke = torch.zeros(HEIGHT, WIDTH)
+    stroke[y - 2 : y + 2, x - 40 : x + 40] = 1
+    for mark in (draw_points([middle(blue)], (WIDTH, HEIGHT)), stroke):
+        hint = torch.maximum(draw_boxes([around(red)], (WIDTH, HEIGHT)), mark)
+        alpha = bundled.predict(picture[None], hint=hint)[0]
+        assert iou(alpha, red + blue) > 0.85
+        assert iou(alpha * (red + 0.01 > blue), red) > 0.85 and iou(alpha * (blue > red), blue) > 0.8
+
+
+def test_overlapping_boxes_say_within_and_a_small_box_is_no_dot(red_finder):
+    """Of two things that touch, a small one and a large one, its box asks for the small one alone."""
+    picture, (large, small) = discs((200, 190, 90), (302, 190, 12))
+    whole, size = torch.maximum(large, small), (512, 384)
+    alpha = red_finder.predict(picture[None], hint=draw_boxes([(290, 178, 24, 24)], size))[0]
+    assert alpha[:, :280].sum() < 0.02 * large.sum() and iou(alpha, small) > 0.7
+    both = draw_boxes([(105, 95, 190, 190), (250, 175, 66, 30)], size)
+    alpha = red_finder.predict(picture[None], hint=both)[0]
+    assert iou(alpha, whole) > 0.97 and (alpha - whole).abs().mean() < 0.005
+
+
 def test_a_hint_on_nothing_gives_next_to_nothing(bundled, apart):
     picture = apart[0]
     hint = draw_points([(480, 20)], (WIDTH, HEIGHT))

@@ -77,25 +77,34 @@ def test_a_stroke_of_one_pixel_is_not_lost_on_the_way_to_the_network(model):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
-def test_around_a_dot_or_a_scribble_the_network_is_told_nothing(model, dtype):
-    """So that one which has learnt nothing of hints mattes everything, as it does without."""
+def test_a_dot_or_a_scribble_is_told_as_a_blob_around_it(model, dtype):
     images, size = pictures(dtype=dtype), (256, 192)
     scribble = torch.zeros(192, 256)
     scribble[95:100, 20:230] = 1
-    for hint in (draw_points([(64, 48)], size), draw_points([(64, 48), (200, 150)], size), scribble, scribble / 4):
+    for hint, near, far in (
+        (draw_points([(64, 48)], size), (24, 40), (90, 120)),
+        (draw_points([(64, 48), (200, 150)], size), (75, 92), (5, 120)),
+        (scribble, (56, 64), (2, 64)),
+        (scribble / 4, (56, 64), (2, 64)),
+    ):
         model.predict(images, hint=hint)
-        seen = model.seen[-1 if len(model.seen) == 1 else 0]
-        assert -0.01 <= seen.min() <= 0.01 and seen.max() > 0.2 and (seen.abs() < 0.01).float().mean() > 0.8
+        seen = model.seen[0][0, 0]
+        assert seen.max() > 0.99 and seen[near] > 0.2 and seen[far] < -0.8
         model.seen.clear()
-    for hint in (draw_boxes([(20, 20, 90, 80)], size), left_half()[0]):
-        model.predict(images, hint=hint)
-        assert model.seen[0].min() < -0.99
-        model.seen.clear()
-    for weight in hint_weights(model.network):
-        weight.zero_()
-    dot = draw_points([(64, 48)], size)
-    assert torch.equal(model.predict(images, hint=dot), model.predict(images))
     assert torch.equal(told(torch.zeros(4, 4)), torch.zeros(4, 4))
+
+
+def test_boxes_and_masks_are_told_as_they_are_and_a_dot_beside_a_box_as_a_blob():
+    size = (256, 192)
+    small, narrow = draw_boxes([(100, 80, 12, 12)], size), draw_boxes([(20, 10, 10, 150)], size)
+    overlapping = draw_boxes([(20, 60, 60, 100), (60, 20, 70, 150)], size)
+    disc = draw_points([(120, 90)], (512, 384))[::2, ::2]
+    for hint in (small, narrow, overlapping, left_half()[0], draw_boxes([(20, 20, 90, 80), (150, 20, 30, 30)], size)):
+        assert torch.equal(told(hint), hint)
+    assert not torch.equal(told(disc), disc)
+    both = told(torch.maximum(narrow, draw_points([(200, 90)], size)))
+    assert torch.equal(both[:, :30] > 0.5, narrow[:, :30] > 0.5)
+    assert both[90, 200] > 0.99 and 0.5 < both[90, 220] < 0.9 and both[20, 100] < 0.05
 
 
 def test_what_is_looked_at_again_has_its_own_part_of_the_hint(model, monkeypatch):

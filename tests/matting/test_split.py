@@ -28,6 +28,18 @@ def test_pieces_add_up_to_the_alpha_also_across_a_soft_bridge():
     assert len(found) == 2 and torch.equal(found.sum(0), alpha) and not overlap(found)
 
 
+def test_strands_and_soft_tails_stay_with_what_they_hang_on():
+    alpha = disc(20, 42, 10)
+    alpha[4:34, 20] = torch.tensor([0.7, 0.7, 0.35]).repeat(10)  # solid islands in a strand are no pieces
+    alone = pieces(alpha, 5)
+    assert torch.equal(alone, alpha[None])
+    other = disc(44, 42, 8)
+    alpha[30, 20:46] = 0.4  # a tail that ends nearer to the other one and does not touch it
+    found = pieces(alpha.maximum(other), 5)
+    assert torch.equal(found.sum(0), alpha.maximum(other))
+    assert torch.equal(found[0], alpha) and torch.equal(found[1], other)
+
+
 def test_specks_are_no_pieces_and_nothing_has_none():
     alpha = disc(30, 30, 20)
     alpha[2, 2] = 1

@@ -119,8 +119,17 @@ def test_one_hint_serves_a_batch_and_each_image_may_have_its_own(segment, model)
 
 
 @pytest.mark.parametrize("empty", [{"hint": torch.zeros(1, 30, 30)}, {"boxes": []}, {"boxes": [[]]}, {"boxes": ""}])
-def test_nothing_asked_for_gives_an_empty_mask(segment, model, empty):
-    assert not segment(model, picture(), **empty)[0].any()
+def test_nothing_asked_for_gives_an_empty_mask_and_says_so(segment, model, empty, caplog):
+    with caplog.at_level("INFO"):
+        assert not segment(model, picture(), **empty)[0].any()
+    assert caplog.text.count("nothing is asked for") == 1
+
+
+def test_masks_beside_an_empty_list_of_boxes_ask_for_something(segment, model, caplog):
+    """As SAM3 Detect gives both for points."""
+    with caplog.at_level("INFO"):
+        assert seen(segment(model, picture(), hint=disc(LEFT)[None], boxes=[[]])[0][0]) == (True, False)
+    assert "nothing is asked for" not in caplog.text
 
 
 def test_load_images_empty_mask_is_no_hint(segment, model):

@@ -1,9 +1,8 @@
 """Hints to train with: what of a picture is asked for, and how somebody might say so.
 
-A hint is [H,W] float32: 1 where a pixel belongs to what is asked for, 0 where it does not, SAYS_NOTHING where nothing
-is said of it, as around a dot (birefnet_core/matting/hint.py, `told`). It may be a good mask, a poor one, a box, a dot
-or a scribble. SAYS_NOTHING everywhere is no hint: all that is salient is asked for. All is drawn from the generator
-given, so a sample's own seed decides it.
+A hint is [H,W] float32: 1 where a pixel belongs to what is asked for, 0 where it does not. It may be a good mask, a
+poor one, a box, or a blob around a dot or a scribble (birefnet_core/matting/hint.py, `told`). SAYS_NOTHING everywhere
+is no hint: all that is salient is asked for. All is drawn from the generator given, so a sample's own seed decides it.
 """
 
 from __future__ import annotations
