@@ -201,7 +201,18 @@ class MatteVideo:
                     {
                         "default": "off",
                         "tooltip": "Takes a screen's light off the subject and leaves the mask as it is. screen does "
-                        "that too.",
+                        "that too; beside it this is for frames in which screen finds nothing.",
+                    },
+                ),
+                "despill_strength": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.0,
+                        "max": 1.0,
+                        "step": 0.05,
+                        "advanced": True,
+                        "tooltip": "How much of the screen's colour screen and despill take out of the colours.",
                     },
                 ),
             },
@@ -232,6 +243,7 @@ class MatteVideo:
         edges: str = "auto",
         screen: str = "off",
         despill: str = "off",
+        despill_strength: float = 1.0,
         prompt: dict | None = None,
         extra_pnginfo: dict | None = None,
     ):
@@ -283,7 +295,14 @@ class MatteVideo:
                 size=seen,
                 span=Span(start=start, end=end),
                 look=Look(
-                    stabilise, background, clean_foreground, invert, None if alpha == "auto" else alpha, screen, despill
+                    stabilise,
+                    background,
+                    clean_foreground,
+                    invert,
+                    None if alpha == "auto" else alpha,
+                    screen,
+                    despill,
+                    despill_strength,
                 ),
                 asked=asked,
                 batch=max(BATCH, batch_size),

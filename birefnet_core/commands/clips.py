@@ -90,6 +90,10 @@ def parse_strength(text: str) -> float:
     return float(text)
 
 
+def despill_strength(args: argparse.Namespace) -> float:
+    return 1.0 if args.despill_strength is None else args.despill_strength
+
+
 def is_clip(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
@@ -192,6 +196,7 @@ def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int
                 args.alpha,
                 args.screen,
                 args.despill,
+                despill_strength(args),
             ),
             "sound": not args.no_sound,
             "square_pixels": args.square_pixels,

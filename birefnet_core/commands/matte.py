@@ -87,7 +87,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--despill",
         choices=SCREENS,
         default="off",
-        help="take only the light of a green or blue screen off the subject (--screen does that too)",
+        help="take only the light of a green or blue screen off the subject (--screen does that too; beside it this is "
+        "for what shows no screen to it)",
+    )
+    parser.add_argument(
+        "--despill-strength",
+        type=clips.parse_strength,
+        metavar="0..1",
+        help="how much of the screen's colour --despill and --screen take out (default: 1)",
     )
     parser.add_argument("--model", default="bundled", help="bundled, a published name or a file (default: bundled)")
     parser.add_argument("--models-dir", type=Path, help="where downloaded models are (default: models/ in the pack)")
@@ -197,6 +204,8 @@ def run(args: argparse.Namespace) -> int:
     if args.alpha and not moving and not any("cutout" in job.outputs for job in picture_jobs):
         raise ValueError(f"--alpha {args.alpha} is for cut-outs: add --output cutout")
     refuse_idle(args, pictures=bool(still), clips=bool(moving), single=single)
+    coloured = [job for job in picture_jobs if job.outputs.keys() != {"alpha"}]
+    refuse_colourless(args, bool(coloured) or any(job.format.shows != "alpha" for job in clip_jobs))
     for pattern in unmatched:
         print(f"{pattern}: no pictures or clips there", file=sys.stderr)
     if not any(source.exists() for source, _ in sources):
@@ -235,6 +244,7 @@ def run(args: argparse.Namespace) -> int:
         clean_foreground=args.clean_foreground is not False,
         screen=args.screen,
         despill=args.despill,
+        despill_strength=clips.despill_strength(args),
         metadata=not args.strip_metadata,
         overwrite=args.overwrite,
         hint_of=partial(hints.of_picture, args),
@@ -256,3 +266,18 @@ def refuse_idle(args: argparse.Namespace, *, pictures: bool, clips: bool, single
         raise ValueError(f"{' '.join(idle)}: only for {kind}, and there are none among the inputs")
     if args.suffix and single and names_a_file(args.out):
         raise ValueError(f"--suffix {args.suffix} is for folders: -o {args.out} names the file itself")
+
+
+def refuse_colourless(args: argparse.Namespace, coloured: bool) -> None:
+    """ValueError for options of colours where nothing written has any, or for the strength of no despill."""
+    asked = {
+        "--despill": args.despill != "off",
+        "--despill-strength": args.despill_strength is not None,
+        "--clean-foreground": args.clean_foreground,
+        "--no-clean-foreground": args.clean_foreground is False,
+    }
+    idle = [name for name, given in asked.items() if given]
+    if idle and not coloured:
+        raise ValueError(f"{' '.join(idle)}: only for colours, and what is written has none, only alpha")
+    if args.despill_strength is not None and (args.screen, args.despill) == ("off", "off"):
+        raise ValueError(f"--despill-strength {args.despill_strength:g}: add --despill or --screen, else there is none")

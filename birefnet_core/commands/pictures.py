@@ -111,6 +111,7 @@ def matte_file(
     clean_foreground: bool = True,
     screen: str = "off",
     despill: str = "off",
+    despill_strength: float = 1.0,
     metadata: bool = True,
     overwrite: bool = False,
     hint_of: Callable[[Path, tuple[int, int]], Tensor | None] | None = None,
@@ -121,9 +122,9 @@ def matte_file(
     picture's aspect is fitted. background: of a composite. depth: bits of an alpha picture and a cut-out. alphas: as of
     images.write_cutout. trim, square: as of framing.framed; where the subject was is said on stdout. invert: keep the
     background. clean_foreground: take the old background's colour out of the soft edges of cut-outs and composites.
-    screen: of key, which despills too; despill: of despill; neither goes with invert. metadata: keep the file's
-    resolution, EXIF and XMP. overwrite: replace existing outputs. hint_of: from the picture's name and (width, height)
-    to the hint [1, h, w] that says which subject.
+    screen, despill, despill_strength: as of video.screens.Screens; neither of the two goes with invert. metadata: keep
+    the file's resolution, EXIF and XMP. overwrite: replace existing outputs. hint_of: from the picture's name and
+    (width, height) to the hint [1, h, w] that says which subject.
     """
     from ..matting import images
     from ..matting.foreground import estimate_foreground
@@ -147,7 +148,7 @@ def matte_file(
     if clean_foreground and job.outputs.keys() - {"alpha"}:
         pixels = estimated = estimate_foreground(pixels[None], alpha[None], None if own is None else own[None])[0]
     if (screen, despill) != ("off", "off"):
-        alpha, pixels = Screens(screen, despill)(picture.pixels, alpha, estimated) or (alpha, pixels)
+        alpha, pixels = Screens(screen, despill, despill_strength)(picture.pixels, alpha, estimated) or (alpha, pixels)
     if own is not None:
         alpha = alpha * own
     kept = picture.metadata if metadata else images.NOTHING

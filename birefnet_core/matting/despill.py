@@ -18,6 +18,7 @@ from torch import Tensor
 from .fields import bands, cells, enlarged, filled, ramp
 from .foreground import _checked_alpha
 from .screen import Screen, excess, find_screen
+from .screens_asked import check_strength
 from .tensors import check_images, unit
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
@@ -61,11 +62,6 @@ def despill(
             own = None if foreground is None else foreground[index]
             take_spill(image, matte, found, strength, foreground=own, out=out)
     return result
-
-
-def check_strength(strength: float) -> None:
-    if not 0 <= strength <= 1:
-        raise ValueError(f"the strength of despill must be 0..1, not {strength:g}")
 
 
 def take_spill(

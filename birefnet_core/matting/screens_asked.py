@@ -11,9 +11,18 @@ def check_screen(screen: str) -> None:
         raise ValueError(f"the screen must be off, auto, green or blue, not {screen!r}")
 
 
-def check_screens(screen: str, despill: str, invert: bool) -> None:
-    """ValueError unless what is to be keyed and despilled is known, and the subject is kept."""
+def check_strength(strength: float) -> None:
+    """ValueError unless strength, of despill, is 0..1."""
+    if not 0 <= strength <= 1:
+        raise ValueError(f"the strength of despill must be 0..1, not {strength:g}")
+
+
+def check_screens(screen: str, despill: str, invert: bool, strength: float = 1.0) -> None:
+    """ValueError unless what is to be keyed and despilled is known and of one colour, and the subject is kept."""
     check_screen(screen)
     check_screen(despill)
+    check_strength(strength)
+    if {screen, despill} == {"green", "blue"}:
+        raise ValueError(f"screen is {screen} and despill {despill}: a shot has one screen, so name one colour")
     if invert and (screen, despill) != ("off", "off"):
         raise ValueError("a screen is taken from the subject, which invert leaves out: leave screen and despill off")

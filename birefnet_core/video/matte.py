@@ -65,7 +65,8 @@ class Look:
     """How the result looks. stabilise: 0 (frame by frame) to 1. background: of format h264, as of behind.backgrounds.
     clean_foreground: take the background's colour out of half-transparent pixels. invert: keep the background. alphas:
     how colours go with alpha, as of cutouts.check_alphas; None: as the format has it. screen, despill: the green or
-    blue screen by which frames are keyed, or whose light is only taken out of their colours, as of screens.Screens."""
+    blue screen by which frames are keyed, or whose light is only taken out of their colours, as of screens.Screens;
+    despill_strength: how much of it, 0..1."""
 
     stabilise: float = 0.0
     background: Background = "#00ff00"
@@ -74,6 +75,7 @@ class Look:
     alphas: str | None = None
     screen: str = "off"
     despill: str = "off"
+    despill_strength: float = 1.0
 
 
 @dataclass
@@ -126,7 +128,7 @@ def matte_clip(
     """
     format = find_format(format) if isinstance(format, str) else format
     check_strength(look.stabilise)
-    check_screens(look.screen, look.despill, look.invert)
+    check_screens(look.screen, look.despill, look.invert, look.despill_strength)
     path = Path(path)
     info = clip.info
     if asked is not None:
@@ -150,6 +152,7 @@ def matte_clip(
         pixel_aspect=aspect,
         screen=look.screen,
         despill=look.despill,
+        despill_strength=look.despill_strength,
     )
     begin = first.pts * info.time_base
     number = first_number(clip, format, begin, span.every)

@@ -16,23 +16,26 @@ class Screens:
     """Takes frames in the order in which they are shown.
 
     screen: "off", "auto", "green" or "blue", what frames are keyed by, and despilled; despill: the same for colours
-    alone. "auto" looks for a screen in every frame, and holds on to the one it has found while it is still there.
+    alone, of frames that are not keyed. "auto" looks for a screen in every frame, and holds on to the one it has found
+    while it is still there. strength: of either despill, 0..1.
     """
 
-    def __init__(self, screen: str, despill: str) -> None:
-        self._keys = screen != "off"
-        self._asked = screen if self._keys else despill
+    def __init__(self, screen: str, despill: str, strength: float = 1.0) -> None:
+        self._screen, self._despill, self._strength = screen, despill, strength
         self._before = None
 
     def __call__(self, colours: Tensor, alpha: Tensor, foreground: Tensor | None) -> tuple[Tensor, Tensor] | None:
         """Alpha [H, W] and the foreground [H, W, 3] of a frame's colours [H, W, 3] and its matte [H, W]; None for a
         frame that shows no screen. foreground: the colours that estimate_foreground has made, if it has."""
-        found = find_screen(colours, alpha, self._asked, self._before)
-        if found is None or not (found.seen or (self._asked != "auto" and not self._keys)):
+        found = find_screen(colours, alpha, self._screen, self._before)
+        keyed = found is not None and found.seen
+        if not keyed:
+            found = find_screen(colours, alpha, self._despill, self._before)
+        if found is None:
             return None
         screen = self._before = steadied(self._before, found, SHARE)
-        if self._keys:
+        if keyed:
             alpha, foreground = keyed_alpha(colours, alpha, screen), None
         out = torch.empty_like(colours)
-        take_spill(colours, alpha, screen, 1.0, foreground=foreground, out=out)
+        take_spill(colours, alpha, screen, self._strength, foreground=foreground, out=out)
         return alpha, out

@@ -477,6 +477,38 @@ def test_a_picture_before_a_screen_is_keyed_or_despilled(matte, model, tmp_path,
     assert alphas[1] < 0.5 * alphas[0] if option == "--screen" else alphas[1] == alphas[0]
 
 
+def test_the_strength_of_despill(matte, model, tmp_path, monkeypatch):
+    alpha = torch.from_numpy(before_green(tmp_path / "in.png")).float()[None]
+    monkeypatch.setattr(model, "predict", lambda *args, **options: alpha)
+    made = {}
+    for strength in ("0", "0.5", "1"):
+        out = tmp_path / f"{strength}.png"
+        options = ("--despill", "green", "--despill-strength", strength, "--no-clean-foreground")
+        assert matte(tmp_path / "in.png", "-o", out, *options) == 0
+        made[strength] = np.asarray(Image.open(out).convert("RGBA")).astype(float)[..., :3]
+    seen = alpha[0].numpy() > 0.2
+    assert np.array_equal(made["0"][seen], np.asarray(Image.open(tmp_path / "in.png"))[seen])
+    assert np.abs(made["0.5"] - (made["0"] + made["1"]) / 2)[seen].max() <= 1
+    assert np.abs(made["1"] - made["0"])[seen].max() > 20
+
+
+@pytest.mark.parametrize("option", [("--despill", "green"), ("--clean-foreground",), ("--no-clean-foreground",)])
+def test_options_of_colours_are_refused_where_only_alpha_is_written(matte, folder, tmp_path, option):
+    refused(matte, f"{option[0]}: only for colours", folder, "-o", tmp_path / "out", "--output", "alpha", *option)
+    (tmp_path / "a.mp4").write_bytes(b"no clip, but called one")
+    arguments = (tmp_path / "a.mp4", "-o", tmp_path / "out", "--format", "mask", *option)
+    refused(matte, f"{option[0]}: only for colours", *arguments)
+    both = ("--output", "alpha", "--output", "cutout")
+    assert matte(folder / "a.jpg", "-o", tmp_path / "out", *both, *option) == 0
+
+
+def test_screens_that_contradict_each_other_are_refused(matte, folder, tmp_path):
+    out = ("-o", tmp_path / "out")
+    refused(matte, "screen is green and despill blue", folder, *out, "--screen", "green", "--despill", "blue")
+    refused(matte, "add --despill or --screen", folder, *out, "--despill-strength", "0.5")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_screen_and_invert_are_refused_together(matte, tmp_path):
     before_green(tmp_path / "in.png")
     with pytest.raises(ValueError, match="leave screen and despill off"):

@@ -543,4 +543,5 @@ def test_new_inputs_stand_behind_the_old_ones(node):
     """Workflows name the values of widgets by their place."""
     inputs = list(node("BiRefNetMatteVideo").INPUT_TYPES()["optional"])
     newer = ["square_pixels", "hint", "after_cut", "background_video", "alpha", "edges", "screen", "despill"]
+    newer.append("despill_strength")
     assert inputs[-len(newer) :] == newer

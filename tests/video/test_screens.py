@@ -130,9 +130,41 @@ def test_a_subject_that_hides_nearly_all_of_the_screen_is_still_keyed(asked):
         assert (alpha - truth).abs()[soft].mean() < 0.5 * (matte - truth).abs()[soft].mean()
 
 
+@pytest.mark.parametrize("despill", ["green", "auto"])
+@pytest.mark.parametrize("screen", ["auto", "green"])
+def test_what_screen_does_not_find_is_despilled_as_despill_says(screen, despill):
+    wall = torch.tensor([0.4, 0.38, 0.4])
+    shot, alpha = frame(0, wall), disc(4, 44)
+    shot[alpha == 1] = torch.tensor([0.45, 0.56, 0.49])  # grey in the light of a screen that is not in the picture
+    made = Screens(screen, despill)(shot, alpha, None)
+    alone = Screens("off", despill)(shot, alpha, None)
+    if despill == "auto":
+        assert made is alone is None
+        return
+    assert torch.equal(made[0], alpha), "nothing is keyed"
+    assert torch.equal(made[1], alone[1]) and (made[1] - shot)[alpha == 1][:, 1].mean() < -0.02
+    keyed, only = (Screens(screen, way)(frame(0), alpha, None) for way in (despill, "off"))
+    assert torch.equal(keyed[0], only[0]) and not torch.equal(keyed[0], alpha)
+    assert torch.equal(keyed[1], only[1])
+
+
+def test_strength_goes_from_nothing_to_all(clip, tmp_path):
+    plain = written(clip, tmp_path, "plain")
+    strengths = {"none": 0, "half": 0.5, "whole": 1}
+    made = {name: written(clip, tmp_path, name, despill="green", despill_strength=at) for name, at in strengths.items()}
+    none, half, whole = made.values()
+    seen = plain[..., 3] > 0.2
+    assert (none - plain)[seen].abs().max() < 0.01 and (whole - plain)[seen].abs().max() > 0.1
+    assert (half - (plain + whole) / 2)[seen].abs().max() < 0.01
+
+
 def test_invert_and_wrong_words_are_refused(clip, tmp_path):
     with pytest.raises(ValueError, match="leave screen and despill off"):
         written(clip, tmp_path, "x", screen="auto", invert=True)
     with pytest.raises(ValueError, match="not 'teal'"):
         written(clip, tmp_path, "x", despill="teal")
+    with pytest.raises(ValueError, match="screen is blue and despill green: a shot has one screen"):
+        written(clip, tmp_path, "x", screen="blue", despill="green")
+    with pytest.raises(ValueError, match=r"strength of despill must be 0\.\.1, not 2"):
+        written(clip, tmp_path, "x", despill="green", despill_strength=2.0)
     assert not (tmp_path / "x").exists()
