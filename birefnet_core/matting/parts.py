@@ -11,10 +11,10 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from .belonging import FILLED, solid
+from .belonging import solid
 
-NARROW = 0.02  # of the picture's longer side: a rectangle no wider may be a stroke or a dot
-CORNERS = 12  # of the outline of two boxes that overlap; the outline of a mask has more
+NARROW, FEW = 0.02, 5  # of the picture's longer side, and pixels: a rectangle no wider may be a stroke or a dot
+CORNERS = 12  # of the outline of two boxes that overlap; round things of more than FEW pixels a side have more
 BESIDE = 3  # pixels around a box that are its own soft border
 
 
@@ -23,7 +23,7 @@ def boxes_and_rest(hint: Tensor) -> tuple[Tensor | None, Tensor | None]:
     elsewhere; None for what it does not have."""
     inside = solid(hint.numpy())
     pieces, _ = ndimage.label(inside)
-    least = NARROW * max(inside.shape)
+    least = max(FEW, NARROW * max(inside.shape))
     places = ndimage.find_objects(pieces)
     found = [_is_boxes(pieces[place] == label, least) for label, place in enumerate(places, 1)]
     boxes = np.isin(pieces, 1 + np.flatnonzero(found))
@@ -37,11 +37,9 @@ def boxes_and_rest(hint: Tensor) -> tuple[Tensor | None, Tensor | None]:
 
 def _is_boxes(piece: np.ndarray, least: float) -> bool:
     """Whether a piece [h, w] bool, cut to its bounds, is a filled rectangle wider than `least`, or two that overlap."""
-    if min(piece.shape) <= least:
+    if min(piece.shape) <= least or _corners(piece) > CORNERS:
         return False
-    if piece.mean() >= FILLED:
-        return True
-    return _corners(piece) <= CORNERS and ndimage.distance_transform_cdt(np.pad(piece, 1)).max() > least / 2
+    return bool(ndimage.distance_transform_cdt(np.pad(piece, 1)).max() > least / 2)
 
 
 def _corners(piece: np.ndarray) -> int:

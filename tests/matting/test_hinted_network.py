@@ -98,10 +98,13 @@ def test_boxes_and_masks_are_told_as_they_are_and_a_dot_beside_a_box_as_a_blob()
     size = (256, 192)
     small, narrow = draw_boxes([(100, 80, 12, 12)], size), draw_boxes([(20, 10, 10, 150)], size)
     overlapping = draw_boxes([(20, 60, 60, 100), (60, 20, 70, 150)], size)
-    disc = draw_points([(120, 90)], (512, 384))[::2, ::2]
+    disc, bar = draw_points([(120, 90)], (512, 384))[::2, ::2], torch.zeros(192, 256)
+    rows, columns = torch.arange(192)[:, None], torch.arange(256)
+    bar[(rows - 90) ** 2 + (columns - columns.clamp(40, 200)) ** 2 <= 36] = 1  # a stroke of a round brush
     for hint in (small, narrow, overlapping, left_half()[0], draw_boxes([(20, 20, 90, 80), (150, 20, 30, 30)], size)):
         assert torch.equal(told(hint), hint)
-    assert not torch.equal(told(disc), disc)
+    for hint in (disc, bar, draw_points([(30, 30)], (64, 64))):
+        assert (told(hint) > 0.5).sum() > 3 * (hint > 0.5).sum()
     both = told(torch.maximum(narrow, draw_points([(200, 90)], size)))
     assert torch.equal(both[:, :30] > 0.5, narrow[:, :30] > 0.5)
     assert both[90, 200] > 0.99 and 0.5 < both[90, 220] < 0.9 and both[20, 100] < 0.05
