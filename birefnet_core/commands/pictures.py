@@ -162,9 +162,11 @@ def matte_file(
     for kind, path in job.outputs.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         if kind == "alpha":
-            images.write_alpha(path, alpha, depth=depth, **saving)
+            images.write_alpha(path, alpha, depth=depth, position=cut.position, **saving)
         elif kind == "cutout":
-            about = {"depth": depth, "alphas": alphas, "position": cut.position, "icc_profile": picture.icc_profile}
-            images.write_cutout(path, pixels, alpha, **about, **saving)
+            whole = (width, height) if square is None else None  # a square is a picture of its own
+            about = {"depth": depth, "alphas": alphas, "position": cut.position, "whole": whole}
+            images.write_cutout(path, pixels, alpha, icc_profile=picture.icc_profile, **about, **saving)
         else:
-            images.write_composite(path, pixels, alpha, background, icc_profile=picture.icc_profile, **saving)
+            about = {"position": cut.position, "icc_profile": picture.icc_profile}
+            images.write_composite(path, pixels, alpha, background, **about, **saving)

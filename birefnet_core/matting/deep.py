@@ -19,6 +19,7 @@ from .linear import to_linear
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_PIXELS = (b"IHDR", b"IDAT", b"IEND")
 STRIP = 1 << 22  # bytes of a TIFF that are packed at once
+EXR_LINES = 16  # rows in a piece of an EXR
 BAND = 64  # rows brought to linear light at once
 XMP, ICC_PROFILE, EXIF_IFD, GPS_IFD = 700, 34675, 0x8769, 0x8825
 STRAIGHT, PREMULTIPLIED = 2, 1  # of TIFF's tag ExtraSamples
@@ -129,8 +130,35 @@ def write_exr(path: Path, rgba: np.ndarray, *, premultiplied: bool = True) -> No
             light *= alpha[..., None]
         for plane, values in zip(planes, (light[..., 1], light[..., 2], light[..., 0], alpha)):
             plane[band] = values.astype(np.float16)  # rounded; the encoder would cut off
-    options = {"format": "half", "compression": "zip16"}
+    options = {"format": "half", "compression": f"zip{EXR_LINES}"}
     path.write_bytes(_encoded(_encoder("exr", rgba.shape, "gbrapf32le", options), frame))
+
+
+def put_windows(path: Path, position: tuple[int, int], whole: tuple[int, int]) -> None:
+    """Let an EXR of scan lines say where in a larger picture it lies: position (x, y) of its upper left corner, and the
+    (width, height) of the whole. Its data window moves there, the whole becomes its display window."""
+    data = bytearray(path.read_bytes())
+    (x, y), place = position, 8
+    while data[place]:
+        name, start = _attribute(data, place)
+        (size,) = struct.unpack_from("<i", data, start)
+        if name == b"dataWindow":
+            left, top, right, bottom = struct.unpack_from("<4i", data, start + 4)
+            struct.pack_into("<4i", data, start + 4, left + x, top + y, right + x, bottom + y)
+        elif name == b"displayWindow":
+            struct.pack_into("<4i", data, start + 4, 0, 0, whole[0] - 1, whole[1] - 1)
+        place = start + 4 + size
+    for index in range(-(-(bottom + 1 - top) // EXR_LINES)):  # the table of where the pieces begin: each says its row
+        (piece,) = struct.unpack_from("<Q", data, place + 1 + 8 * index)
+        (row,) = struct.unpack_from("<i", data, piece)
+        struct.pack_into("<i", data, piece, row + y)
+    path.write_bytes(data)
+
+
+def _attribute(data: bytes, place: int) -> tuple[bytes, int]:
+    """The name of a header's attribute that begins there, and where its size does, after its type."""
+    end = data.index(b"\0", place)
+    return bytes(data[place:end]), data.index(b"\0", end + 1) + 1
 
 
 def _encoder(codec: str, shape: tuple[int, ...], pixels: str, options: dict[str, str]):

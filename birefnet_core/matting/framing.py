@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SEEN = 0.5 / 255  # alpha from which a pixel of 8 bits shows
+from .masks import FAINT, PIECE
+
+HAZE = 0.02  # alpha up to which networks leave some far from the subject
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,7 @@ def framed(pixels: Tensor, alpha: Tensor, *, trim: bool = False, square: float |
     """
     x = y = 0
     if trim:
-        rows, columns = (torch.nonzero((alpha >= SEEN).any(dim)).flatten() for dim in (1, 0))
-        if not len(rows):
-            raise ValueError("no subject was found to trim to")
-        y, x, bottom, right = int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+        x, y, right, bottom = _bounds(alpha)
         pixels, alpha = pixels[y:bottom, x:right], alpha[y:bottom, x:right]
     if square is not None:
         height, width = alpha.shape
@@ -43,3 +42,21 @@ def framed(pixels: Tensor, alpha: Tensor, *, trim: bool = False, square: float |
         alpha = F.pad(alpha, pad)
         x, y = x - left, y - top
     return Framed(pixels, alpha, (x, y))
+
+
+def _bounds(alpha: Tensor) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of the subject: of pieces with some substance and the soft pixels that hang together
+    with them; of all that is seen where nothing has substance."""
+    from scipy.ndimage import label
+
+    seen = alpha.cpu() >= FAINT
+    if (alpha > PIECE).any():
+        around, count = label((alpha > HAZE).cpu().numpy())
+        pieces = torch.zeros(count + 1, dtype=torch.bool)
+        around = torch.from_numpy(around)
+        pieces[around[(alpha > PIECE).cpu()].long()] = True
+        seen = pieces[around.long()]
+    if not seen.any():
+        raise ValueError("no subject was found to trim to")
+    rows, columns = (torch.nonzero(seen.any(dim)).flatten() for dim in (1, 0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

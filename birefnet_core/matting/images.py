@@ -123,13 +123,15 @@ def write_alpha(
     alpha: Tensor,
     *,
     depth: int = 8,
+    position: tuple[int, int] = (0, 0),
     metadata: Metadata = NOTHING,
     overwrite: bool = False,
 ) -> None:
-    """Write alpha [H, W] 0..1 as a grey PNG of depth 8 or 16 bits. Errors as in write."""
+    """Write alpha [H, W] 0..1 as a grey PNG of depth 8 or 16 bits. position: as of write. Errors as in write."""
     if depth not in (8, 16):
         raise ValueError(f"depth must be 8 or 16, not {depth!r}")
-    write(path, Image.fromarray(_integers(alpha, depth)), "alpha", metadata=metadata, overwrite=overwrite)
+    image = Image.fromarray(_integers(alpha, depth))
+    write(path, image, "alpha", position=position, metadata=metadata, overwrite=overwrite)
 
 
 def write_cutout(
@@ -140,6 +142,7 @@ def write_cutout(
     depth: int = 8,
     alphas: str | None = None,
     position: tuple[int, int] = (0, 0),
+    whole: tuple[int, int] | None = None,
     icc_profile: bytes | None = None,
     metadata: Metadata = NOTHING,
     overwrite: bool = False,
@@ -147,8 +150,9 @@ def write_cutout(
     """Write pixels [H, W, 3] and alpha [H, W], both 0..1, as RGBA: PNG, lossless WebP, TIFF or EXR by suffix.
 
     depth: bits a channel of PNG and TIFF, 8 or 16; EXR has half floats in linear light. alphas: "straight" or
-    "premultiplied"; None: premultiplied in EXR, else straight. position: (x, y) of the picture in a larger one, which
-    PNG and TIFF keep. Errors as in write, and ValueError for what the format does not hold.
+    "premultiplied"; None: premultiplied in EXR, else straight. position: (x, y) of the picture in a larger one of size
+    `whole` (width, height), which PNG, TIFF and EXR keep. Errors as in write, and ValueError for what the format does
+    not hold.
     """
     path = Path(path)
     options, premultiplied = write_options(path, "cutout"), is_premultiplied(path, alphas)
@@ -167,7 +171,7 @@ def write_cutout(
         write_it = partial(deep_files.write_png, rgba=rgba) if depth == 16 else Image.fromarray(rgba).save
         options = options | save_options(metadata, options["format"]) | {"icc_profile": icc_profile}
         save = partial(write_it, **options)
-    _save(path, save, overwrite, position)
+    _save(path, save, overwrite, position, whole)
 
 
 def _in_srgb(pixels: Tensor, profile: bytes | None) -> np.ndarray:
@@ -187,18 +191,20 @@ def write_composite(
     alpha: Tensor,
     colour: str,
     *,
+    position: tuple[int, int] = (0, 0),
     icc_profile: bytes | None = None,
     metadata: Metadata = NOTHING,
     overwrite: bool = False,
 ) -> None:
     """Write pixels [H, W, 3] over a colour through alpha [H, W], all 0..1, as PNG, JPEG or WebP by suffix.
 
-    colour: as of colour_names.parse_colour, in the picture's own colour space.
+    colour: as of colour_names.parse_colour, in the picture's own colour space. position: as of write.
     ValueError for an unknown colour, other errors as in write.
     """
     blended = over(pixels, alpha, parse_colour(colour))
     image = Image.fromarray(_integers(blended))
-    write(path, image, "composite", icc_profile=icc_profile, metadata=metadata, overwrite=overwrite)
+    about = {"position": position, "icc_profile": icc_profile, "metadata": metadata}
+    write(path, image, "composite", overwrite=overwrite, **about)
 
 
 def _integers(values: Tensor, depth: int = 8) -> np.ndarray:
@@ -212,24 +218,34 @@ def write(
     image: Image.Image,
     kind: str,
     *,
+    position: tuple[int, int] = (0, 0),
     icc_profile: bytes | None = None,
     metadata: Metadata = NOTHING,
     overwrite: bool = False,
 ) -> None:
-    """Write a picture of a kind in outputs.WRITE_OPTIONS, whole or not at all.
+    """Write a picture of a kind in outputs.WRITE_OPTIONS, whole or not at all. position: (x, y) in a larger picture,
+    which PNG keeps.
 
     Raises ValueError for a suffix the kind is not written as, FileExistsError unless overwrite, OSError from the disk.
     """
     path = Path(path)
     options = write_options(path, kind)
     options = options | save_options(metadata, options["format"])
-    _save(path, partial(image.save, icc_profile=icc_profile, **options), overwrite)
+    _save(path, partial(image.save, icc_profile=icc_profile, **options), overwrite, position)
 
 
-def _save(path: Path, save: Callable[[Path], None], overwrite: bool, position: tuple[int, int] = (0, 0)) -> None:
+def _save(
+    path: Path,
+    save: Callable[[Path], None],
+    overwrite: bool,
+    position: tuple[int, int],
+    whole: tuple[int, int] | None = None,
+) -> None:
     refuse_existing(path, overwrite)
     with whole_file(path) as temporary:
         save(temporary)
         if any(position) and path.suffix.lower() == ".png":
             deep_files.put_position(temporary, position)
+        if whole is not None and path.suffix.lower() == ".exr":
+            deep_files.put_windows(temporary, position, whole)
         refuse_existing(path, overwrite)  # somebody may have written it meanwhile

@@ -1,4 +1,5 @@
 import argparse
+import struct
 from dataclasses import replace
 
 import numpy as np
@@ -413,6 +414,20 @@ def test_a_trimmed_square_cutout_of_16_bits(matte, model, folder, tmp_path, caps
     assert made.alpha.shape == (side, side) and float(made.alpha.sum()) == pytest.approx(float(alpha.sum()), rel=1e-2)
     assert out.read_bytes()[24] == 16  # bits, in IHDR
     assert f"{side} x {side} pixels from" in capsys.readouterr().out
+
+
+def test_haze_far_from_the_subject_is_not_trimmed_to(matte, model, tmp_path, monkeypatch):
+    """Networks leave some; a soft edge that hangs together with the subject is its own."""
+    alpha = torch.zeros(1, 60, 80)
+    alpha[:, 20:40, 30:50], alpha[:, 20:40, 50:56] = 1, 0.04
+    alpha[:, 2, 3], alpha[:, 55:58, 70:75], alpha[:, 10:20, 30:50] = 0.09, 0.02, 0.004
+    monkeypatch.setattr(model, "predict", lambda *_, **__: alpha)
+    Image.new("RGB", (80, 60)).save(tmp_path / "a.png")
+    for kind in ("cutout", "alpha", "composite"):
+        out = tmp_path / f"{kind}.png"
+        assert matte(tmp_path / "a.png", "-o", out, "--output", kind, "--trim") == 0
+        assert Image.open(out).size == (26, 20)
+        assert b"oFFs" + struct.pack(">iiB", 30, 20, 0) in out.read_bytes()
 
 
 def test_where_a_subject_was_is_said_also_where_the_size_stays(matte, model, tmp_path, capsys, monkeypatch):

@@ -108,6 +108,21 @@ def test_exr_is_linear_and_premultiplied(tmp_path, cutout):
         np.testing.assert_allclose(found[..., 3], alpha.numpy(), atol=3e-4)
 
 
+@pytest.mark.parametrize("height", [7, 16, 40])
+def test_exr_lies_where_it_was_in_the_whole_picture(tmp_path, height):
+    """As FFmpeg reads it: the display window, with the data window in its place."""
+    torch.manual_seed(0)
+    pixels, alpha = torch.rand(height, 9, 3), torch.rand(height, 9) / 2 + 0.5
+    about = {"alphas": "straight"}
+    images.write_cutout(tmp_path / "a.exr", pixels, alpha, **about)
+    images.write_cutout(tmp_path / "b.exr", pixels, alpha, position=(5, 3), whole=(20, 50), **about)
+    alone, placed = (decoded(tmp_path / f"{name}.exr")[0] for name in "ab")
+    assert placed.shape[:2] == (50, 20)
+    np.testing.assert_array_equal(placed[3 : 3 + height, 5:14], alone)
+    placed[3 : 3 + height, 5:14] = 0
+    assert not placed.any()
+
+
 def test_a_profile_is_gone_into_the_colours_of_exr(tmp_path, cutout, srgb_profile):
     pixels, alpha = cutout
     images.write_cutout(tmp_path / "a.exr", pixels, alpha, alphas="straight", icc_profile=srgb_profile)
