@@ -15,7 +15,9 @@ from torch import Tensor
 
 from .colour import integers, to_rgb
 from .left_out import note_how_shown
+from .notes import note
 from .read import Clip, Frame, Span
+from .source import VideoError
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,13 @@ def _cut(pixels: np.ndarray, size: tuple[int, int], pixel_aspect: Fraction, own_
 
 
 class _Looped:
-    """A clip that begins again at its end. One of its frames is in memory."""
+    """A clip that begins again at its end, which is where it breaks off if it is damaged. Two of its frames are in
+    memory."""
 
     def __init__(self, loop: Loop, size: tuple[int, int], pixel_aspect: Fraction) -> None:
         self._clip, self._span, self._size, self._aspect = loop.clip, loop.span, size, pixel_aspect
         self._begins = Fraction(0)  # seconds at which this turn began
+        self._told = False
         self._turn()
 
     def _turn(self) -> None:
@@ -95,20 +99,33 @@ class _Looped:
         self._frame = next(self._frames)
         self._zero = self._frame.pts
         self._drawn: np.ndarray | None = None
+        self._following = self._next()
 
-    def _ends(self) -> Fraction:
-        return self._begins + (self._frame.pts - self._zero + self._frame.duration) * self._clip.info.time_base
+    def _next(self) -> Frame | None:
+        try:
+            return next(self._frames, None)
+        except VideoError as error:
+            if not self._told:
+                note(f"{error}; behind the subject it starts over there")
+            self._told = True
+            return None
+
+    def _at(self, pts: int) -> Fraction:
+        """The second of a tick in this turn."""
+        return self._begins + (pts - self._zero) * self._clip.info.time_base
 
     def __call__(self, seconds: Fraction) -> np.ndarray:
-        while self._ends() <= seconds:
-            following = next(self._frames, None)
-            if following is None:
-                if self._ends() == self._begins:  # a clip of no length stays as it is
+        while True:
+            if self._following is not None:
+                if self._at(self._following.pts) > seconds:
                     break
-                self._begins = self._ends()
-                self._turn()
+                self._frame, self._drawn, self._following = self._following, None, self._next()
             else:
-                self._frame, self._drawn = following, None
+                end = self._at(self._frame.pts + self._frame.duration)
+                if end > seconds or end == self._begins:  # a clip of no length stays as it is
+                    break
+                self._begins = end
+                self._turn()
         if self._drawn is None:
             own = self._clip.info.pixel_aspect
             self._drawn = _cut(_on_black(self._frame), self._size, self._aspect, own)

@@ -216,17 +216,18 @@ def matte_clip(
 
 
 def _keep_what_is_done(writer: Writer, encoder: Behind, error: BaseException, keep: bool) -> None:
-    """After an error of reading or matting: encode what was matted, keep it as partial, and raise Stopped for an
-    Exception. After one of writing, or unless `keep`: leave nothing."""
-    if not keep or writer.finishing or encoder.error is not None:
+    """After an error of reading, matting or painting: encode what was matted, keep it as partial, and raise Stopped for
+    an Exception. After one of writing, or unless `keep`: leave nothing."""
+    if not keep or writer.failed:
         encoder.cancel()
         writer.discard()
         return
     try:
         encoder.close()
     except BaseException:
-        writer.discard()
-        raise
+        if writer.failed:
+            writer.discard()
+            raise
     partial = writer.keep_partial()
     if partial is not None and isinstance(error, Exception):
         raise Stopped(f"{error}; the {writer.frames} frames done are in {partial}", partial) from error

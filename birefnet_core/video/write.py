@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +54,8 @@ class Writer:
         overwrite: bool = False,
     ) -> None:
         refuse(path, format, overwrite)
-        self.path, self.size, self.frames, self.finishing = path, size, 0, False
+        self.path, self.size, self.frames = path, size, 0
+        self.failed = False  # whether an error was its own: what is written by then is not to be relied upon
         self._format, self._overwrite = format, overwrite
         self.time_base, self._colours = time_base, colours
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,21 +82,30 @@ class Writer:
         frame.pts, frame.duration, frame.time_base = pts, duration, self.time_base
         if not frame.format.is_rgb:
             frame.colorspace, frame.color_range = self._colours.matrix, LIMITED
-        self._output.write(frame)
+        with self._failing():
+            self._output.write(frame)
         self.frames += 1
 
     def finish(self) -> Path:
         """Complete the output and give it its name; as partial where it cannot have that: FileExistsError when it was
         taken meanwhile, OSError when what is to be replaced is in use, as Windows has it."""
-        self.finishing = True
-        self._output.finish(everything=True)
-        try:
-            refuse(self.path, self._format, self._overwrite)
-            rename(self._temporary, self.path)
-        except OSError as error:
-            kind = FileExistsError if isinstance(error, FileExistsError) else OSError
-            raise kind(f"{error}; this clip is whole, in {self._name_partial()}") from None
+        with self._failing():
+            self._output.finish(everything=True)
+            try:
+                refuse(self.path, self._format, self._overwrite)
+                rename(self._temporary, self.path)
+            except OSError as error:
+                kind = FileExistsError if isinstance(error, FileExistsError) else OSError
+                raise kind(f"{error}; this clip is whole, in {self._name_partial()}") from None
         return self.path
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.failed = True
+            raise
 
     def keep_partial(self) -> Path | None:
         """Complete what was written so far and name it as partial; None when nothing was."""

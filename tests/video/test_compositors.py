@@ -1,5 +1,6 @@
 """What compositors and the web take: EXR, 16 bits, premultiplied alpha, animated pictures, moving backgrounds."""
 
+import re
 import shutil
 import subprocess
 from fractions import Fraction
@@ -11,10 +12,11 @@ import torch
 from PIL import Image
 
 from birefnet_core.matting.linear import to_linear
-from birefnet_core.video import Clip, Look, matte_clip
+from birefnet_core.video import Clip, Look, Stopped, VideoError, matte_clip
 from birefnet_core.video.animated import put_end
 from birefnet_core.video.formats import FORMATS
 from birefnet_core.video.notes import ClipNote
+from tests.video.pictures import numbered
 
 SIZE = (64, 48)
 COLOUR = (200, 120, 40)
@@ -177,6 +179,57 @@ def test_a_clip_behind_the_subject_runs_at_its_own_rate_and_begins_again(matted,
     shown = frames[:, 24, 32, 0].astype(int)
     expected = [20 + 60 * (index // 2 % 4) for index in range(12)]  # 12 frames a second before 6
     assert np.abs(shown - expected).max() <= 3
+
+
+def nothing(pixels):
+    return torch.zeros(pixels.shape[:3])
+
+
+def grey(index, width, height):
+    return np.full((height, width, 3), 20 + 20 * index, np.uint8)
+
+
+def test_a_clip_behind_the_subject_that_is_cut_off_starts_over_there(matted, make_clip, decode, tmp_path):
+    behind = make_clip("behind.mkv", codec="ffv1", pixels="bgr0", count=10, size=(320, 240), frame=numbered)
+    data = behind.read_bytes()
+    behind.write_bytes(data[: int(len(data) * 0.7)])
+    with pytest.warns(ClipNote) as notes:
+        made = matted("h264", clip={"count": 30}, matte=nothing, look=Look(background=Clip(behind)))
+    said = [str(each.message) for each in notes if "starts over there" in str(each.message)]
+    assert len(said) == 1 and re.search(r"behind\.mkv is cut off.*; behind the subject it starts over there", said[0])
+    frames, _ = decode(made)
+    left = 0
+    with pytest.raises(VideoError):
+        for _ in Clip(behind).frames():
+            left += 1
+    assert len(frames) == 30 and 3 < left < 10
+    again = np.abs(frames[left:].astype(int) - frames[:-left]).mean((1, 2, 3))
+    other = np.abs(frames[1:left].astype(int) - frames[0]).mean((1, 2, 3))
+    assert again.max() < 0.5 * other.min()
+
+
+def test_a_clip_behind_the_subject_shows_each_picture_until_the_next(matted, make_clip, decode):
+    times = [0, 1, 5, 6]
+    behind = make_clip("behind.mkv", codec="ffv1", pixels="bgr0", count=4, size=(32, 24), rate=12, frame=grey,
+                       times=times, time_base=Fraction(1, 12))  # fmt: skip
+    frames, _ = decode(matted("h264", clip={"count": 9}, matte=nothing, look=Look(background=Clip(behind))))
+    expected = [20 + 20 * index for index in (0, 1, 1, 1, 1, 2, 3, 0, 1)]
+    assert np.abs(frames[:, 24, 32, 0].astype(int) - expected).max() <= 3
+
+
+def test_what_was_painted_before_an_error_is_kept(matted, make_clip, decode, tmp_path):
+    """A clip behind the subject that is gone when it is to start over."""
+    behind = make_clip("behind.mov", codec="png", pixels="rgb24", count=5, size=(32, 24), frame=grey)
+
+    def go(step):
+        behind.unlink(missing_ok=True)
+
+    with pytest.raises(Stopped, match=r"behind\.mov.*; the \d+ frames done are in .*out\.partial\.mp4") as caught:
+        matted("h264", clip={"count": 40}, matte=nothing, look=Look(background=Clip(behind)), on_progress=go)
+    frames, _ = decode(caught.value.partial)
+    assert len(frames) == 5
+    assert np.abs(frames[:, 24, 32, 0].astype(int) - [20 + 20 * index for index in range(5)]).max() <= 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "out.partial.mp4"]
 
 
 def test_what_a_clip_behind_the_subject_is_not_shown_as_is_said(matted, make_clip):
