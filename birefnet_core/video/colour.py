@@ -18,6 +18,8 @@ RGB, BT709, UNSPECIFIED, BT601_PAL, BT601, BT2020 = 0, 1, 2, 5, 6, 9
 # BT.2020's but a logarithmic one.
 PRIMARIES, TRANSFERS = {10: BT2020}, {BT601_PAL: BT601, BT2020: 14, 10: 14}
 DYNAMIC = {16: "PQ", 18: "HLG"}  # curves of high dynamic range
+# Primaries that are not about those of sRGB, as BT.709's and BT.601's are.
+WIDE = {4: "NTSC of 1953", 8: "film", BT2020: "BT.2020", 10: "XYZ", 11: "DCI-P3", 12: "Display P3"}
 LIMITED, FULL = 1, 2  # luma 16-235 or 0-255, as FFmpeg numbers ranges
 SCALER = {BT709: 1, 4: 4, BT601_PAL: 5, BT601: 5, 7: 7, BT2020: 9, 10: 9}  # H.273 matrix -> the scaler's number
 FLOATS = ("gbrpf32le", "gbrapf32le")
@@ -57,6 +59,11 @@ class Colours:
     def dynamic(self) -> str:
         """The name of a curve of high dynamic range; "" for others."""
         return DYNAMIC.get(self.transfer, "")
+
+    @property
+    def to_be_told(self) -> bool:
+        """Whether they look wrong in a picture that says nothing, which is taken for sRGB."""
+        return bool(self.dynamic) or self.primaries in WIDE
 
     def tag(self, context: av.VideoCodecContext) -> None:
         """Write them into an encoder's context."""

@@ -105,7 +105,6 @@ FORMATS = {
             pixels="rgba",
             # A 1080p frame takes 80 ms of a CPU at level 1 and 450 at the default 6, for 2.4 MB in place of 1.9.
             options={"compression_level": "1"},
-            dynamic=True,
         ),
         Format(
             name="png16",

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from .colour import DYNAMIC, Colours
+from typing import TYPE_CHECKING
+
+from .colour import DYNAMIC, WIDE, Colours
 from .formats import FORMATS, Format
 from .notes import note
 from .source import ClipInfo, Source, audio_streams
+
+if TYPE_CHECKING:
+    import av
+
+UNTOLD = ("exr", "libwebp_anim")  # codecs whose pictures do not say, from FFmpeg, what their primaries are
+# Side data of frames of high dynamic range, by FFmpeg's names.
+OF_DISPLAYS = {
+    "MASTERING_DISPLAY_METADATA": "mastering display",
+    "CONTENT_LIGHT_LEVEL": "light levels",
+    "DYNAMIC_HDR_PLUS": "HDR10+",
+    "DOVI_METADATA": "Dolby Vision",
+}
 
 
 def note_left_out(source: Source, format: Format, *, sound: bool) -> None:
@@ -43,9 +57,21 @@ def refuse_dynamic(info: ClipInfo, colours: Colours, format: Format) -> None:
         )
 
 
-def note_how_shown(info: ClipInfo, format: Format | None) -> None:
-    """What frames alone do not tell of how they are to be shown. format: None for frames in memory."""
-    curve = DYNAMIC.get(info.transfer)
+def note_of_displays(info: ClipInfo, first: av.VideoFrame, format: Format) -> None:
+    """What a clip of high dynamic range tells of displays, by its first frame."""
+    found = {data.type.name for data in first.side_data}
+    told = [what for name, what in OF_DISPLAYS.items() if name in found]
+    if told and format.shows != "alpha":
+        note(f"{info.name}: left out of {format.label}: what it tells of displays ({', '.join(told)})")
+
+
+def note_how_shown(info: ClipInfo, format: Format | None, colours: Colours | None = None) -> None:
+    """What frames alone do not tell of how they are to be shown. format: None for frames in memory. colours: the
+    clip's, where more is known of them than info has."""
+    curve, wide = DYNAMIC.get(info.transfer), WIDE.get((colours or info).primaries)
+    if wide and not (curve and format is None) and (format is None or format.codec in UNTOLD):
+        where = "frames" if format is None else format.label
+        note(f"{info.name} has the primaries of {wide}, which {where} cannot tell: dull where sRGB's are expected")
     if curve and (format is None or format.codec == "png"):
         how = "are given" if format is None else "are kept, in pictures that say so (cICP),"
         note(f"{info.name} is of high dynamic range ({curve}): colours {how} as they are, flat where sRGB is expected")

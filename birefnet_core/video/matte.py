@@ -24,7 +24,7 @@ from .carry import CUT, GONE, Carry
 from .colour import BT709, Colours, resized, to_rgb, to_seen
 from .formats import Format, find_format
 from .interrupts import interrupts_held
-from .left_out import note_how_shown, note_left_out, refuse_dynamic
+from .left_out import note_how_shown, note_left_out, note_of_displays, refuse_dynamic
 from .notes import note
 from .paint import Painter, painter
 from .read import Clip, Frame, Span, chained
@@ -176,7 +176,8 @@ def matte_clip(
     )
     if keep:
         note_left_out(clip.source, format, sound=sound)
-        note_how_shown(info, format)
+        note_how_shown(info, format, colours)
+        note_of_displays(info, first.picture, format)
         if aspect != 1:
             note(f"{info.name}: {info.pixels_as_shown}, and stay so")
         elif format.animation and info.pixel_aspect != 1:

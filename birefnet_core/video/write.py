@@ -66,7 +66,7 @@ class Writer:
                 names = numbered(format, path)
                 self._output = _Pictures(self._temporary, format, names, first_number, size, time_base, pixel_aspect)
                 self._output.context.framerate = frame_rate
-                if colours.dynamic and not format.linear:  # PNG has a chunk (cICP); others are taken for sRGB
+                if colours.to_be_told and not format.linear:  # PNG has a chunk (cICP)
                     self._output.tag(colours)
                 return
             self._output = _Encoded(self._temporary, format, metadata or {})
@@ -196,7 +196,8 @@ class _Encoded(_File):
         options = {**self._format.options, **(self._format.fields.get(field_order) or {})}
         self._stream = self._container.add_stream(self._format.codec, rate=frame_rate, options=options)
         order = {"top": "tff", "bottom": "bff"}.get(field_order) if field_order in self._format.fields else None
-        self._marks = _marks(colours, f":field_mode={order}" if order else "")
+        told = not self._format.animation or colours.to_be_told
+        self._marks = _marks(colours, f":field_mode={order}" if order else "") if told else None
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = *_coded_size(size, self._format), self._format.pixels
         context.time_base = self._stream.time_base = time_base
@@ -211,7 +212,8 @@ class _Encoded(_File):
     def write(self, frame: av.VideoFrame) -> None:
         self._durations[frame.pts], self._end = frame.duration, frame.pts + frame.duration
         begins, ends = frame.pts * frame.time_base, self._end * frame.time_base
-        self._mux(self._timed(self._stream.encode(self._marks(frame))), begins, ends)
+        marked = frame if self._marks is None else self._marks(frame)
+        self._mux(self._timed(self._stream.encode(marked)), begins, ends)
 
     def _timed(self, packets: list[av.Packet]) -> list[av.Packet]:
         """With each frame's own duration, where encoders put the average: the last picture would not be held."""

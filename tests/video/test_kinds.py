@@ -170,7 +170,7 @@ def test_high_dynamic_range_is_told_and_tagged(make_clip, tmp_path, transfer, cu
     with pytest.warns(ClipNote, match=rf"hdr\.mp4 is of high dynamic range \({curve}\)"):
         read_batch(clip, Span())
     with pytest.warns(ClipNote, match=rf"\({curve}\).*cICP"):
-        folder = matte_clip(clip, tmp_path / "out", opaque, format="png")
+        folder = matte_clip(clip, tmp_path / "out", opaque, format="png16")
     for picture in folder.glob("*.png"):
         data = picture.read_bytes()
         place = data.index(b"cICP")
@@ -181,6 +181,48 @@ def test_high_dynamic_range_is_told_and_tagged(make_clip, tmp_path, transfer, cu
     assert (Clip(made).info.primaries, Clip(made).info.transfer) == (9, transfer)
 
 
-def test_usual_pictures_carry_no_such_chunk(make_clip, tmp_path):
-    folder = matte_clip(Clip(make_clip(count=1)), tmp_path / "out", opaque, format="png")
-    assert b"cICP" not in (folder / "000001.png").read_bytes()
+def first_picture(path):
+    return (path / "000001.png" if path.is_dir() else path).read_bytes()
+
+
+@pytest.mark.parametrize("primaries", [1, 2, 5, 6])
+@pytest.mark.parametrize("format", ["png", "png16", "apng"])
+def test_usual_pictures_carry_no_such_chunk(make_clip, tmp_path, format, primaries):
+    clip = Clip(make_clip(count=1, tags={"color_primaries": primaries, "color_trc": min(primaries, 6)}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = first_picture(matte_clip(clip, tmp_path / f"out{FORMATS[format].suffix}", opaque, format=format))
+    assert not any(chunk in data for chunk in (b"cICP", b"cHRM", b"gAMA"))
+
+
+@pytest.mark.parametrize(("primaries", "transfer"), [(9, 14), (12, 13), (11, 1)])
+@pytest.mark.parametrize("format", ["png", "png16", "apng"])
+def test_pictures_of_wide_gamut_say_so(make_clip, tmp_path, format, primaries, transfer):
+    tags = {"color_primaries": primaries, "color_trc": transfer}
+    clip = Clip(make_clip("wide.mp4", count=2, tags=tags))
+    data = first_picture(matte_clip(clip, tmp_path / f"out{FORMATS[format].suffix}", opaque, format=format))
+    place = data.index(b"cICP")
+    assert list(data[place + 4 : place + 8]) == [primaries, transfer, 0, 1]
+
+
+@pytest.mark.parametrize("format", ["exr", "webp", None])
+def test_who_cannot_tell_wide_gamut_says_so(make_clip, tmp_path, format):
+    clip = Clip(make_clip("wide.mp4", count=2, tags={"color_primaries": 12, "color_trc": 13}))
+    with pytest.warns(ClipNote, match=r"wide\.mp4 has the primaries of Display P3, which .* cannot tell"):
+        if format is None:
+            read_batch(clip, Span())
+        else:
+            matte_clip(clip, tmp_path / f"out{FORMATS[format].suffix}", opaque, format=format)
+
+
+def test_what_a_clip_tells_of_displays_is_said_to_be_left_out(make_clip, tmp_path):
+    tags = {"colorspace": 9, "color_primaries": 9, "color_trc": 16}
+    display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+    options = {"x265-params": f"hdr10=1:master-display={display}:max-cll=1000,400:log-level=none"}
+    try:
+        path = make_clip("hdr.mp4", codec="libx265", pixels="yuv420p10le", count=2, tags=tags, options=options)
+    except ValueError:
+        pytest.skip("no HEVC encoder")
+    said = r"hdr\.mp4: left out of ProRes .*: what it tells of displays \(mastering display, light levels\)"
+    with pytest.warns(ClipNote, match=said):
+        matte_clip(Clip(path), tmp_path / "out.mov", opaque)
