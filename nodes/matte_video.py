@@ -26,9 +26,9 @@ PLAYABLE = (".mp4", ".webm")  # by browsers
 class MatteVideo:
     DESCRIPTION = (
         "Mattes a whole clip, however long, and writes the result into the output folder while it runs: with alpha as "
-        "ProRes 4444, WebM or PNG pictures, or as H.264 on a colour or an image. Sound and frame times stay as they "
-        "are. When you stop it, what was done until then is kept as a playable file with .partial in its name. Which "
-        "subject, if there are several? A hint says it."
+        "ProRes 4444, WebM, PNG or EXR pictures, animated WebP or PNG; or as H.264 on a colour, an image or another "
+        "clip; or the mask alone. Sound and frame times stay as they are. When you stop it, what was done until then "
+        "is kept as a playable file with .partial in its name. Which subject, if there are several? A hint says it."
     )
     SEARCH_ALIASES = (
         "birefnet", "video matting", "remove video background", "rembg video", "green screen", "prores", "alpha video",
@@ -40,7 +40,7 @@ class MatteVideo:
     RETURN_TYPES = ("STRING", "VIDEO")
     RETURN_NAMES = ("path", "video")
     OUTPUT_TOOLTIPS = (
-        "The file written; for png the folder.",
+        "The file written; for png, png16 and exr the folder.",
         "The clip, for formats without alpha (h264, mask, side-by-side): nodes that take a VIDEO would drop the alpha.",
     )
 

@@ -119,6 +119,8 @@ def plan(
         _refuse_what_is_not_shown(format, args)
     if single and format.muxer and out.suffix.lower() != format.suffix:
         raise ValueError(f"{out}: the format {format.name} is written as {format.suffix}")
+    if single and not format.muxer and out.suffix.lower() == _suffix(format):
+        out = out.with_suffix("")  # the folder of the pictures
     jobs = [
         Job(path, name, only, out if single else out / name.with_suffix(format.suffix), format)
         for path, name in sources
@@ -137,10 +139,16 @@ def _refuse_what_is_not_shown(format: Format, args: argparse.Namespace) -> None:
 
 def _default(out: Path | None, on_background: bool) -> str:
     if out is not None:
-        named = [name for name, row in FORMATS.items() if row.suffix == out.suffix.lower()]
-        if named:
-            return named[0]
+        named = {_suffix(row): name for name, row in reversed(FORMATS.items())}
+        if out.suffix.lower() not in named:
+            raise ValueError(f"{out}: clips are not written as {out.suffix}, but as {' or '.join(sorted(named))}")
+        return named[out.suffix.lower()]
     return DEFAULT_ON_BACKGROUND if on_background else DEFAULT
+
+
+def _suffix(format: Format) -> str:
+    """Of its files, or of the pictures in its folders."""
+    return format.suffix or f".{format.codec}"
 
 
 def run(model: MattingModel, jobs: list[Job], args: argparse.Namespace) -> int:
@@ -215,9 +223,7 @@ def seen_size(model: MattingModel, clip: Clip, args: argparse.Namespace) -> tupl
     return fit_inside(clip.info.shown, size) if args.keep_aspect else size
 
 
-def background(args: argparse.Namespace) -> str | Path | Clip:
-    """A colour, the path of a picture, or a clip."""
+def background(args: argparse.Namespace) -> str | Path:
+    """A colour, or the path of a picture or a clip."""
     given = args.background or "white"
-    if not Path(given).is_file():
-        return given
-    return Clip(given) if is_clip(Path(given)) else Path(given)
+    return Path(given) if Path(given).is_file() else given

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from fractions import Fraction
+from pathlib import Path
 from typing import BinaryIO
 
 from ..memory import free_memory
 
 SHOWN = 100  # milliseconds, of frames that do not say how long; as browsers take them
 MOVING = (".webp", ".avif")  # suffixes of pictures that may be animations
+ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # by Pillow's names; several pictures in one of other kinds do not move
 TICK = Fraction(1, 1000)
 FRAME_BYTES = 20  # of memory a pixel, to decode, convert and encode one frame
 
@@ -19,6 +21,17 @@ def is_animation(file: BinaryIO) -> bool:
     head = file.read(32)
     webp = head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and head[20] & 2
     return bool(webp) or head[4:12] == b"ftypavis"
+
+
+def moves(path: Path) -> bool:
+    """Whether a file is an animated picture, whatever its suffix; not for what Pillow cannot read."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.format in ANIMATED and getattr(image, "n_frames", 1) > 1
+    except Exception:  # of damaged files Pillow raises nearly anything; who reads them says what is wrong
+        return False
 
 
 def as_clip(file: BinaryIO) -> bytes | None:

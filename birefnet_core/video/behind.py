@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .animation import moves
 from .colour import integers, to_rgb
 from .left_out import note_how_shown
 from .notes import note
 from .read import Clip, Frame, Span
-from .source import VideoError
+from .source import SUFFIXES, VideoError
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,14 @@ Behind = Callable[[Fraction], np.ndarray]  # seconds from the first frame writte
 def backgrounds(background: Background, size: tuple[int, int], pixel_aspect: Fraction) -> Behind:
     """What is behind the frame shown at a time, of size (width, height), in pixels of that aspect.
 
-    background: "#rrggbb", a colour's name, the path of a picture, a picture [h, w, 3|4] or batch [n, h, w, 3|4] 0..1,
-    of which each frame takes one in turn, or a clip or a Loop of it, which runs at its own rate. All fill the frame,
-    cut at their longer sides; what is transparent in them is black. To be asked once a frame, for rising times.
+    background: "#rrggbb", a colour's name, the path of a picture or a clip, a picture [h, w, 3|4] or batch
+    [n, h, w, 3|4] 0..1, of which each frame takes one in turn, or a clip or a Loop of it, which runs at its own rate as
+    animated pictures do. All fill the frame, cut at their longer sides; what is transparent in them is black. To be
+    asked once a frame, for rising times.
     ValueError for an unknown colour and an empty batch, ImageError or VideoError for a file that cannot be read.
     """
+    if isinstance(background, Path) and (background.suffix.lower() in SUFFIXES or moves(background)):
+        background = Clip(background)
     if isinstance(background, Clip):
         note_how_shown(background.info, None)
         background = Loop(background)

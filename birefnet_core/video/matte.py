@@ -155,7 +155,7 @@ def matte_clip(
         despill_strength=look.despill_strength,
     )
     begin = first.pts * info.time_base
-    number = first_number(clip, format, begin, span.every)
+    number = first_number(clip, format, begin, span.every, timecode=timecode)
     if timecode and keep:
         metadata = with_timecode(metadata, clip, format, begin, span.every)
     writer = Writer(

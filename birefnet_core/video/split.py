@@ -103,7 +103,9 @@ def matte_together(
                    asked=asked, margin=(before, after), origin=origin, keep=False, **options)  # fmt: skip
         wait()
         if rank == 0:
-            join(parts, path, clip, format, span, sound=sound, metadata=metadata, overwrite=overwrite)
+            join(
+                parts, path, clip, format, span, sound=sound, timecode=timecode, metadata=metadata, overwrite=overwrite
+            )
         wait()
     finally:
         remove(parts[rank])
@@ -120,13 +122,14 @@ def join(
     sound: bool,
     metadata: dict[str, str] | None,
     overwrite: bool,
+    timecode: bool = True,
 ) -> None:
     """The parts' packets in one file, as they are, with the clip's sound; or their pictures in one folder."""
     temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         if format.muxer is None:
             begin = clip.first_pts(span) * clip.info.time_base
-            first = first_number(clip, format, begin, span.every)
+            first = first_number(clip, format, begin, span.every, timecode=timecode)
             join_pictures(parts, temporary, numbered(format, path), first)
         else:
             begin, end = clip.seconds(span)

@@ -50,12 +50,13 @@ def with_timecode(
     return tags
 
 
-def first_number(clip: Clip, format: Format, begin: Fraction, every: int) -> int:
+def first_number(clip: Clip, format: Format, begin: Fraction, every: int, *, timecode: bool = True) -> int:
     """The number of the first of a folder's pictures, which is shown `begin` seconds after the clip's first frame: in
-    linear formats the frame that the clip's timecode counts, else 1001 as compositors have it; in others 1."""
+    linear formats the frame that the clip's timecode counts, if `timecode` is wanted, else 1001 as compositors have it;
+    in others 1."""
     if not format.linear:
         return 1
-    code, rate = timecode_of(clip), clip.info.frame_rate
+    code, rate = timecode_of(clip) if timecode else "", clip.info.frame_rate
     counted = _count(code, round(rate)) if code and every == 1 and 1 <= round(rate) <= HIGHEST else None
     return UNCOUNTED if counted is None else counted + round(begin * rate)
 

@@ -4,6 +4,7 @@ import argparse
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from time import sleep
 
@@ -120,6 +121,28 @@ def test_the_format_follows_the_name_or_the_background(stubbed, clip, tmp_path, 
     assert decode(tmp_path / "c.mp4")[0].shape == (6, HEIGHT, 3 * WIDTH, 4)
 
 
+def test_pictures_named_by_their_suffix_go_into_a_folder_of_that_name(stubbed, clip, tmp_path):
+    assert matte(clip, "-o", tmp_path / "plate.exr", "--frames", "2") == 0
+    assert matte(clip, "-o", tmp_path / "shot.v2.PNG", "--frames", "1") == 0
+    assert matte(clip, "-o", tmp_path / "deep.png", "--frames", "1", "--format", "png16") == 0
+    assert names(tmp_path / "plate") == ["plate.1001.exr", "plate.1002.exr", "times.txt"]
+    assert names(tmp_path / "shot.v2") == names(tmp_path / "deep") == ["000001.png", "times.txt"]
+
+
+@pytest.mark.parametrize("name", ["moving.gif", "moving.webp", "moving.png"])
+def test_an_animated_picture_behind_the_subject_moves(tmp_path, name):
+    from birefnet_core.video.behind import backgrounds
+
+    shades = [Image.new("RGB", (16, 12), (80 * index,) * 3) for index in range(3)]
+    lossless = {"lossless": True} if name.endswith("webp") else {}
+    shades[0].save(tmp_path / name, save_all=True, append_images=shades[1:], duration=100, **lossless)
+    shades[2].save(tmp_path / f"still-{name}")
+    moving, still = (backgrounds(path, (16, 12), Fraction(1)) for path in (tmp_path / name, tmp_path / f"still-{name}"))
+    seconds = [Fraction(index, 10) for index in range(5)]
+    assert [round(moving(time)[6, 8, 0] / 80) for time in seconds] == [0, 1, 2, 0, 1]
+    assert [still(time)[6, 8, 0] for time in seconds] == [160] * 5
+
+
 def test_a_span_of_the_clip(stubbed, make_clip, tmp_path, decode):
     source = make_clip("clip.mkv", codec="ffv1", pixels="yuv444p")
     assert matte(source, "-o", tmp_path / "a.mov", "--start", "0.75", "--frames", "3", "--every", "2") == 0
@@ -141,6 +164,7 @@ def test_locate_and_detail_see_whole_frames(mode, stubbed, clip, tmp_path, decod
         (["-o", "out.mov", "--output", "alpha"], "--output alpha is for pictures"),
         (["-o", "out", "--depth", "16"], "say with --format what clips become"),
         (["-o", "out.mov", "--format", "webm"], "the format webm is written as .webm"),
+        (["-o", "out.tif"], "out.tif: clips are not written as .tif, but as .apng or .exr or .mov or .mp4 or .png or"),
         (["-o", "out.mov", "--start", "9"], "no frames from 9 s"),
         (["-o", "out.mov", "--every", "0"], "every and count 1 or more"),
         (["-o", "out.mov", "--frames", "0"], "every and count 1 or more, not 0, 1 and 0"),

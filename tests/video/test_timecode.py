@@ -123,6 +123,21 @@ def test_it_can_be_stripped(coded, tmp_path):
     assert timecode_of(Clip(tmp_path / "bare.mov")) == ""
 
 
+def test_exr_pictures_are_not_numbered_by_it_where_it_is_stripped(coded, tmp_path):
+    source = str(coded("01:02:03:04", count=4))
+    main(["matte", source, "-o", str(tmp_path / "a.exr"), "--device", "cpu", "--frames", "2", "--strip-metadata"])
+    assert sorted(path.name for path in (tmp_path / "a").glob("*.exr")) == ["a.1001.exr", "a.1002.exr"]
+    clip, format, halves = Clip(source), find_format("exr"), []
+
+    def wait():
+        if not halves:
+            halves.append(matte_clip(clip, tmp_path / ".b.1-of-2", opaque, format=format, span=Span(skip=2),
+                                     sound=False, keep=False, origin=0))  # fmt: skip
+
+    matte_together(clip, tmp_path / "b", opaque, format=format, span=Span(), rank=0, world=2, wait=wait, timecode=False)
+    assert sorted(path.name for path in (tmp_path / "b").glob("*.exr")) == [f"b.{1001 + i}.exr" for i in range(4)]
+
+
 def test_several_processes_keep_it(coded, tmp_path):
     clip, format = Clip(coded("01:02:03:04", count=8)), find_format("prores")
     halves = []
