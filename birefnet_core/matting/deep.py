@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -115,9 +116,15 @@ def _put_exif(tags: TiffImagePlugin.ImageFileDirectory_v2, exif: bytes) -> None:
             tags[place] = inside
 
 
-def write_exr(path: Path, rgba: np.ndarray, *, premultiplied: bool = True) -> None:
-    """rgba: float32 [H, W, 4] 0..1, straight, in sRGB; becomes linear light in half floats, multiplied with alpha
-    unless premultiplied is False."""
+def write_exr(
+    path: Path,
+    rgba: np.ndarray,
+    *,
+    to_light: Callable[[np.ndarray], np.ndarray] = to_linear,
+    premultiplied: bool = True,
+) -> None:
+    """rgba: float32 [H, W, 4] 0..1, straight; to_light makes linear light of colours [..., 3], by default of sRGB's. It
+    is written as half floats, multiplied with alpha unless premultiplied is False."""
     import av
 
     height, width = rgba.shape[:2]
@@ -125,7 +132,7 @@ def write_exr(path: Path, rgba: np.ndarray, *, premultiplied: bool = True) -> No
     planes = [np.frombuffer(plane, np.float32).reshape(height, -1)[:, :width] for plane in frame.planes]
     for first in range(0, height, BAND):
         band = slice(first, first + BAND)
-        light, alpha = to_linear(rgba[band, :, :3]), rgba[band, :, 3]
+        light, alpha = to_light(rgba[band, :, :3]), rgba[band, :, 3]
         if premultiplied:
             light *= alpha[..., None]
         for plane, values in zip(planes, (light[..., 1], light[..., 2], light[..., 0], alpha)):

@@ -18,9 +18,10 @@ from torch import Tensor
 from ..picture_files import deep_levels, deep_values, is_grey, opened, upright
 from ..whole import whole_file
 from . import deep as deep_files
-from . import grey_profile
+from . import grey_profile, rgb_profile
 from .colour_names import parse_colour
 from .compose import over
+from .linear import to_linear
 from .metadata import Metadata, metadata_of, save_options
 from .outputs import check_depth, is_premultiplied, refuse_existing, write_options
 from .tensors import unit
@@ -159,8 +160,11 @@ def write_cutout(
     check_depth(path, depth)
     if options["format"] == "EXR":
         # Which says nothing of its colours: they are taken for linear light of sRGB's primaries.
-        rgba = np.dstack([_in_srgb(pixels, icc_profile), alpha.cpu().float().clamp(0, 1)])
-        save = partial(deep_files.write_exr, rgba=rgba, premultiplied=premultiplied)
+        to_light = rgb_profile.to_light(icc_profile) if icc_profile else to_linear
+        colours = _in_srgb(pixels, None if to_light else icc_profile)
+        rgba = np.dstack([colours, alpha.cpu().float().clamp(0, 1)])
+        how = {"to_light": to_light or to_linear, "premultiplied": premultiplied}
+        save = partial(deep_files.write_exr, rgba=rgba, **how)
     elif options["format"] == "TIFF":
         colours = pixels * alpha[..., None] if premultiplied else pixels
         about = {"dpi": metadata.dpi, "exif": metadata.exif, "xmp": metadata.xmp, "icc_profile": icc_profile}
@@ -175,7 +179,7 @@ def write_cutout(
 
 
 def _in_srgb(pixels: Tensor, profile: bytes | None) -> np.ndarray:
-    """float32 [H, W, 3] 0..1; through a profile's conversion, which has 8 bits, where there is one."""
+    """float32 [H, W, 3] 0..1; where there is a profile, as sRGB through Pillow's conversion, which has 8 bits."""
     if profile is None:
         return pixels.cpu().float().clamp(0, 1).numpy()
     image = Image.fromarray(_integers(pixels))

@@ -1,13 +1,15 @@
 """Cut-outs as compositors take them: 16 bits, TIFF, EXR in linear light, premultiplied, trimmed, square."""
 
+import io
 import shutil
+import struct
 import subprocess
 
 import av
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from birefnet_core.matting import images
 from birefnet_core.matting.framing import framed
@@ -127,7 +129,55 @@ def test_a_profile_is_gone_into_the_colours_of_exr(tmp_path, cutout, srgb_profil
     pixels, alpha = cutout
     images.write_cutout(tmp_path / "a.exr", pixels, alpha, alphas="straight", icc_profile=srgb_profile)
     found, _ = decoded(tmp_path / "a.exr")
-    np.testing.assert_allclose(found[..., :3], to_linear(pixels.numpy()), atol=6e-3)  # the conversion has 8 bits
+    np.testing.assert_allclose(found[..., :3], to_linear(pixels.numpy()), atol=1e-3)
+
+
+def rgb_profile(primaries: list[list[float]], gamma: float) -> bytes:
+    """A profile of three curves and a matrix: rows of XYZ for red, green and blue."""
+    content = {
+        b"rgb"[index : index + 1] + b"XYZ": struct.pack(">4sI3i", b"XYZ ", 0, *(round(v * 65536) for v in row))
+        for index, row in enumerate(primaries)
+    }
+    content |= {
+        channel + b"TRC": struct.pack(">4sIIHH", b"curv", 0, 1, round(gamma * 256), 0) for channel in (b"r", b"g", b"b")
+    }
+    table, body, start = b"", b"", 132 + 12 * len(content)
+    for name, value in content.items():
+        table += struct.pack(">4sII", name, start + len(body), len(value))
+        body += value
+    size = start + len(body)
+    head = struct.pack(">I4sI4s4s4s12s4s", size, b"none", 0x02400000, b"mntr", b"RGB ", b"XYZ ", bytes(12), b"acsp")
+    return (
+        head.ljust(68, b"\0")
+        + struct.pack(">3i", 63190, 65536, 54061)
+        + bytes(48)
+        + struct.pack(">I", len(content))
+        + table
+        + body
+    )
+
+
+# ROMM RGB (ProPhoto), ISO 22028-2: XYZ of its primaries at D50.
+PROPHOTO = [[0.79767, 0.28804, 0.0], [0.13519, 0.71188, 0.0], [0.03134, 0.00009, 0.82491]]
+
+
+def test_a_wide_profile_reaches_exr_with_all_bits_and_beyond_srgb(tmp_path):
+    """Light is as lcms has it where sRGB has the colour; finer than 8 bits; and what sRGB has not is not cut off."""
+    profile = rgb_profile(PROPHOTO, 1.8)
+    grey = torch.linspace(0.2, 0.21, 64)[None, :, None].expand(4, -1, 3)
+    images.write_cutout(tmp_path / "a.exr", grey, torch.ones(4, 64), icc_profile=profile)
+    found, _ = decoded(tmp_path / "a.exr")
+    np.testing.assert_allclose(found[..., :3], grey.numpy() ** 1.8, rtol=3e-3)
+    assert len(np.unique(found[0, :, 1])) > 40
+    muted = torch.tensor([[[0.5, 0.4, 0.3], [0.3, 0.4, 0.35]]])
+    images.write_cutout(tmp_path / "b.exr", muted, torch.ones(1, 2), icc_profile=profile)
+    eight = Image.fromarray((255 * muted).round().byte().numpy())
+    srgb = ImageCms.createProfile("sRGB")
+    by_lcms = ImageCms.profileToProfile(eight, ImageCms.ImageCmsProfile(io.BytesIO(profile)), srgb, renderingIntent=1)
+    np.testing.assert_allclose(decoded(tmp_path / "b.exr")[0][..., :3], to_linear(np.asarray(by_lcms) / 255), atol=4e-3)
+    images.write_cutout(tmp_path / "c.exr", torch.tensor([[[0.0, 1.0, 0.0]]]), torch.ones(1, 1), icc_profile=profile)
+    red, green, _ = decoded(tmp_path / "c.exr")[0][0, 0, :3]
+    assert red < -0.2 and green > 1.0
 
 
 @pytest.mark.parametrize("depth", [8, 16])
