@@ -1,4 +1,4 @@
-"""ICC profiles of RGB pictures that are three curves and a matrix, as those of cameras, monitors and working spaces are.
+"""ICC profiles of RGB pictures that are three curves and a matrix, as those of cameras, monitors and colour spaces are.
 
 From their values to linear light, at any depth (Pillow's colour management knows 8 bits). ICC.1:2022, 8.3.3 and F.3.
 """
