@@ -27,6 +27,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--decompose", action="store_true", help="for runtimes without DeformConv: GridSample in its place"
     )
+    command.add_argument(
+        "--no-hint",
+        dest="hint",
+        action="store_false",
+        help="of a model that takes hints: without that input, for rembg",
+    )
     command.add_argument("--patch-order", default="auto", choices=("auto", "2024", "2025"))
     command.add_argument("--overwrite", action="store_true", help="replace files that exist")
     add_models_dir(command)
@@ -60,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
         preprocessing=args.with_preprocessing,
         uint8=args.uint8,
         decompose=args.decompose,
+        hint=args.hint,
     )
     for path in files:
         print(f"{path} ({path.stat().st_size / 2**20:,.1f} MiB)")

@@ -12,6 +12,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,7 @@ def export_onnx(
     preprocessing: bool = False,
     uint8: bool = False,
     decompose: bool = False,
+    hint: bool = True,
     one_file: int = ONE_FILE,
 ) -> list[Path]:
     """Write `network` as an ONNX file for batches of any size; returns the files, each whole or none of them there.
@@ -99,6 +101,7 @@ def export_onnx(
     dtype: of weights and arithmetic, but for deformable convolution, whose positions need float32.
     uint8: with preprocessing, pictures of 0..255.
     decompose: deformable convolution as GridSample, not DeformConv, which needs opset 19 and fewer runtimes have.
+    hint: False leaves the second input out: the graph mattes everything, as without a hint.
     one_file: bytes of weights above which they lie in a file of their own.
 
     Raises ValueError for arguments that do not go together, RuntimeError where a package is missing or torch.onnx
@@ -123,19 +126,21 @@ def export_onnx(
         why = "what torch.onnx writes" if decompose else "that of DeformConv; GridSample in its place takes 18"
         raise ValueError(f"opset must be at least {lowest}, {why}, got {opset}")
 
-    description = describe(network, spec, None if dynamic else sides, dtype, preprocessing, uint8, decompose, opset)
+    size = None if dynamic else sides
+    architecture = replace(network.architecture, hint=network.architecture.hint and hint)
+    description = describe(architecture, spec, size, dtype, preprocessing, uint8, decompose, opset)
     graph = exportable(network, decompose=decompose, dynamic=dynamic)
     graph = Halved(graph.half()) if dtype == "float16" else graph
     if preprocessing:
         graph = Preprocessed(graph, spec, None if dynamic else sides[::-1])
-    program = _trace(graph.eval(), description, network.architecture.hint, sides, dynamic, opset)
+    program = _trace(graph.eval(), description, architecture.hint, sides, dynamic, opset)
     program.model.metadata_props.update(
         {key: value if isinstance(value, str) else json.dumps(value) for key, value in description.items()}
     )
     return _write(program.model, Path(path), description, one_file)
 
 
-def describe(network, spec, size, dtype, preprocessing, uint8, decompose, opset) -> dict:
+def describe(architecture, spec, size, dtype, preprocessing, uint8, decompose, opset) -> dict:
     """What the file says of itself, in its metadata and the JSON beside it. size: (width, height), None for any."""
     sides = "NCHW, sides multiples of 32" if size is None else f"NCHW, {size[0]} x {size[1]} (width x height)"
     picture = sides if size is None else "NCHW, any size"
@@ -144,13 +149,13 @@ def describe(network, spec, size, dtype, preprocessing, uint8, decompose, opset)
     if preprocessing:
         inputs = {PICTURE: f"{picture}, RGB, {'0..255, uint8' if uint8 else '0..1, float32'}"}
         outputs = {ALPHA: f"{picture}, 0..1, 1 = foreground, float32"}
-    if network.architecture.hint:
+    if architecture.hint:
         inputs[HINT] = f"{sides}, 1 = belongs to what is asked for, 0 = does not, 0.5 = nothing is said, float32"
     return {
         "name": spec.name,
         "task": spec.task,
         "backbone": spec.backbone,
-        "architecture": network.architecture.to_json(),
+        "architecture": architecture.to_json(),
         "size": "dynamic" if size is None else list(size),
         "mean": list(spec.mean),
         "std": list(spec.std),

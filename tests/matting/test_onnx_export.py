@@ -144,6 +144,16 @@ def test_a_hint_is_a_second_input(tmp_path):
 
 
 @exports
+def test_without_its_hint_a_model_is_as_any_other(tmp_path):
+    hinted = network(hint=True)
+    _, note, *_ = export_onnx(hinted, SPEC, tmp_path / "plain.onnx", hint=False)
+    runs = session(tmp_path / "plain.onnx")
+    assert [each.name for each in runs.get_inputs()] == ["input_image"]
+    assert difference(runs, hinted, (2, 3, 64, 96)) < 1e-4
+    assert "hint" not in json.loads(note.read_text())["inputs"]
+
+
+@exports
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_published_backbone_gives_the_references_logits(backbone, reference, tmp_path):

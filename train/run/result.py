@@ -17,10 +17,9 @@ from train.shared import hints
 from train.shared.files import not_written, write_text
 
 MODEL, CARD = "model.safetensors", "README.md"
-REMBG = """For rembg 2.0.86 export it with `--size 1024`, put the file at
+REMBG = """For rembg 2.0.86 export it with `--size 1024{without}`, put the file at
 `~/.rembg/models/birefnet-general/birefnet-general.onnx` and take `rembg.new_session("birefnet-general")`: whatever a
 model was made for, rembg gives it pictures of 1024 x 1024."""
-NO_REMBG = "rembg has no hint to give, so it cannot run this model."
 HINTED = "alpha = model.predict(images, hint=hints)  # [B,h,w] in 0..1, 1 = belongs to what is asked for\n"
 CARD_TEXT = """---
 library_name: birefnet
@@ -147,7 +146,7 @@ def save_card(
         hinted=HINTED if recipe.hint else "",
         feed='"input_image": pictures' + (', "hint": hints' if recipe.hint else ""),
         takes="[N,3,H,W] float32" + (" and [N,1,H,W], 0.5 = nothing is said" if recipe.hint else ""),
-        rembg=NO_REMBG if recipe.hint else REMBG,
+        rembg=REMBG.format(without=" --no-hint" if recipe.hint else ""),
         training=_bullets(outcome.names[0]),
         validation=_bullets(outcome.names[1]),
         table=rows if table else "Not measured; `train/evaluate.py` does it.",
