@@ -162,8 +162,8 @@ def told(hint: Tensor) -> Tensor:
     """hint [h, w] 0..1 as a network that takes hints is told it, in training too: as it is, but a dot or a scribble as
     a blob around it, like a mask of which little is known.
 
-    Told as itself, with nothing said around it, a dot was not learnt in 2,500 steps: IoU .47, that of everything. The
-    same network, which knew masks, followed blobs that it had never seen: .71.
+    Told as itself, with nothing said around it, a dot was not learnt in 2,500 steps: the matte was that of everything,
+    IoU .42 on 22 scenes of two subjects. Told as a blob, which it had never seen, the same network followed it: .69.
     """
     hint = hint.float()
     if hint.max() <= FAINT:
