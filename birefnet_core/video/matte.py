@@ -219,7 +219,7 @@ def matte_clip(
 def _keep_what_is_done(writer: Writer, encoder: Behind, error: BaseException, keep: bool) -> None:
     """After an error of reading, matting or painting: encode what was matted, keep it as partial, and raise Stopped for
     an Exception. After one of writing, or unless `keep`: leave nothing."""
-    if not keep or writer.failed:
+    if not keep or writer.finishing or writer.failed:  # finished, only a temporary file can be left to remove
         encoder.cancel()
         writer.discard()
         return

@@ -54,7 +54,7 @@ class Writer:
         overwrite: bool = False,
     ) -> None:
         refuse(path, format, overwrite)
-        self.path, self.size, self.frames = path, size, 0
+        self.path, self.size, self.frames, self.finishing = path, size, 0, False
         self.failed = False  # whether an error was its own: what is written by then is not to be relied upon
         self._format, self._overwrite = format, overwrite
         self.time_base, self._colours = time_base, colours
@@ -89,6 +89,7 @@ class Writer:
     def finish(self) -> Path:
         """Complete the output and give it its name; as partial where it cannot have that: FileExistsError when it was
         taken meanwhile, OSError when what is to be replaced is in use, as Windows has it."""
+        self.finishing = True
         with self._failing():
             self._output.finish(everything=True)
             try:

@@ -418,6 +418,7 @@ def test_ctrl_c_while_finishing_loses_nothing(make_clip, tmp_path, monkeypatch, 
         fsync(file)
 
     source = make_clip("clip.mkv", codec="ffv1", pixels="yuv444p")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs begin without
     monkeypatch.setattr(os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         matte_clip(Clip(source), tmp_path / "out.mov", ellipse, on_progress=press_at)
