@@ -216,7 +216,9 @@ def seen_by_network(hint: Tensor, size: tuple[int, int]) -> Tensor:
     """hint [n, H, W] as the network sees it at size (height, width): [n, 1, height, width]. Made smaller, a pixel takes
     the most of those it stands for, so that a thin stroke is not lost."""
     least = [min(sides) for sides in zip(hint.shape[1:], size)]
-    return resize(F.adaptive_max_pool2d(hint[:, None], least), size)
+    # Apple's GPUs are said to give wrong values where sides do not divide (pytorch issue 190064).
+    given = hint[:, None].cpu() if hint.is_mps else hint[:, None]
+    return resize(F.adaptive_max_pool2d(given, least).to(hint.device), size)
 
 
 def _next_box(parts: list[_Part], belongs: np.ndarray, frame: Box, seen_of: Callable[[Size], Size]) -> Box:
