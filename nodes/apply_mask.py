@@ -230,10 +230,10 @@ class ApplyMask:
             matte = masks.choke(masks.grow(matte, grow), choke)
             # Before the feather: a feathered mask does not say which pixels are mixtures.
             screen = find_screen(pixels[0], matte[0], despill)
-            mixtures, clean = pixels, estimate_foreground(pixels, matte, own) if clean_foreground else None
-            pixels = mixtures if clean is None else clean
+            mixtures = pixels
+            pixels = estimate_foreground(mixtures, matte, own) if clean_foreground else mixtures
             if screen is not None and despill_strength > 0:
-                pixels, clean = torch.empty_like(mixtures), None if clean is None else clean[0]
+                clean, pixels = pixels[0] if clean_foreground else None, torch.empty_like(mixtures)
                 take_spill(mixtures[0], matte[0], screen, despill_strength, foreground=clean, out=pixels[0])
             matte = masks.feather(matte, feather)
             under = behind

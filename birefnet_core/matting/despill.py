@@ -30,10 +30,7 @@ SAME_HUE = (0.85, 0.97)  # cosine between two colours without their grey: from t
 AROUND = 4  # cells around a place of which OWN_SHARE must have such colours for them to be the subject's own
 OWN_SHARE = (0.1, 0.3)
 LEAST_SHARE = 0.1  # of the subject in a pixel whose colour can be told
-MOSTLY_SCREEN = (
-    0.85,
-    1.0,
-)  # share of the screen in a pixel from which less and less can be told of the subject's colour
+MOSTLY_SCREEN = (0.85, 1.0)  # share of the screen in a pixel from which ever less is told of the subject's colour
 
 
 @torch.no_grad()
@@ -55,7 +52,8 @@ def despill(
     check_images(images)
     check_strength(strength)
     alpha = unit(_checked_alpha(alpha, images).to(images.device))
-    result = unit(images[..., :3] if foreground is None else foreground).clone()
+    given = images[..., :3] if foreground is None else foreground
+    result = given.clone() if given.is_floating_point() else unit(given)
     for index, (image, matte, out) in enumerate(zip(images, alpha, result, strict=True)):
         found = find_screen(image, matte, screen)
         if found is not None and strength > 0:

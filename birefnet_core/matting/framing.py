@@ -49,13 +49,14 @@ def _bounds(alpha: Tensor) -> tuple[int, int, int, int]:
     with them; of all that is seen where nothing has substance."""
     from scipy.ndimage import label
 
-    seen = alpha.cpu() >= FAINT
-    if (alpha > PIECE).any():
-        around, count = label((alpha > HAZE).cpu().numpy())
+    alpha = alpha.cpu()
+    seen, substance = alpha >= FAINT, alpha > PIECE
+    if substance.any():
+        around, count = label((alpha > HAZE).numpy())
+        around = torch.from_numpy(around).long()
         pieces = torch.zeros(count + 1, dtype=torch.bool)
-        around = torch.from_numpy(around)
-        pieces[around[(alpha > PIECE).cpu()].long()] = True
-        seen = pieces[around.long()]
+        pieces[around[substance]] = True
+        seen = pieces[around]
     if not seen.any():
         raise ValueError("no subject was found to trim to")
     rows, columns = (torch.nonzero(seen.any(dim)).flatten() for dim in (1, 0))
