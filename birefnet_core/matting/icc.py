@@ -22,7 +22,15 @@ def tags_of(profile: bytes) -> dict[bytes, bytes]:
 
 
 def curve_of(tag: bytes) -> Curve:
-    """A curveType or parametricCurveType as a function. KeyError, ValueError, struct.error for anything else."""
+    """A curveType or parametricCurveType as a function, which rises. One of BROKEN for anything else."""
+    curve = _curve(tag)
+    probe = curve(np.linspace(0, 1, 17))
+    if not np.isfinite(probe).all() or probe[0] >= probe[-1]:
+        raise ValueError("a curve that does not rise")
+    return curve
+
+
+def _curve(tag: bytes) -> Curve:
     if tag[:4] == b"curv":
         (count,) = struct.unpack_from(">I", tag, 8)
         if count == 0:
