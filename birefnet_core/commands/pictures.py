@@ -164,7 +164,7 @@ def matte_file(
         if kind == "alpha":
             images.write_alpha(path, alpha, depth=depth, position=cut.position, **saving)
         elif kind == "cutout":
-            whole = (width, height) if square is None else None  # a square is a picture of its own
+            whole = (width, height) if trim and square is None else None  # a square is a picture of its own
             about = {"depth": depth, "alphas": alphas, "position": cut.position, "whole": whole}
             images.write_cutout(path, pixels, alpha, icc_profile=picture.icc_profile, **about, **saving)
         else:
