@@ -215,6 +215,17 @@ class MatteVideo:
                         "tooltip": "How much of the screen's colour screen and despill take out of the colours.",
                     },
                 ),
+                "edge_radius": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 64,
+                        "advanced": True,
+                        "tooltip": "How far drawn edges may move, in pixels at the model's size. 0: the model's own, "
+                        "else 6.",
+                    },
+                ),
             },
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
@@ -244,6 +255,7 @@ class MatteVideo:
         screen: str = "off",
         despill: str = "off",
         despill_strength: float = 1.0,
+        edge_radius: int = 0,
         prompt: dict | None = None,
         extra_pnginfo: dict | None = None,
     ):
@@ -264,7 +276,8 @@ class MatteVideo:
         seen = None if asked else seen_size(model, clip, size, mode)
 
         def matte(pixels: Tensor, hint: Tensor | None = None) -> Tensor:
-            return model.predict(pixels, seen or size or None, batch_size or None, mode, check, hint, edges)
+            at = seen or size or None
+            return model.predict(pixels, at, batch_size or None, mode, check, hint, edges, edge_radius or None)
 
         def check(done: int, total: int) -> None:
             host.check_interrupt()  # with a slow network a batch takes minutes

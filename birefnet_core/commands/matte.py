@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--background",
         type=parse_background,
-        metavar="COLOUR",
-        help="composite on this, '#rrggbb' or a name; clips also on a picture or a clip, which starts over at its end",
+        metavar="COLOUR|FILE",
+        help="composite on this: '#rrggbb', a name or a picture; clips also on a clip, which starts over at its end",
     )
     parser.add_argument(
         "--suffix",
@@ -185,8 +185,8 @@ def run(args: argparse.Namespace) -> int:
     as_clip = args.format is not None and len(sources) == 1
     moving = [source for source in sources if as_clip or clips.is_clip(source[0])]
     still = [source for source in sources if source not in moving]
-    if still and args.background and Path(args.background).is_file():
-        raise ValueError(f"--background {args.background}: pictures go on a colour, only clips on a picture")
+    if still and args.background and clips.is_clip(Path(args.background)) and Path(args.background).is_file():
+        raise ValueError(f"--background {args.background}: pictures go on a colour or a picture, only clips on a clip")
     single = len(sources) == 1
     edge_radius(args.edges, args.edge_radius, 0)
     hints.check(args, single=single)
@@ -214,9 +214,13 @@ def run(args: argparse.Namespace) -> int:
         return 1
     weights = locate(args.model, args.models_dir, byte_bar(str(args.model)))
     # Imported only now: they bring torch, and what is wrong with the arguments was said without it.
+    from ..matting import images
     from ..matting.load import load_model
     from ..video.split import own_device, place
 
+    background = clips.background(args)
+    if picture_jobs and isinstance(background, Path):
+        background = images.read(background)
     model = load_model(weights, device=own_device(args.device), dtype=args.dtype, patch_order=args.patch_order)
     rank, world = place()
     for text in left_out(args.inputs, recursive=args.recursive) if rank == 0 else ():
@@ -235,7 +239,7 @@ def run(args: argparse.Namespace) -> int:
         edges=args.edges,
         edge_radius=args.edge_radius,
         keep_aspect=args.keep_aspect,
-        background=args.background or "white",
+        background=background,
         depth=args.depth,
         alphas=args.alpha,
         trim=args.trim,

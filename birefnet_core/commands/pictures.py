@@ -19,6 +19,7 @@ from .outputs import attempt, names_a_file, refuse_clashes
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..matting.images import Picture
     from ..matting.model import MattingModel
 
 KINDS = ("cutout", "alpha", "composite")
@@ -102,7 +103,7 @@ def matte_file(
     edges: str = "auto",
     edge_radius: int | None = None,
     keep_aspect: bool = False,
-    background: str = "white",
+    background: str | Picture = "white",
     depth: int = 8,
     alphas: str | None = None,
     trim: bool = False,
@@ -119,12 +120,12 @@ def matte_file(
     """Read, matte and write one picture. What was transparent in the file is transparent in its mattes.
 
     size, mode, edges, edge_radius: as of MattingModel.predict; with keep_aspect, size is the box inside which the
-    picture's aspect is fitted. background: of a composite. depth: bits of an alpha picture and a cut-out. alphas: as of
-    images.write_cutout. trim, square: as of framing.framed; where the subject was is said on stdout. invert: keep the
-    background. clean_foreground: take the old background's colour out of the soft edges of cut-outs and composites.
-    screen, despill, despill_strength: as of video.screens.Screens; neither of the two goes with invert. metadata: keep
-    the file's resolution, EXIF and XMP. overwrite: replace existing outputs. hint_of: from the picture's name and
-    (width, height) to the hint [1, h, w] that says which subject.
+    picture's aspect is fitted. background: of a composite, as of images.write_composite. depth: bits of an alpha
+    picture and a cut-out. alphas: as of images.write_cutout. trim, square: as of framing.framed; where the subject was
+    is said on stdout. invert: keep the background. clean_foreground: take the old background's colour out of the soft
+    edges of cut-outs and composites. screen, despill, despill_strength: as of video.screens.Screens; neither of the two
+    goes with invert. metadata: keep the file's resolution, EXIF and XMP. overwrite: replace existing outputs. hint_of:
+    from the picture's name and (width, height) to the hint [1, h, w] that says which subject.
     """
     from ..matting import images
     from ..matting.foreground import estimate_foreground

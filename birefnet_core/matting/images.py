@@ -20,7 +20,7 @@ from ..whole import whole_file
 from . import deep as deep_files
 from . import grey_profile, rgb_profile
 from .colour_names import parse_colour
-from .compose import over
+from .compose import cover, on_black, over
 from .linear import to_linear
 from .metadata import Metadata, metadata_of, save_options
 from .outputs import check_depth, is_premultiplied, refuse_existing, write_options
@@ -161,8 +161,8 @@ def write_cutout(
     if options["format"] == "EXR":
         # Which says nothing of its colours: they are taken for linear light of sRGB's primaries.
         to_light = rgb_profile.to_light(icc_profile) if icc_profile else to_linear
-        colours = _in_srgb(pixels, None if to_light else icc_profile)
-        rgba = np.dstack([colours, alpha.cpu().float().clamp(0, 1)])
+        colours = pixels if to_light else _in_space(pixels, icc_profile, None)
+        rgba = np.dstack([values.cpu().float().clamp(0, 1) for values in (colours, alpha)])
         how = {"to_light": to_light or to_linear, "premultiplied": premultiplied}
         save = partial(deep_files.write_exr, rgba=rgba, **how)
     elif options["format"] == "TIFF":
@@ -178,37 +178,51 @@ def write_cutout(
     _save(path, save, overwrite, position, whole)
 
 
-def _in_srgb(pixels: Tensor, profile: bytes | None) -> np.ndarray:
-    """float32 [H, W, 3] 0..1; where there is a profile, as sRGB through Pillow's conversion, which has 8 bits."""
-    if profile is None:
-        return pixels.cpu().float().clamp(0, 1).numpy()
+def _in_space(pixels: Tensor, given: bytes | None, wanted: bytes | None) -> Tensor:
+    """pixels [H, W, 3] 0..1 of one profile as those of another, None being sRGB, through Pillow's conversion, which has
+    8 bits. As they are where the two are the same."""
+    if given == wanted:
+        return pixels
     image = Image.fromarray(_integers(pixels))
     with contextlib.suppress(ImageCms.PyCMSError, OSError):  # a damaged or foreign profile: as if there were none
-        given, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
-        image = ImageCms.profileToProfile(image, given, srgb, renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC)
-    return np.asarray(image, dtype=np.float32) / 255
+        image = ImageCms.profileToProfile(
+            image, _profile(given), _profile(wanted), renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC
+        )
+    return _unit(np.asarray(image))
+
+
+def _profile(profile: bytes | None) -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB") if profile is None else io.BytesIO(profile))
 
 
 def write_composite(
     path: str | os.PathLike,
     pixels: Tensor,
     alpha: Tensor,
-    colour: str,
+    background: str | Picture,
     *,
     position: tuple[int, int] = (0, 0),
     icc_profile: bytes | None = None,
     metadata: Metadata = NOTHING,
     overwrite: bool = False,
 ) -> None:
-    """Write pixels [H, W, 3] over a colour through alpha [H, W], all 0..1, as PNG, JPEG or WebP by suffix.
+    """Write pixels [H, W, 3] over a background through alpha [H, W], all 0..1, as PNG, JPEG or WebP by suffix.
 
-    colour: as of colour_names.parse_colour, in the picture's own colour space. position: as of write.
+    background: a colour as of colour_names.parse_colour, in the picture's own colour space, or a picture, which covers
+    it, cut at its longer sides and on black where it is transparent. position: as of write.
     ValueError for an unknown colour, other errors as in write.
     """
-    blended = over(pixels, alpha, parse_colour(colour))
-    image = Image.fromarray(_integers(blended))
+    behind = _covering(background, alpha.shape, icc_profile) if isinstance(background, Picture) else None
+    image = Image.fromarray(_integers(over(pixels, alpha, parse_colour(background) if behind is None else behind)))
     about = {"position": position, "icc_profile": icc_profile, "metadata": metadata}
     write(path, image, "composite", overwrite=overwrite, **about)
+
+
+def _covering(background: Picture, shape: tuple[int, int], profile: bytes | None) -> Tensor:
+    """A background [H, W, 3] 0..1 for a picture of shape (H, W) that has this profile."""
+    pixels, alpha = background.pixels, background.alpha
+    shown = pixels if alpha is None else on_black(torch.cat((pixels, alpha[..., None]), dim=-1))
+    return _in_space(cover(shown[None], *shape)[0], background.icc_profile, profile)
 
 
 def _integers(values: Tensor, depth: int = 8) -> np.ndarray:

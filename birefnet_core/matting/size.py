@@ -19,8 +19,8 @@ DYNAMIC_SIDES = (256, 2304)  # the range the published dynamic models were train
 def edge_radius(edges: str, asked: int | None, own: int) -> int:
     """How far edges are drawn after the picture, in pixels of the network's size; 0 for not at all.
 
-    edges: of EDGES. asked: the radius for "drawn"; None: the model's own, else DRAWN_RADIUS. own: the model's, 0 where
-    it draws none. ValueError for others.
+    edges: of EDGES. asked: the radius where they are drawn; None: the model's own, else DRAWN_RADIUS. own: the model's,
+    0 where it draws none, which "auto" leaves so. ValueError for others.
     """
     if edges not in EDGES:
         raise ValueError(f"edges must be one of {', '.join(EDGES)}, not {edges!r}")
@@ -28,7 +28,7 @@ def edge_radius(edges: str, asked: int | None, own: int) -> int:
         raise ValueError(f"edge_radius must be a whole number of pixels, not {asked!r}")
     if asked is not None and not 1 <= asked <= LARGEST_EDGE_RADIUS:
         raise ValueError(f"edge_radius must be 1 to {LARGEST_EDGE_RADIUS} pixels, not {asked}")
-    return {"auto": own, "off": 0, "drawn": asked or own or DRAWN_RADIUS}[edges]
+    return {"auto": own and (asked or own), "off": 0, "drawn": asked or own or DRAWN_RADIUS}[edges]
 
 
 def network_size(

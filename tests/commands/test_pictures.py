@@ -14,7 +14,7 @@ from birefnet_core.matting import MattingModel
 from birefnet_core.matting.foreground import estimate_foreground
 from birefnet_core.matting.images import read
 from birefnet_core.matting.load import load_model
-from birefnet_core.picture_files import READ_SUFFIXES
+from birefnet_core.picture_files import READ_SUFFIXES, ImageError
 from birefnet_core.weights.places import BUNDLED
 from birefnet_core.weights.save import save_model
 
@@ -170,6 +170,26 @@ def test_what_an_option_implies(matte, folder, tmp_path):
     with Image.open(tmp_path / "on.jpg") as composite, Image.open(tmp_path / "deep.png") as alpha:
         assert (composite.format, composite.mode) == ("JPEG", "RGB")
         assert alpha.mode == "I;16"
+
+
+def test_pictures_go_on_a_picture(matte, model, folder, tmp_path):
+    back = Image.new("RGB", (90, 60), "navy")
+    back.save(tmp_path / "back.png")
+    assert matte(folder / "a.jpg", "-o", tmp_path / "x.png", "--background", tmp_path / "back.png") == 0
+    assert matte(folder / "a.jpg", "-o", tmp_path / "y.png", "--background", "navy") == 0
+    assert (tmp_path / "x.png").read_bytes() == (tmp_path / "y.png").read_bytes()
+    assert matte(folder / "a.jpg", "-o", tmp_path / "z.png", "--background", tmp_path / "back.png", "--square") == 0
+    with Image.open(tmp_path / "z.png") as squared:
+        assert squared.size == (90, 90) and squared.getpixel((45, 2)) == (0, 0, 128)
+
+
+def test_a_background_that_is_no_picture_is_named_before_anything_is_matted(matte, folder, tmp_path):
+    with pytest.raises(ImageError, match=r"notes\.txt"):
+        matte(folder / "a.jpg", "-o", tmp_path / "x.png", "--background", folder / "notes.txt")
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    with pytest.raises(ValueError, match="pictures go on a colour or a picture, only clips on a clip"):
+        matte(folder / "a.jpg", "-o", tmp_path / "x.png", "--background", tmp_path / "clip.mp4")
+    assert not matte.loaded and not (tmp_path / "x.png").exists()
 
 
 def test_the_suffix_of_a_file_serves_the_kinds_it_can(matte, folder, tmp_path):

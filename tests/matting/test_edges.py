@@ -128,6 +128,7 @@ def test_edges_are_drawn_by_choice_for_any_model(model, photograph, own):
     assert torch.equal(chosen.predict(picture), drawn if own else off)
     wide = MattingModel(model.network, replace(model.spec, edge_radius=12)).predict(picture)
     assert torch.equal(chosen.predict(picture, edges="drawn", edge_radius=12), wide)
+    assert torch.equal(chosen.predict(picture, edge_radius=12), wide if own else off)  # auto draws where the model does
 
 
 @pytest.mark.parametrize("options", [{"edges": "sharp"}, {"edge_radius": 0}, {"edge_radius": 65}, {"edge_radius": 1.5}])

@@ -54,6 +54,16 @@ def cmyk_profile():
     return header.ljust(128, b"\0") + directory + body
 
 
+def with_straight_curves(profile):
+    """An RGB profile with its curves made straight: of linear light."""
+    found = bytearray(profile)
+    for index in range(struct.unpack_from(">I", profile, 128)[0]):
+        name, offset, _ = struct.unpack_from(">4sII", profile, 132 + 12 * index)
+        if name in (b"rTRC", b"gTRC", b"bTRC"):
+            found[offset : offset + 12] = b"curv" + bytes(8)
+    return bytes(found)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".webp", ".ppm"])
 def test_rgb(tmp_path, suffix):
     picture = read(
@@ -583,6 +593,34 @@ def test_composite_on_a_colour(tmp_path, colour, srgb_profile):
     torch.testing.assert_close(picture.pixels, expected, atol=0.51 / 255, rtol=0)
     assert picture.alpha is None
     assert picture.icc_profile == srgb_profile
+
+
+def test_composite_on_a_picture_which_covers_it_black_where_it_is_transparent(tmp_path):
+    behind = Image.new("RGBA", (30, 10), (0, 0, 0, 0))  # of 30 x 10 the middle 14 x 10 covers 7 x 5
+    behind.paste((200, 40, 40, 255), (8, 0, 15, 10))
+    background = read(saved(behind, tmp_path / "back.png"))
+    images.write_composite(tmp_path / "a.png", PIXELS, torch.zeros(5, 7), background)
+    shown = levels(read(tmp_path / "a.png").pixels)
+    assert shown.shape == (5, 7, 3) and (shown[:, :3] == (200, 40, 40)).all() and not shown[:, 4:].any()
+    images.write_composite(tmp_path / "b.png", PIXELS, torch.ones(5, 7), background)
+    assert np.array_equal(levels(read(tmp_path / "b.png").pixels), RGB)
+
+
+def test_a_background_of_another_profile_looks_as_it_did(tmp_path, srgb_profile):
+    """A picture in linear light goes on one that says nothing, which is sRGB, and the other way round."""
+    linear = with_straight_curves(srgb_profile)
+    grey = {None: 188, linear: 128, srgb_profile: 188}  # of half the light
+    for own in grey:
+        for behind in grey:
+            options = {} if behind is None else {"icc_profile": behind}
+            level = grey[behind]
+            background = read(saved(Image.new("RGB", (7, 5), (level,) * 3), tmp_path / "back.png", **options))
+            images.write_composite(
+                tmp_path / "a.png", PIXELS, torch.zeros(5, 7), background, icc_profile=own, overwrite=True
+            )
+            found = read(tmp_path / "a.png")
+            assert found.icc_profile == own
+            assert abs(255 * found.pixels - grey[own]).max() <= 2
 
 
 @pytest.mark.parametrize(

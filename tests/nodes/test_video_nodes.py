@@ -383,6 +383,16 @@ def test_our_own_model_sees_frames_at_its_size(matte, clip, node):
     assert np.abs(np.stack(masks) - alpha).mean() < 0.02
 
 
+def test_edges_are_drawn_within_a_radius(matte, clip):
+    made = []
+    for radius, edges in ((0, "off"), (1, "drawn"), (24, "drawn")):
+        options = {"format": "mask", "edges": edges, "edge_radius": radius, "sound": False}
+        path, _ = matte(Video(str(clip), 0, 0.08), Model(), **options)["result"]
+        made.append(to_rgb(next(Clip(path).frames()).picture)[..., 1] / 255)
+    plain, near, far = made
+    assert 0.005 < np.abs(near - plain).mean() < np.abs(far - plain).mean()
+
+
 def test_stopping_keeps_what_is_done(matte, clip, folders, module, monkeypatch):
     class Stop(BaseException):
         pass
@@ -543,5 +553,5 @@ def test_new_inputs_stand_behind_the_old_ones(node):
     """Workflows name the values of widgets by their place."""
     inputs = list(node("BiRefNetMatteVideo").INPUT_TYPES()["optional"])
     newer = ["square_pixels", "hint", "after_cut", "background_video", "alpha", "edges", "screen", "despill"]
-    newer.append("despill_strength")
+    newer += ["despill_strength", "edge_radius"]
     assert inputs[-len(newer) :] == newer
