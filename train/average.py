@@ -30,7 +30,9 @@ def average(models: dict[str, float], out: Path) -> None:
     """
     if len(models) < 2 or not all(0 < share < math.inf for share in models.values()):
         raise ValueError("give two models or more, each with a share above 0")
-    loaded = [bc.load_model(name, device="cpu", dtype="float32", fold=False) for name in models]
+    options = {"device": "cpu", "dtype": "float32", "fold": False}
+    last = bc.load_model(list(models)[-1], **options)
+    loaded = [*(bc.load_model(name, **options, hint=last.takes_hint) for name in list(models)[:-1]), last]
     states = [_like(loaded[-1].network, model.network).state_dict() for model in loaded]
     shapes = [{key: value.shape for key, value in state.items()} for state in states]
     for name, found in zip(models, shapes):

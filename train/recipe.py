@@ -87,9 +87,10 @@ class Recipe:
         edge_radius: how far the finished model's edges are drawn after the picture, in pixels at that size, 0 for not
             at all (birefnet_core/matting/edges.py); goes into the metadata. Training and its validation do without.
         hint: the network takes a hint beside the picture (birefnet_core/network/hint.py), and learns what it asks for:
-            targets and hints are drawn from what the data has (train/shared/hints.py). A model that takes one goes on
-            learning it.
+            targets and hints are drawn from what the data has (train/shared/hints.py). Where it is not said, as the
+            model that `architecture_from_init` takes, else not; false leaves that model's hint out.
         hints: how often, and of which kinds (`HintStyle`).
+        teachers: models, by name or file: without a hint the mean of what they give is learnt in place of the truth.
         task, licence: go into the metadata.
         precision: of the forward pass: "fp32", or autocast to "bf16" or "fp16" (with a loss scaler). "auto": bf16 where
             the device computes it natively, else fp32 (train/run/precision.py); decided once a run, recorded with it.
@@ -118,8 +119,9 @@ class Recipe:
     shrink: tuple[float, ...] = (1.0, 1.0)
     model_size: int | tuple[int, ...] = 512
     edge_radius: int = 0
-    hint: bool = False
+    hint: bool | None = None
     hints: HintStyle = field(default_factory=HintStyle)
+    teachers: tuple[str, ...] = ()
     task: str = "general"
     licence: str = ""
     steps: int = 0
@@ -312,6 +314,8 @@ def read_recipe(path: str | Path, *, overrides: dict[str, Any] | None = None) ->
             _put(table, name.split("."), value)
     recipe = _build(Recipe, values, path)
     _check(recipe, path)
+    if recipe.hint is None and recipe.architecture_from_init and not recipe.architecture.hint:
+        return recipe  # as the model it starts from (take_architecture)
     return with_hint(recipe, recipe.hint or recipe.architecture.hint)
 
 

@@ -1,7 +1,7 @@
 """`python -m birefnet_core.bench.onnx`: exported graphs in onnxruntime beside our network, on a CPU.
 
 A model is exported once, for any size where its encoder allows, else once a size. Each side then runs in a process of
-its own, on the same pictures of random numbers. Needs onnx, onnxscript and onnxruntime.
+its own, on the same pictures of random numbers, without hints. Needs onnx, onnxscript and onnxruntime.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _export(weights: Path, folder: Path, size: int, decompose: bool, dtype: str,
     from ..network.backbones import find_backbone
     from ..weights.load import load_network
 
-    network, spec = load_network(weights, "2025")
+    network, spec = load_network(weights, "2025", hint=False)
     dynamic = find_backbone(spec.backbone).pyramid and not one_size
     path = folder / f"{weights.stem}-{spec.backbone.replace(':', '-')}-{'any' if dynamic else size}.onnx"
     if not path.is_file():
@@ -130,7 +130,7 @@ def _measure(run: Run) -> Measured:
     else:
         from ..weights.load import load_network
 
-        network, _ = load_network(run.weights, "2025")
+        network, _ = load_network(run.weights, "2025", hint=False)
 
         @torch.inference_mode()
         def forward():

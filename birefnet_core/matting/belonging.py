@@ -63,8 +63,14 @@ def is_box(inside: np.ndarray) -> bool:
 
 
 def is_thin(inside: np.ndarray) -> bool:
-    """Whether a hint may be a dot or a scribble: thin itself, or small and round, whatever lies under it. Small and of
-    another shape it is the mask of a small subject."""
+    """Whether a hint may be dots and scribbles: each piece thin itself, or small and round, whatever lies under it.
+    Small and of another shape it is the mask of a small subject."""
+    pieces, count = ndimage.label(inside, np.ones((3, 3)))
+    return all(_is_mark(pieces == label) for label in range(1, count + 1))
+
+
+def _is_mark(inside: np.ndarray) -> bool:
+    """Whether this piece may be a dot or a scribble."""
     (place,) = ndimage.find_objects(inside.astype(int))
     rows, columns = (side.stop - side.start for side in place)
     thickness = 2 * ndimage.distance_transform_edt(np.pad(inside, 1)).max()

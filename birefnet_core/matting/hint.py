@@ -1,8 +1,9 @@
 """Hint: which subject is asked for. The network sees all that is salient; a hint says which of it to keep.
 
 A hint is a map 0..1 of any size, 1 = belongs to what is asked for: a mask, perfect or not, a filled box, a scribble or
-a dot. An empty one asks for nothing. The network looks closely at what the hint names (a crop, as in locate.py), and of
-its alpha stays what belongs to the hint. Not in the paper.
+a dot. An empty one asks for nothing. A network that takes hints (network/hint.py) is told it, `asked_of_network`. Every
+other one looks closely at what the hint names (a crop, as in locate.py), and of its alpha stays what belongs to the
+hint, `asked_for`. Not in the paper.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .parts import boxes_and_rest
 from .tensors import resize, unit
 
 DOT = 0.01  # radius of a drawn point, of the picture's longer side
-BLOB = 0.12  # of the picture's longer side: where the blob around a dot has fallen to .61
+BLOB = 0.12  # of the picture's sides: where the blob around a dot has fallen to .61
 EDGE_RADIUS = 4  # pixels at the size at which is decided, within which borders are drawn after the picture
 
 
@@ -159,8 +160,8 @@ def asked_for(
 
 
 def told(hint: Tensor) -> Tensor:
-    """hint [h, w] 0..1 as a network that takes hints is told it, in training too: as it is, but a dot or a scribble as
-    a blob around it, like a mask of which little is known.
+    """hint [h, w] 0..1 as a network that takes hints is told it, in training too: with 1 as its greatest value, and
+    dots and scribbles as a blob around them, like a mask of which little is known.
 
     Told as itself, with nothing said around it, a dot was not learnt in 2,500 steps: the matte was that of everything,
     IoU .42 on 22 scenes of two subjects. Told as a blob, which it had never seen, the same network followed it: .69.
@@ -168,48 +169,73 @@ def told(hint: Tensor) -> Tensor:
     hint = hint.float()
     if hint.max() <= FAINT:
         return hint
-    boxes, rest = boxes_and_rest(hint)
+    marks, *others = _told_apart(hint)
+    return torch.stack([*others, *(() if marks is None else (_blob(marks),))]).amax(0)
+
+
+def _told_apart(hint: Tensor) -> list[Tensor | None]:
+    """hint [h, w], not empty, in its parts, each like it and up to 1: dots and scribbles, which may be None, then what
+    it has of boxes and masks."""
+    boxes, rest = boxes_and_rest(hint / hint.max())
     whole = Box(0, 0, hint.shape[1], hint.shape[0])
-    if rest is not None and _may_be_dot(rest, whole):
-        rest = _blob(_view(rest, whole, whole), rest.shape)
-    return torch.stack([part for part in (boxes, rest) if part is not None]).amax(0)
+    marks = rest if rest is not None and _may_be_dot(rest, whole) else None
+    return [marks, *(each for each in (boxes, rest) if each is not None and each is not marks)]
 
 
-def _blob(marks: Tensor, shape: tuple[int, int]) -> Tensor:
-    """What falls off around marks [h, w] 0..1 from 1 to 0, at shape (height, width)."""
-    away = torch.from_numpy(ndimage.distance_transform_edt(~solid(marks.numpy()))).float()
-    return resize(torch.exp(-0.5 * (away / (BLOB * max(marks.shape))) ** 2)[None, None], shape)[0, 0].clamp(0, 1)
+def _blob(marks: Tensor) -> Tensor:
+    """What falls off around marks [h, w] 0..1 from 1 to 0, as wide and as high as it is in a square picture: pictures
+    are squeezed to a square for the network."""
+    whole = Box(0, 0, marks.shape[1], marks.shape[0])
+    inside = solid(_view(marks, whole, whole).numpy())
+    away = ndimage.distance_transform_edt(~inside, sampling=[1 / side for side in inside.shape])
+    blob = torch.from_numpy(np.exp(-0.5 * (away / BLOB) ** 2)).float()
+    return resize(blob[None, None], marks.shape)[0, 0].clamp(0, 1)
 
 
 def _may_be_dot(hint: Tensor, frame: Box) -> bool:
-    """Whether hint [h, w], which spans the frame, may be a dot or a scribble."""
+    """Whether hint [h, w], which spans the frame, may be dots and scribbles."""
     return is_thin(solid(_view(hint, frame, frame).numpy()))
 
 
 def asked_of_network(
-    image: Tensor, hint: Tensor, *, seen_of: Callable[[Size], Size], matte: Callable[[Tensor], Tensor]
+    image: Tensor, hint: Tensor, *, seen_of: Callable[[Size], Size], matte: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
-    """As `asked_for`, by a network that takes the hint itself: in the whole picture, then closely where it found
-    something small there (locate.py). The pictures given to `matte` have the hint as their fourth channel, in their own
-    type.
+    """As `asked_for`, by a network that takes the hint itself: in the whole picture, then closely where something small
+    is asked for or was found (locate.py).
+
+    matte: from a picture [1, H, W, 3] and a hint [1, H, W] 0..1 as it is told to its alpha [1, H, W].
     """
     height, width = image.shape[:2]
-    alpha = torch.zeros(height, width, device=image.device)
+    hint = hint.float().cpu()
     if hint.max() <= FAINT:
-        return alpha
-    says = told(hint.cpu())
-    first = _with_hint(image, fit(says[None].to(image.device), height, width)[0])
-    alpha.copy_(matte(first[None])[0])
-    # Closely, a blob says little of the subject: what was found says more.
-    closer = first if torch.equal(says, hint.cpu().float()) else _with_hint(image, alpha)
-    look_again(alpha, closer, alpha, seen_of=seen_of, matte=matte)
+        return torch.zeros(height, width, device=image.device)
+    says, seen = told(hint), seen_of((width, height))
+    asked = fit(says[None].to(image.device), height, width)[0]
+
+    def look(box: Box) -> Tensor:
+        own = asked[box.pixels]
+        return matte(image[box.pixels][..., :3][None], own[None])[0] if own.max() > FAINT else torch.zeros_like(own)
+
+    frame = Box(0, 0, width, height)
+    alpha = look(frame)
+    marks, *named = _told_apart(hint)
+    if marks is not None and not named and not _sees(alpha, marks):
+        box = _halfway(marks, frame)
+        asked = fit(hint[None].to(alpha), height, width)[0]
+        asked[box.pixels] = told(asked[box.pixels].cpu()).to(asked)
+        alpha.zero_()[box.pixels] = look(box)
+    coarse = resize(alpha[None, None], seen[::-1])[0, 0]
+    if marks is not None:  # closely, a blob says little of the subject: what was found says more
+        asked = torch.stack([alpha, *(fit(each[None].to(alpha), height, width)[0] for each in named)]).amax(0)
+    for each in named:
+        coarse = coarse.maximum(seen_by_network(each[None].to(coarse), seen[::-1])[0, 0])
+    look_again(alpha, coarse, seen_of=seen_of, matte=look)
     return alpha
 
 
-def _with_hint(image: Tensor, hint: Tensor) -> Tensor:
-    """image [H, W, C] with hint [H, W] 0..1 as its fourth channel, in the image's type."""
-    hint = (255 * hint).round() if image.dtype == torch.uint8 else hint
-    return torch.cat((image[..., :3], hint.to(image.dtype)[..., None]), dim=-1)
+def _sees(alpha: Tensor, marks: Tensor) -> bool:
+    """Whether alpha [H, W] shows anything under marks [h, w]."""
+    return bool((seen_by_network(alpha[None].cpu(), marks.shape)[0, 0] > 0.5)[marks > 0.5].any())
 
 
 def seen_by_network(hint: Tensor, size: tuple[int, int]) -> Tensor:

@@ -23,6 +23,7 @@ def load_model(
     *,
     models_dir: str | os.PathLike[str] | None = None,
     fold: bool = True,
+    hint: bool = True,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> MattingModel:
     """A model ready to matte.
@@ -35,6 +36,8 @@ def load_model(
         patch_order: "auto", "2024" or "2025": the channel order of the file's image patches, see `patch_order.py`.
         models_dir: `models/` in the pack by default.
         fold: fold batch normalisation into the convolutions; False keeps a network that can be exported again.
+        hint: whether a network that takes hints is told them. False: they are followed by looking closely at what they
+            name, as with every other model (docs/hints.md).
         on_progress: called with (bytes so far, bytes in all) of a download.
 
     Raises:
@@ -45,6 +48,6 @@ def load_model(
     device = pick_device(device)
     dtype = pick_dtype(dtype, device)
     check_patch_order(patch_order)
-    network, spec = load_network(locate(name, models_dir, on_progress), patch_order, fold=fold)
+    network, spec = load_network(locate(name, models_dir, on_progress), patch_order, fold=fold, hint=hint)
     network.to(device=device, dtype=dtype, memory_format=torch.channels_last)
     return MattingModel(network, spec)

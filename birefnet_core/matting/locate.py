@@ -73,12 +73,12 @@ class Box:
 
 
 def look_again(
-    alpha: Tensor, image: Tensor, coarse: Tensor, *, seen_of: Callable[[Size], Size], matte: Callable[[Tensor], Tensor]
+    alpha: Tensor, coarse: Tensor, *, seen_of: Callable[[Size], Size], matte: Callable[[Box], Tensor]
 ) -> None:
-    """Improve the first pass's alpha [H, W] of image [H, W, C] in place, one crop at a time.
+    """Improve the first pass's alpha [H, W] of a picture in place, one crop at a time.
 
     coarse: the first pass's alpha [h, w] at the network's size. seen_of: from a picture's size to that at which the
-    network sees it. matte: from a picture [1, H, W, C] to its alpha [1, H, W].
+    network sees it. matte: from a box of the picture to its alpha [height, width], seen by itself.
 
     Nothing changes where there is nothing to gain: no subject found, or one that fills the picture. What the first
     pass found outside the crops stays. A crop in which the second look sees what goes on beyond it (of a portrait in
@@ -88,7 +88,7 @@ def look_again(
     height, width = alpha.shape
     for box in crops(coarse, (width, height), seen_of):
         while box.size != (width, height):
-            crop = matte(image[box.pixels][None])[0]
+            crop = matte(box)
             if (larger := grown(box, crop, alpha)) == box:
                 merge(alpha, crop, box)
                 break

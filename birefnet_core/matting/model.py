@@ -63,8 +63,8 @@ class MattingModel:
             in parts, after each tile. What it raises stops the work and reaches the caller.
         hint: [B, h, w] or, one for all, [1, h, w] or [h, w], floating point 0..1, of any size (it is stretched over the
             picture): 1 = belongs to what is asked for. A mask, perfect or not, a filled box, a scribble or a dot;
-            all 0: nothing is asked for, and alpha is 0. The network then looks only where the hint says (hint.py);
-            "detail" then goes on from there.
+            all 0: nothing is asked for, and alpha is 0. The network then looks where the hint says (hint.py), whatever
+            the mode; "detail" goes on from there.
         edges: "auto": as the model says. "off": as the network gives them, scaled. "drawn": drawn after the picture's
             own pixels (edges.py), within edge_radius pixels at the network's size; None: the model's radius, else 6.
 
@@ -125,24 +125,22 @@ class MattingModel:
         A function of its own: by the time it returns, the frames that held the failed pass's tensors are gone.
         """
 
-        def matte(part: Tensor, *, hinted: bool = False) -> Tensor:
-            return fitted(*self._seen(part, seen_of, hinted), part, radius)
+        def matte(part: Tensor, hint: Tensor | None = None) -> Tensor:
+            return fitted(*self._seen(part, seen_of, hint), part, radius)
 
         try:
             if hints is not None:
                 from .hint import asked_for, asked_of_network
 
+                follow = asked_of_network if self.takes_hint else asked_for
                 for own, image, hint in zip(alpha, images, hints, strict=True):
-                    if self.takes_hint:
-                        own.copy_(asked_of_network(image, hint, seen_of=seen_of, matte=partial(matte, hinted=True)))
-                    else:
-                        own.copy_(asked_for(image, hint, seen_of=seen_of, matte=matte))
+                    own.copy_(follow(image, hint, seen_of=seen_of, matte=matte))
                 return True
             seen, colours = self._seen(images, seen_of)
             alpha.copy_(fitted(seen, colours, images, radius))
             if mode == "locate":
                 for own, image, coarse in zip(alpha, images, seen[:, 0], strict=True):
-                    look_again(own, image, coarse, seen_of=seen_of, matte=matte)
+                    look_again(own, coarse, seen_of=seen_of, matte=lambda box, of=image: matte(of[box.pixels][None])[0])
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -154,9 +152,9 @@ class MattingModel:
         """Whether the network itself takes a hint beside the picture (network/hint.py)."""
         return getattr(getattr(self.network, "architecture", None), "hint", False)
 
-    def _seen(self, images: Tensor, seen_of: Callable, hinted: bool = False) -> tuple[Tensor, Tensor]:
+    def _seen(self, images: Tensor, seen_of: Callable, hint: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """images [n, H, W, 3|4] -> their alpha [n, 1, h, w] and colours [n, 3, h, w], both float32 0..1, at the size at
-        which the network sees them, on its device. hinted: their fourth channel is a hint for the network.
+        which the network sees them, on its device. hint: [n, H, W] 0..1 for a network that takes it.
 
         Raises ArithmeticError when the network gives NaN.
         """
@@ -165,10 +163,10 @@ class MattingModel:
         colours = resize(unit(images[..., :3].to(weight.device)).permute(0, 3, 1, 2), (height, width))
         mean, std = (colours.new_tensor(values).view(1, 3, 1, 1) for values in (self.spec.mean, self.spec.std))
         given = [((colours - mean) / std).to(weight.dtype, memory_format=torch.contiguous_format)]
-        if hinted:
+        if hint is not None:
             from .hint import seen_by_network
 
-            given.append(seen_by_network(unit(images[..., 3].to(weight.device)), (height, width)))
+            given.append(seen_by_network(hint.to(weight.device), (height, width)))
         logits = self.network(*given)
         if logits.isnan().any():
             dtype = str(weight.dtype).removeprefix("torch.")

@@ -5,6 +5,8 @@ hint at all is the same as 0.5 everywhere: everything salient is wanted then. It
 that what is said of a pixel can be told at that pixel, and so that padding says nothing.
 """
 
+from dataclasses import replace
+
 import torch
 import torch.nn as nn
 from timm.layers import Conv2dSame
@@ -55,6 +57,15 @@ def take_hints_(backbone: nn.Module, name: str) -> None:
     for path in found:
         parent, _, last = path.rpartition(".")
         setattr(backbone.get_submodule(parent), last, HintedConv(backbone.get_submodule(path)))
+
+
+def drop_hints_(network: nn.Module) -> None:
+    """Let a BiRefNet take no hints any more, in place: it gives what it gave without one."""
+    for path, each in list(network.named_modules()):
+        if isinstance(each, HintedConv):
+            parent, _, last = path.rpartition(".")
+            setattr(network.get_submodule(parent), last, each.picture)
+    network.architecture = replace(network.architecture, hint=False)
 
 
 def centred(hint: torch.Tensor, image: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from ..network import BiRefNet, build_network
+from ..network.hint import drop_hints_
 from .catalog import ModelSpec
 from .files import WeightsError, read_weights
 from .inspection import TRY, check_patch_order, examine
@@ -34,12 +35,13 @@ class _Undrawn(TorchFunctionMode):
 
 
 def load_network(
-    path: str | os.PathLike[str], patch_order: str = "auto", *, fold: bool = True
+    path: str | os.PathLike[str], patch_order: str = "auto", *, fold: bool = True, hint: bool = True
 ) -> tuple[BiRefNet, ModelSpec]:
     """The network of a weight file, on the CPU in float32 and ready to run, and what its file says of it.
 
     patch_order: "auto", "2024" or "2025", see `patch_order.py`. fold: fold batch normalisation into the convolutions;
-    False keeps a network that can be exported again.
+    False keeps a network that can be exported again. hint: whether a network that takes hints shall take them; without,
+    it mattes everything.
 
     Raises:
         WeightsError: a file that is not there, is broken or is something else; the message says what.
@@ -57,6 +59,8 @@ def load_network(
         network = build_network(found.architecture, dropout=0.0, stochastic_depth=0.0)
     load_published(network, as_published(weights)[0], found.spec.patch_order)
     network.eval().requires_grad_(False)
+    if not hint:
+        drop_hints_(network)
     if fold:
         network.fold_batch_norm_()
     return network, found.spec

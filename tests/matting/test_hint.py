@@ -1,4 +1,4 @@
-"""Hints: the bundled model on drawn birds, whose alpha is known."""
+"""Hints for models that take none: the bundled one, which then is such a one, on drawn birds, whose alpha is known."""
 
 import numpy as np
 import pytest
@@ -78,7 +78,7 @@ def middle(alpha):
 
 @pytest.fixture(scope="module")
 def bundled():
-    return bc.load_model("bundled", device="cpu")
+    return bc.load_model("bundled", device="cpu", hint=False)
 
 
 @pytest.fixture(scope="module")
@@ -360,7 +360,7 @@ def test_the_network_is_asked_twice_at_most(bundled, apart, touching):
 
 def test_memory_that_runs_out_halves_the_batch(apart):
     picture, red, _ = apart
-    model = bc.load_model("bundled", device="cpu")
+    model = bc.load_model("bundled", device="cpu", hint=False)
     wanted = model.predict(picture[None], hint=red)[0]
     passes = []
 

@@ -94,6 +94,36 @@ def test_a_dot_or_a_scribble_is_told_as_a_blob_around_it(model, dtype):
     assert torch.equal(told(torch.zeros(4, 4)), torch.zeros(4, 4))
 
 
+def test_dots_beside_each_other_are_dots():
+    for apart in (40, 120, 500):
+        hint = draw_points([(700, 450), (700 + apart, 450)], (1600, 900))
+        assert (told(hint) > 0.5).sum() > 20 * hint.sum()
+
+
+def test_a_blob_is_as_wide_and_as_high_as_in_a_square():
+    for size in ((1600, 900), (900, 1600), (600, 600)):
+        blob = told(draw_points([(size[0] / 2, size[1] / 2)], size)) > 0.61
+        shares = [blob.any(axis).float().mean().item() for axis in (0, 1)]
+        assert shares == pytest.approx([0.25, 0.25], abs=0.02)
+
+
+def test_a_faint_hint_says_what_a_full_one_says():
+    for hint in (left_half()[0], draw_points([(64, 48)], (256, 192)), draw_boxes([(20, 20, 90, 80)], (256, 192))):
+        torch.testing.assert_close(told(0.3 * hint), told(hint))
+
+
+def test_what_is_asked_for_and_not_seen_is_looked_for_closely(model, monkeypatch):
+    """A small mask and a dot, of which the network sees nothing in the whole picture."""
+    model.network.register_forward_hook(lambda module, given, made: made * 0 - 9)
+    mask = torch.zeros(192, 256)
+    mask[60:76, 100:140] = 1
+    for hint, larger in ((mask, 2), (draw_points([(120, 70)], (256, 192)), 0.5)):  # a blob is told anew in the crop
+        assert model.predict(pictures(), hint=hint).max() < 0.01
+        full, crop = model.seen[0], model.seen[2]  # each is seen at half its size too
+        assert (crop > 0).float().mean() > larger * (full > 0).float().mean() > 0
+        model.seen.clear()
+
+
 def test_boxes_and_masks_are_told_as_they_are_and_a_dot_beside_a_box_as_a_blob():
     size = (256, 192)
     small, narrow = draw_boxes([(100, 80, 12, 12)], size), draw_boxes([(20, 10, 10, 150)], size)
@@ -115,9 +145,10 @@ def test_what_is_looked_at_again_has_its_own_part_of_the_hint(model, monkeypatch
     from birefnet_core.matting import hint as hints
     from birefnet_core.matting.locate import Box
 
-    def look_again(alpha, image, coarse, *, seen_of, matte):
+    def look_again(alpha, coarse, *, seen_of, matte):
+        assert coarse.shape == (96, 128)
         box = Box(64, 48, 192, 144)
-        alpha[box.pixels] = matte(image[box.pixels][None])[0]
+        alpha[box.pixels] = matte(box)
 
     monkeypatch.setattr(hints, "look_again", look_again)
     model.predict(pictures(), hint=left_half())
@@ -127,5 +158,5 @@ def test_what_is_looked_at_again_has_its_own_part_of_the_hint(model, monkeypatch
 
 def test_which_network_takes_a_hint(model):
     assert model.takes_hint and MattingModel(torch.compile(model.network), model.spec).takes_hint
-    assert not bc.load_model("bundled", device="cpu").takes_hint
+    assert not bc.load_model("bundled", device="cpu", hint=False).takes_hint
     assert not MattingModel(torch.nn.Conv2d(3, 1, 1), model.spec).takes_hint

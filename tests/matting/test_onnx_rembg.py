@@ -35,7 +35,7 @@ def test_rembg_gives_our_mask(tmp_path, monkeypatch):
     network, spec = load_network(BUNDLED)
     place = tmp_path / "models" / "birefnet-general" / "birefnet-general.onnx"
     place.parent.mkdir(parents=True)
-    export_onnx(network, spec, place, size=SIDE)
+    export_onnx(network, spec, place, size=SIDE, hint=False)
     monkeypatch.setenv("REMBG_HOME", str(tmp_path))
     monkeypatch.delenv("U2NET_HOME", raising=False)
     import rembg

@@ -105,8 +105,10 @@ def test_a_hinted_model_mattes_without_a_hint_and_inspect_says_what_it_is(networ
     found = bc.inspect(tmp_path / "model.safetensors")
     assert found.hint and found.architecture.hint and "hint         takes one" in str(found)
     assert bc.load_model(tmp_path / "model.safetensors").predict(torch.rand(1, 20, 30, 3)).shape == (1, 20, 30)
-    plain = bc.inspect(BUNDLED)
-    assert not plain.hint and "hint" not in str(plain)
+    plain = bc.build_network(SMALL).eval()
+    bc.save_model(plain, tmp_path / "plain.safetensors", spec=SPEC)
+    found = bc.inspect(tmp_path / "plain.safetensors")
+    assert not found.hint and "takes one" not in str(found)
 
 
 def test_without_metadata_the_shapes_tell(network, tmp_path):
@@ -155,13 +157,38 @@ def test_a_file_that_says_it_takes_a_hint_and_cannot_is_told(network, tmp_path):
     assert read_weights(path)[0]["bb.patch_embed1.proj.weight"].shape[1] == 4
 
 
-def test_the_bundled_model_made_into_a_hinted_one_mattes_to_the_last_bit_as_it_did(tmp_path, one_thread):
-    found, plain = bc.inspect(BUNDLED), bc.load_model("bundled", device="cpu", dtype="float32")
+@pytest.mark.parametrize("backbone", ["pvt_v2_b0", "timm:repvgg_a0", "timm:tf_efficientnet_lite0"])
+def test_a_model_is_loaded_without_its_hint_by_choice(backbone, tmp_path):
+    network = learnt(replace(SMALL, backbone=backbone))
+    spec = replace(SPEC, backbone=backbone)
+    path = tmp_path / "hinted.safetensors"
+    bc.save_model(network, path, spec=spec, dtype=torch.float32)
+    told, plain = (bc.load_model(path, device="cpu", fold=False, hint=hint) for hint in (True, False))
+    assert told.takes_hint and not plain.takes_hint and not hint_weights(plain.network)
+    image, hint = torch.rand(1, 3, 64, 96), torch.rand(1, 1, 64, 96)
+    assert torch.equal(told.network(image), plain.network(image))
+    with pytest.raises(ValueError, match="takes no hint"):
+        plain.network(image, hint)
+    bc.save_model(plain.network, tmp_path / "plain.safetensors", spec=spec)
+    assert not bc.inspect(tmp_path / "plain.safetensors").hint
+
+
+def test_the_bundled_model_without_its_hint_and_made_into_a_hinted_one_mattes_to_the_last_bit_as_it_did(
+    tmp_path, one_thread
+):
+    found, plain = bc.inspect(BUNDLED), bc.load_model("bundled", device="cpu", dtype="float32", hint=False, fold=False)
+    assert not plain.takes_hint and not hint_weights(plain.network)
     hinted = bc.build_network(found.architecture, hint=True).eval()
-    bc.load_published(hinted, read_weights(BUNDLED)[0], found.patch_order)
+    bc.load_published(hinted, bc.export_published(plain.network), found.patch_order)
+    assert not any(weight.any() for weight in hint_weights(hinted))
     bc.save_model(hinted, tmp_path / "hinted.safetensors", spec=found.spec)
+    bc.save_model(plain.network, tmp_path / "plain.safetensors", spec=found.spec)
+    assert not bc.inspect(tmp_path / "plain.safetensors").hint
+    plain = bc.load_model(tmp_path / "plain.safetensors", device="cpu", dtype="float32")
     ours = bc.load_model(tmp_path / "hinted.safetensors", device="cpu", dtype="float32")
     assert ours.spec == plain.spec
     images = torch.rand(1, 70, 90, 3)
     for mode in ("whole", "locate"):
         assert torch.equal(ours.predict(images, 128, mode=mode), plain.predict(images, 128, mode=mode))
+    as_shipped = bc.load_model("bundled", device="cpu", dtype="float32")
+    assert torch.equal(as_shipped.predict(images, 128), plain.predict(images, 128))

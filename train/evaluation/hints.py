@@ -4,6 +4,7 @@
     python -m train.evaluation.hints --model bundled --data pairs
     python -m train.evaluation.hints --model bundled --data pairs --sheet hints.jpg     # the first pictures, to look at
     python -m train.evaluation.hints --model bundled --data E1                          # hints made from its truths
+    python -m train.evaluation.hints --model bundled --data pairs --looking             # as models that take no hints
 
 Pictures whose truth has nothing that is half opaque are left out: nothing can ask for them.
 For each kind, against the visible alpha of the one asked for: the hint itself (stretched over the picture), the matte
@@ -134,6 +135,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", required=True, type=Path, metavar="SET", help="has im/ and gt/, perhaps hints/KIND/")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="write the first pictures with every hint here")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th picture of the set (1: all)")
+    parser.add_argument(
+        "--looking",
+        action="store_true",
+        help="follow hints by looking closely, as with models that take none, though this one may take them",
+    )
     parser.add_argument("--device", default="auto", help="where the model runs (auto)")
     options = parser.parse_args(arguments)
     if options.every < 1:
@@ -142,9 +148,8 @@ def main(arguments: list[str] | None = None) -> None:
     if lacking:
         raise SystemExit(f"not measured: {options.data} has no folder {lacking[0]}/")
     try:
-        figures, strips = measure(
-            birefnet_core.load_model(options.model, device=options.device), options.data, options.every
-        )
+        model = birefnet_core.load_model(options.model, device=options.device, hint=not options.looking)
+        figures, strips = measure(model, options.data, options.every)
     except (ValueError, ArithmeticError, OSError) as error:
         raise SystemExit(f"not measured: {error}") from None
     print(table(figures))

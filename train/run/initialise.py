@@ -120,9 +120,9 @@ def _file_of(init: str) -> Path:
 
 
 def _load_model_(network: BiRefNet, init: str) -> None:
-    """All weights of a trained model. Only the class head may differ: it is a help in training; and the network may
-    take a hint where the model takes none: it gives the same until it is trained."""
-    trained = load_model(init, device="cpu", dtype="float32", fold=False).network
+    """All weights of a trained model. Only the class head may differ: it is a help in training; and a hint: where the
+    model takes none, the network gives the same until it is trained; where the network takes none, it is left out."""
+    trained = load_model(init, device="cpu", dtype="float32", fold=False, hint=network.architecture.hint).network
     given, own = export_published(trained), export_published(network)
     head = "cls_head."
     kept = {name: value for name, value in given.items() if not name.startswith(head)}
@@ -214,7 +214,7 @@ def _swin_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return renamed
 
 
-OWN = ("dropout", "stochastic_depth", "classes", "hint")  # of an architecture, what a recipe may set for any network
+OWN = ("dropout", "stochastic_depth", "classes")  # of an architecture, what a recipe may set for any network
 
 
 def take_architecture(recipe: Recipe, given: dict[str, Any]) -> Recipe:
@@ -233,9 +233,7 @@ def take_architecture(recipe: Recipe, given: dict[str, Any]) -> Recipe:
         raise ValueError(f"--init {recipe.init}: {found.problem}")
     ours = recipe.architecture
     kept = {name: getattr(ours, name) for name in OWN}
-    hint = recipe.hint or found.hint
-    if given.get("hint") is False and hint:
-        raise ValueError(f"hint=false: {recipe.init} takes a hint, and this recipe its network; leave it away.")
+    hint = found.hint if recipe.hint is None else recipe.hint
     recipe = with_hint(replace(recipe, architecture=replace(found.architecture, **kept)), hint)
     if "edge_radius" not in given:
         recipe = replace(recipe, edge_radius=found.spec.edge_radius)

@@ -17,6 +17,7 @@ from .initialise import initialise_
 from .optimise import freeze_stages_, make_optimiser
 from .options import Options
 from .recompute import recompute_
+from .teachers import load_teachers
 
 
 class State:
@@ -25,6 +26,7 @@ class State:
     Attributes:
         network: what is trained. average: what is validated and shipped, the network itself without `ema`.
         called: the network as a training step calls it: distributed over processes, compiled.
+        teachers: networks from which the matte without a hint is learnt.
         single: BatchNorm keeps its statistics, since no process sees two pictures at a time.
         step: how many are done. skipped: of these, with a loss or gradient that was not finite.
         best: scores of the best validation. stale: validations since then. gave_up: stopped early for that.
@@ -53,6 +55,7 @@ class State:
         synced = options.sync_batch_norm and among.device.type == "cuda" and among.world > 1
         if synced:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        self.teachers = load_teachers(recipe.teachers, among.device)
         self.single = micro_batch == 1 and not synced
         sharded = options.shard and among.world > 1  # FSDP takes contiguous parameters only
         if not sharded:  # what is sharded goes to the device block by block, as it may not fit as a whole

@@ -19,6 +19,7 @@ from .optimise import learning_rate_share, training_mode_, update_average
 from .options import TrainingError
 from .precision import autocast
 from .state import State
+from .teachers import taught
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def backward(state: State, batch: Batch, recipe: Recipe, among: Processes) -> di
         part = Batch(**{name: tensor.to(among.device, non_blocking=True) for name, tensor in part.items()})
         with gradients_stay_here(state.called, number < len(parts)):
             with autocast(recipe.precision, among.device):
+                part = taught(part, state.teachers)
                 output = state.called(normalise(part.images), *([] if part.hints is None else [part.hints]))
             loss, terms = training_loss(output, part.alpha, phase.losses, part.labels, parts=len(parts) * among.world)
             # What a phase's losses leave out still takes part: several processes wait for all gradients.

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+import birefnet_core
 from birefnet_core.matting.hint import checked_hint
 from train.evaluation import hints
 from train.evaluation.sets import pairs
@@ -102,6 +103,19 @@ def test_the_command_measures_by_kind_and_draws_a_sheet(small, tmp_path, capsys,
         assert sheet.width > 1000
     with pytest.raises(SystemExit, match="has no folder im/"):
         hints.main(["--model", "bundled", "--data", str(tmp_path)])
+
+
+def test_a_model_that_takes_hints_is_measured_either_way(small, tmp_path, monkeypatch, one_thread):
+    """Told them, or led by where it looks, as models that take none."""
+    network = birefnet_core.build_network("timm:test_efficientnet", block_channels=8, branch_channels=8, hint=True)
+    spec = birefnet_core.ModelSpec("hinted", "timm:test_efficientnet", (64, 64))
+    birefnet_core.save_model(network.eval(), tmp_path / "hinted.safetensors", spec=spec)
+    took = []
+    monkeypatch.setattr(hints, "measure", lambda model, *_: took.append(model.takes_hint) or ({}, []))
+    arguments = ["--model", str(tmp_path / "hinted.safetensors"), "--data", str(small[0] / "one"), "--device", "cpu"]
+    hints.main(arguments)
+    hints.main([*arguments, "--looking"])
+    assert took == [True, False]
 
 
 def test_a_set_without_hints_gets_those_of_its_truths(small, tmp_path):

@@ -154,18 +154,29 @@ def test_finetune_makes_a_hinted_model_of_anyones_weights(discs, tmp_path, tiny)
     assert len(ours) == 1 and not torch.equal(ours[0], theirs[0])
     recipe = read_recipe(recipe_path("finetune"), overrides={"init": str(tmp_path / "first" / MODEL)})
     assert take_architecture(recipe, {}).hint
-    with pytest.raises(ValueError, match="takes a hint"):
-        take_architecture(recipe, {"hint": False})
+    given = ["--steps", "2", "--init", str(tmp_path / "first" / MODEL), "--set", "hint=false"]
+    assert main([*common, *given, "--out", str(tmp_path / "plain")]) == 0
+    assert not bc.inspect(tmp_path / "plain" / MODEL).hint
 
 
-def test_a_model_that_takes_no_hint_starts_a_hinted_one_that_gives_the_same():
-    architecture = bc.inspect(BUNDLED).architecture
-    hinted, plain = bc.build_network(architecture, hint=True), bc.build_network(architecture)
-    for network in (hinted, plain):
-        initialise_(network, "bundled")
+def test_a_model_that_takes_no_hint_starts_a_hinted_one_that_gives_the_same(tmp_path):
+    """And one that takes hints starts one that takes none."""
+    found, file = bc.inspect(BUNDLED), tmp_path / "plain.safetensors"
+    plain = bc.build_network(found.architecture, hint=False)
+    initialise_(plain, "bundled")
+    bc.save_model(plain.eval(), file, spec=found.spec, dtype=torch.float32)
+    hinted = bc.build_network(found.architecture, hint=True)
+    initialise_(hinted, str(file))
     image, hint = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64)
     with torch.no_grad():
-        assert torch.equal(hinted.eval()(image, hint), plain.eval()(image))
+        assert torch.equal(hinted.eval()(image, hint), plain(image))
+        for weight in hint_weights(hinted):
+            weight.normal_(0, 0.5)
+    bc.save_model(hinted, file, spec=found.spec, dtype=torch.float32)
+    again = bc.build_network(found.architecture, hint=False)
+    initialise_(again, str(file))
+    with torch.no_grad():
+        assert not torch.equal(hinted(image, hint), plain(image)) and torch.equal(again.eval()(image), plain(image))
 
 
 @pytest.mark.parametrize("backbone", ["swin_v1_t", "resnet50", "timm:test_efficientnet"])

@@ -1,0 +1,65 @@
+"""What is learnt without a hint may be what other models give."""
+
+import pytest
+import torch
+
+import birefnet_core as bc
+from birefnet_core.network.hint import SAYS_NOTHING, hint_weights
+from train.data.pairs import Batch
+from train.run.normalise import normalise
+from train.run.result import MODEL
+from train.run.teachers import load_teachers, taught
+from train.train import main
+
+SMALL = {"block_channels": 8, "branch_channels": 8, "inward_channels": 4}
+
+
+@pytest.fixture
+def files(tmp_path, one_thread):
+    """Two models, of which the second takes hints."""
+    names = []
+    for seed, hint in enumerate((False, True)):
+        torch.manual_seed(seed)
+        network = bc.build_network("timm:test_efficientnet", **SMALL, hint=hint).eval()
+        with torch.no_grad():
+            for weight in hint_weights(network):
+                weight.normal_(0, 0.5)
+        path = tmp_path / f"teacher{seed}.safetensors"
+        bc.save_model(network, path, spec=bc.ModelSpec("t", "timm:test_efficientnet", (64, 64)), dtype=torch.float32)
+        names.append(str(path))
+    return tuple(names)
+
+
+def test_without_a_hint_the_mean_of_the_teachers_is_the_target(files):
+    teachers = load_teachers(files, torch.device("cpu"))
+    hints = torch.full((3, 1, 64, 64), SAYS_NOTHING)
+    hints[1, :, :20] = 1
+    batch = Batch(torch.rand(3, 3, 64, 64), torch.rand(3, 1, 64, 64), hints=hints)
+    found = taught(batch, teachers).alpha
+    with torch.no_grad():
+        expected = sum(teacher(normalise(batch.images)).sigmoid() for teacher in teachers) / 2
+    assert torch.equal(found[1], batch.alpha[1])
+    torch.testing.assert_close(found[::2], expected[::2], atol=1e-5, rtol=0)
+    plain = batch._replace(hints=None)
+    torch.testing.assert_close(taught(plain, teachers).alpha, expected, atol=1e-5, rtol=0)
+    assert taught(batch, []) is batch
+
+
+def test_a_run_with_teachers_keeps_near_what_they_give(files, discs, tmp_path):
+    """It begins from a teacher: what it gives without a hint moves less from that than a run without teachers does."""
+    common = ["--recipe", "finetune", "--data", str(discs), "--device", "cpu", "--threads", "1", "--size", "64"]
+    common += ["--steps", "12", "--init", files[0], "--set", "learning_rate=2e-3", "--set", "ema=0"]
+    image = torch.rand(1, 3, 64, 64)
+    moved = []
+    for name, more in (("alone", []), ("taught", ["--set", f"teachers=['{files[0]}']"])):
+        assert main([*common, *more, "--out", str(tmp_path / name)]) == 0
+        before, after = (bc.load_model(path, device="cpu").network for path in (files[0], tmp_path / name / MODEL))
+        with torch.no_grad():
+            moved.append((after(image).sigmoid() - before(image).sigmoid()).abs().mean().item())
+    assert moved[1] < 0.5 * moved[0], moved
+
+
+def test_a_teacher_that_is_not_there_is_named(discs, tmp_path, files, capsys):
+    where = ["--recipe", "finetune", "--data", str(discs), "--out", str(tmp_path / "run"), "--init", files[0]]
+    assert main([*where, "--steps", "1", "--set", "teachers=['none.safetensors']", "--device", "cpu"]) == 2
+    assert "none.safetensors" in capsys.readouterr().err
