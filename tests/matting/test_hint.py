@@ -400,3 +400,18 @@ def test_the_mask_of_a_small_subject_is_no_dot(size):
     stroke = np.zeros_like(man)
     stroke[80:82, 40:90] = True
     assert is_thin(stroke)
+
+
+def test_the_mask_of_something_thin_is_no_scribble(red_finder):
+    """A pole before a ball: the mask of the pole is as thin as a stroke, but has edges along its border."""
+    picture, (ball,) = discs((256, 190, 80))
+    picture[..., 1] = 0.5 * ball
+    pole = torch.zeros(HEIGHT, WIDTH)
+    pole[10:374, 250:262] = 1
+    picture = torch.where(pole[..., None] > 0, torch.tensor([1.0, 0, 0]), picture)
+    for hint in (pole, grow(pole[None], 2)[0], grow(pole[None], -2)[0], pole.roll(3, 1)):
+        assert iou(red_finder.predict(picture[None], hint=hint)[0], pole) > 0.8
+    stroke = torch.zeros(HEIGHT, WIDTH)
+    stroke[150:230, 200:206] = 1
+    alpha = red_finder.predict(picture[None], hint=stroke)[0]
+    assert ((alpha > 0.5) & (ball > 0.5)).sum() > 0.4 * (ball > 0.5).sum()
