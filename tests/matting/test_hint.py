@@ -1,4 +1,4 @@
-"""Hints for models that take none: the bundled one, which then is such a one, on drawn birds, whose alpha is known."""
+"""Hints with a model that is not told them: the bundled one, on drawn birds, whose alpha is known."""
 
 import numpy as np
 import pytest
