@@ -17,6 +17,7 @@ from torch import Tensor
 from ..birefnet_core.video.formats import FORMATS  # costs nothing
 from . import host
 from .apply_mask import check_background
+from .segment import EDGE_RADIUS
 from .video_input import open_video
 
 PREVIEW_SIDE = 384  # pixels, of the clip shown in the browser
@@ -215,17 +216,7 @@ class MatteVideo:
                         "tooltip": "How much of the screen's colour screen and despill take out of the colours.",
                     },
                 ),
-                "edge_radius": (
-                    "INT",
-                    {
-                        "default": 0,
-                        "min": 0,
-                        "max": 64,
-                        "advanced": True,
-                        "tooltip": "How far drawn edges may move, in pixels at the model's size. 0: the model's own, "
-                        "else 6.",
-                    },
-                ),
+                "edge_radius": EDGE_RADIUS,
             },
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }

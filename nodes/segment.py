@@ -11,6 +11,17 @@ from . import host
 LARGEST_SIDE = 4096
 OWN_SIZE = 0  # the size of the weights, ModelSpec.size
 
+EDGE_RADIUS = (
+    "INT",
+    {
+        "default": 0,
+        "min": 0,
+        "max": 64,
+        "advanced": True,
+        "tooltip": "How far drawn edges may move, in pixels at the model's size. 0: the model's own, else 6.",
+    },
+)
+
 
 class Segment:
     DESCRIPTION = (
@@ -107,17 +118,7 @@ class Segment:
                         "where the image is larger than what the model sees. off: as the model gives them, scaled.",
                     },
                 ),
-                "edge_radius": (
-                    "INT",
-                    {
-                        "default": 0,
-                        "min": 0,
-                        "max": 64,
-                        "advanced": True,
-                        "tooltip": "How far drawn edges may move, in pixels at the model's size. 0: the model's own, "
-                        "else 6.",
-                    },
-                ),
+                "edge_radius": EDGE_RADIUS,
             },
         }
 

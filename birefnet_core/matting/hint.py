@@ -169,8 +169,7 @@ def told(hint: Tensor) -> Tensor:
     hint = hint.float()
     if hint.max() <= FAINT:
         return hint
-    marks, *others = _told_apart(hint)
-    return torch.stack([*others, *(() if marks is None else (_blob(marks),))]).amax(0)
+    return _joined(*_told_apart(hint))
 
 
 def _told_apart(hint: Tensor) -> list[Tensor | None]:
@@ -180,6 +179,11 @@ def _told_apart(hint: Tensor) -> list[Tensor | None]:
     whole = Box(0, 0, hint.shape[1], hint.shape[0])
     marks = rest if rest is not None and _may_be_dot(rest, whole) else None
     return [marks, *(each for each in (boxes, rest) if each is not None and each is not marks)]
+
+
+def _joined(marks: Tensor | None, *named: Tensor) -> Tensor:
+    """The parts of a hint as they are told, in one."""
+    return torch.stack(named if marks is None else (_blob(marks), *named)).amax(0)
 
 
 def _blob(marks: Tensor) -> Tensor:
@@ -209,8 +213,9 @@ def asked_of_network(
     hint = hint.float().cpu()
     if hint.max() <= FAINT:
         return torch.zeros(height, width, device=image.device)
-    says, seen = told(hint), seen_of((width, height))
-    asked = fit(says[None].to(image.device), height, width)[0]
+    marks, *named = _told_apart(hint)
+    seen = seen_of((width, height))
+    asked = fit(_joined(marks, *named)[None].to(image.device), height, width)[0]
 
     def look(box: Box) -> Tensor:
         own = asked[box.pixels]
@@ -218,7 +223,6 @@ def asked_of_network(
 
     frame = Box(0, 0, width, height)
     alpha = look(frame)
-    marks, *named = _told_apart(hint)
     if marks is not None and not named and not _sees(alpha, marks):
         box = _halfway(marks, frame)
         asked = fit(hint[None].to(alpha), height, width)[0]
