@@ -20,7 +20,7 @@ from ..whole import whole_file
 from . import deep as deep_files
 from . import grey_profile, rgb_profile
 from .colour_names import parse_colour
-from .compose import cover, on_black, over
+from .compose import cover, over
 from .linear import to_linear
 from .metadata import Metadata, metadata_of, save_options
 from .outputs import check_depth, is_premultiplied, refuse_existing, write_options
@@ -43,6 +43,11 @@ class Picture:
     icc_profile: bytes | None
     name: str
     metadata: Metadata = NOTHING
+
+    @property
+    def on_black(self) -> Tensor:
+        """What it shows, [H, W, 3] float32 0..1: black where it is transparent."""
+        return self.pixels if self.alpha is None else self.pixels * self.alpha[..., None]
 
 
 def read(path: str | os.PathLike) -> Picture:
@@ -220,9 +225,7 @@ def write_composite(
 
 def _covering(background: Picture, shape: tuple[int, int], profile: bytes | None) -> Tensor:
     """A background [H, W, 3] 0..1 for a picture of shape (H, W) that has this profile."""
-    pixels, alpha = background.pixels, background.alpha
-    shown = pixels if alpha is None else on_black(torch.cat((pixels, alpha[..., None]), dim=-1))
-    return _in_space(cover(shown[None], *shape)[0], background.icc_profile, profile)
+    return _in_space(cover(background.on_black[None], *shape)[0], background.icc_profile, profile)
 
 
 def _integers(values: Tensor, depth: int = 8) -> np.ndarray:

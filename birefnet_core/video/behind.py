@@ -71,8 +71,7 @@ def filled(background: str | Path | Tensor, size: tuple[int, int], pixel_aspect:
     if isinstance(background, Tensor):
         pixels = compose.on_black(background.cpu())
     elif isinstance(background, Path):
-        picture = images.read(background)
-        pixels = picture.pixels if picture.alpha is None else picture.pixels * picture.alpha[..., None]
+        pixels = images.read(background).on_black
     else:
         return np.full((size[1], size[0], 3), [round(255 * value) for value in parse_colour(background)], np.uint8)
     return _cut(integers(pixels, 8), size, pixel_aspect)
