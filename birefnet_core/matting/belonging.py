@@ -120,13 +120,12 @@ def touched(shown: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     return hit[pieces]
 
 
-def said(colours: np.ndarray, alpha: np.ndarray, hint: np.ndarray, kind: str | None = None) -> tuple[np.ndarray, str]:
-    """Log-odds [h, w] that a pixel belongs to what is asked for, by hint and colours, and the kind of hint.
+def said(colours: np.ndarray, alpha: np.ndarray, hint: np.ndarray, kind: str) -> np.ndarray:
+    """Log-odds [h, w] that a pixel belongs to what is asked for, by hint of that kind and colours.
 
     colours [h, w, 3], alpha [h, w] of everything and hint [h, w], all 0..1.
     """
-    kind = kind or kind_of(hint, alpha, colours)
-    return {"mask": _of_mask, "box": _of_box, "dot": _of_dot}[kind](colours, alpha, hint), kind
+    return {"mask": _of_mask, "box": _of_box, "dot": _of_dot}[kind](colours, alpha, hint)
 
 
 def chance(says: np.ndarray, alpha: np.ndarray, kind: str) -> np.ndarray:

@@ -130,11 +130,11 @@ class MattingModel:
 
         try:
             if hints is not None:
-                from .hint import asked_for, asked_of_network
+                from .hint import asked_for
 
-                follow = asked_of_network if self.takes_hint else asked_for
                 for own, image, hint in zip(alpha, images, hints, strict=True):
-                    own.copy_(follow(image, hint, seen_of=seen_of, matte=matte))
+                    asked = asked_for(image, hint, seen_of=seen_of, matte=matte, takes_hint=self.takes_hint)
+                    own.copy_(asked)
                 return True
             seen, colours = self._seen(images, seen_of)
             alpha.copy_(fitted(seen, colours, images, radius))

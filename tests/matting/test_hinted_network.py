@@ -5,7 +5,7 @@ import torch
 
 import birefnet_core as bc
 from birefnet_core.matting import MattingModel
-from birefnet_core.matting.hint import draw_boxes, draw_points, told
+from birefnet_core.matting.hint import asked_for, draw_boxes, draw_points, told
 from birefnet_core.network.hint import HintedConv, hint_weights
 
 NARROW = {"block_channels": 8, "branch_channels": 8, "inward_channels": 4}
@@ -31,37 +31,81 @@ def pictures(count=1, dtype=torch.float32):
     return images if dtype == torch.float32 else (255 * images).to(torch.uint8)
 
 
-def left_half(height=192, width=256):
-    hint = torch.zeros(1, height, width)
-    hint[..., : width // 2] = 1
-    return hint
+def lower_left(height=192, width=256):
+    """A mask over half of the picture, from corner to corner; no box."""
+    rows, columns = torch.arange(height)[:, None] / height, torch.arange(width) / width
+    return (rows > columns).float()[None]
+
+
+def shows(model, *boxes):
+    """Let the network show what is in these boxes of the picture, in each look; the places it looks at, of a batch."""
+    model.network.register_forward_hook(lambda module, given, made: made * 0 + next(mattes))
+    planes = [(20 * draw_boxes(each, (256, 192)) - 10)[None, None] for each in boxes]
+    mattes = iter(torch.nn.functional.interpolate(plane, (96, 128)) for plane in planes)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
 @pytest.mark.parametrize("mode", ["whole", "locate"])
-def test_the_network_sees_the_hint_over_the_whole_picture(model, dtype, mode):
+def test_the_network_is_told_the_mask(model, dtype, mode):
     images = pictures(dtype=dtype)
-    alpha = model.predict(images, hint=left_half(), mode=mode)
+    alpha = model.predict(images, hint=lower_left(), mode=mode)
     assert alpha.shape == (1, 192, 256)
     full, half = model.seen[:2]
     assert full.shape == (1, 1, 96, 128) and half.shape == (1, 1, 48, 64)
     for seen in (full, half):
-        middle = seen.shape[3] // 2
-        assert (seen[..., : middle - 1] > 0.999).all() and (seen[..., middle + 1 :] < -0.999).all()
-    assert not torch.equal(alpha, model.predict(images, hint=1 - left_half()))
+        assert (seen[0, 0].tril(-2)[-1, :20] > 0.999).all() and (seen[0, 0, 0, 4:] < -0.999).all()
+    assert not torch.equal(alpha, model.predict(images, hint=1 - lower_left()))
     count = len(model.seen)
     without = model.predict(images)
     assert len(model.seen) == count, "without a hint the network has none"
     assert not torch.allclose(without, alpha)
 
 
+def test_a_mask_is_told_as_far_as_it_is_looked_at(model):
+    """A small subject: what is told of the crop is the crop of the mask."""
+    mask = torch.zeros(1, 192, 256)
+    mask[0, 60:120, 80:160] = lower_left(60, 80)[0]
+    model.predict(pictures(), hint=mask)
+    crop = model.seen[0][0, 0]
+    assert 0.15 < (crop > 0.9).float().mean() < 0.35 and crop[70, 45] > 0.999 and crop[25, 85] < -0.999
+
+
+def test_of_a_box_the_network_is_told_nothing_at_first_and_then_what_was_decided():
+    """Two things stand side by side, and the box is around the left one; the network sees what is not black."""
+    picture = torch.zeros(192, 256, 3)
+    picture[40:150, 30:110, 0], picture[40:150, 125:205, 2] = 1, 1
+    tellings = []
+
+    def matte(part, told):
+        tellings.append(told)
+        return part.amax(3)
+
+    box = draw_boxes([(20, 30, 97, 130)], (256, 192))
+    alpha = asked_for(picture, box, seen_of=lambda size: size, matte=matte, takes_hint=True)
+    assert alpha[60:130, 40:100].min() > 0.9 and alpha[:, 130:].max() < 0.1
+    first, second = tellings
+    assert first is None and second.shape[0] == 1
+    lies = second[0] > 0.5
+    assert 0.15 < lies.float().mean() < 0.6 and not lies[:, -second.shape[2] // 5 :].any()
+
+
+def test_a_box_around_all_there_is_costs_one_look(model):
+    shows(model, [(60, 50, 120, 100)])
+    alpha = model.predict(pictures(), hint=draw_boxes([(0, 0, 256, 192)], (256, 192)))[0]
+    assert not model.seen and alpha[100, 120] > 0.9
+
+
 def test_a_hint_of_any_size_one_for_all_or_one_each_and_bool(model):
     images = pictures(2)
-    one, each = model.predict(images, hint=left_half()), model.predict(images, hint=left_half().expand(2, -1, -1))
-    assert torch.equal(one, each) and torch.equal(model.predict(images, hint=left_half() > 0), one)
-    torch.testing.assert_close(model.predict(images, hint=left_half(12, 16)), one, atol=0.2, rtol=0)
-    both = torch.cat((left_half(), 1 - left_half()))
+    one, each = model.predict(images, hint=lower_left()), model.predict(images, hint=lower_left().expand(2, -1, -1))
+    assert torch.equal(one, each) and torch.equal(model.predict(images, hint=lower_left() > 0), one)
+    both = torch.cat((lower_left(), 1 - lower_left()))
     assert not torch.equal(model.predict(images, hint=both)[1], one[1])
+    model.seen.clear()
+    model.predict(images, hint=lower_left(48, 64))
+    model.predict(images, hint=lower_left())
+    small, large = (model.seen[index] for index in (0, len(model.seen) // 2))
+    assert (small - large).abs().mean() < 0.05
 
 
 def test_a_hint_that_asks_for_nothing_gives_nothing_and_costs_no_pass(model):
@@ -108,20 +152,26 @@ def test_a_blob_is_as_wide_and_as_high_as_in_a_square():
 
 
 def test_a_faint_hint_says_what_a_full_one_says():
-    for hint in (left_half()[0], draw_points([(64, 48)], (256, 192)), draw_boxes([(20, 20, 90, 80)], (256, 192))):
+    for hint in (lower_left()[0], draw_points([(64, 48)], (256, 192)), draw_boxes([(20, 20, 90, 80)], (256, 192))):
         torch.testing.assert_close(told(0.3 * hint), told(hint))
 
 
-def test_what_is_asked_for_and_not_seen_is_looked_for_closely(model, monkeypatch):
-    """A small mask and a dot, of which the network sees nothing in the whole picture."""
+def test_a_dot_that_is_not_seen_is_looked_for_closely(model):
     model.network.register_forward_hook(lambda module, given, made: made * 0 - 9)
-    mask = torch.zeros(192, 256)
-    mask[60:76, 100:140] = 1
-    for hint, larger in ((mask, 2), (draw_points([(120, 70)], (256, 192)), 0.5)):  # a blob is told anew in the crop
-        assert model.predict(pictures(), hint=hint).max() < 0.01
-        full, crop = model.seen[0], model.seen[2]  # each is seen at half its size too
-        assert (crop > 0).float().mean() > larger * (full > 0).float().mean() > 0
-        model.seen.clear()
+    assert model.predict(pictures(), hint=draw_points([(120, 70)], (256, 192)))[0, 10, 10] < 0.01
+    full, crop = model.seen[0], model.seen[2]  # each is seen at half its size too
+    assert (full > 0).float().mean() > 0 and crop.max() > 0.99, "a blob of its own in the crop"
+    assert 0.5 < (crop > 0).float().mean() / (full > 0).float().mean() < 2
+
+
+def test_what_was_found_at_a_dot_is_told_at_the_second_look(model):
+    found = (90, 60, 60, 70)
+    shows(model, [found], [(0, 0, 256, 192)])
+    alpha = model.predict(pictures(), hint=draw_points([(120, 90)], (256, 192)))[0]
+    told_then = model.seen[2][0, 0]
+    shares = [(told_then > 0).any(axis).float().mean().item() for axis in (0, 1)]
+    assert len(model.seen) == 4 and all(0.4 < share < 0.9 for share in shares), "the found one, in a crop around it"
+    assert alpha[90, 120] > 0.9 and alpha[10, 10] == 0
 
 
 def test_boxes_and_masks_are_told_as_they_are_and_a_dot_beside_a_box_as_a_blob():
@@ -131,29 +181,13 @@ def test_boxes_and_masks_are_told_as_they_are_and_a_dot_beside_a_box_as_a_blob()
     disc, bar = draw_points([(120, 90)], (512, 384))[::2, ::2], torch.zeros(192, 256)
     rows, columns = torch.arange(192)[:, None], torch.arange(256)
     bar[(rows - 90) ** 2 + (columns - columns.clamp(40, 200)) ** 2 <= 36] = 1  # a stroke of a round brush
-    for hint in (small, narrow, overlapping, left_half()[0], draw_boxes([(20, 20, 90, 80), (150, 20, 30, 30)], size)):
+    for hint in (small, narrow, overlapping, lower_left()[0], draw_boxes([(20, 20, 90, 80), (150, 20, 30, 30)], size)):
         assert torch.equal(told(hint), hint)
     for hint in (disc, bar, draw_points([(30, 30)], (64, 64))):
         assert (told(hint) > 0.5).sum() > 3 * (hint > 0.5).sum()
     both = told(torch.maximum(narrow, draw_points([(200, 90)], size)))
     assert torch.equal(both[:, :30] > 0.5, narrow[:, :30] > 0.5)
     assert both[90, 200] > 0.99 and 0.5 < both[90, 220] < 0.9 and both[20, 100] < 0.05
-
-
-def test_what_is_looked_at_again_has_its_own_part_of_the_hint(model, monkeypatch):
-    """A small subject: the crop's hint is the crop of the hint."""
-    from birefnet_core.matting import hint as hints
-    from birefnet_core.matting.locate import Box
-
-    def look_again(alpha, coarse, *, seen_of, matte):
-        assert coarse.shape == (96, 128)
-        box = Box(64, 48, 192, 144)
-        alpha[box.pixels] = matte(box)
-
-    monkeypatch.setattr(hints, "look_again", look_again)
-    model.predict(pictures(), hint=left_half())
-    crop = model.seen[2]
-    assert crop.shape == (1, 1, 96, 128) and (crop[..., :62] > 0.999).all() and (crop[..., 66:] < -0.999).all()
 
 
 def test_which_network_takes_a_hint(model):
