@@ -73,7 +73,8 @@ class ManagedModel:
             host.say(text, logging.WARNING)
         self._noticed = notice
         # An automatic batch takes the room that is left: it gains too little to send other models away for it.
-        count = min(batch_size or 1, max(1, len(images)))
+        # With hints the pictures go one by one (MattingModel.predict).
+        count = 1 if hint is not None else min(batch_size or 1, max(1, len(images)))
         weight = next(self.managed.model.parameters())
         host.load(self.managed, count * activation_bytes(seen, weight))
         if batch_size is None:

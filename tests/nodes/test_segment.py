@@ -199,6 +199,9 @@ def test_room_is_asked_for_what_one_pass_needs(segment, model, module, monkeypat
     segment(model, torch.rand(count, 40, 60, 3), batch_size=batch_size)
     activation_bytes = module("birefnet_core.matting.model").activation_bytes
     assert asked == [pictures * activation_bytes(SIZE, next(model.managed.model.parameters()))]
+    if count:  # with hints the pictures go one by one
+        segment(model, torch.rand(count, 40, 60, 3), batch_size=batch_size, hint=torch.ones(1, 40, 60))
+        assert asked[1] == asked[0] / pictures
 
 
 def test_an_image_too_large_for_memory_says_what_to_do(segment, make):
