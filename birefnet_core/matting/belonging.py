@@ -120,6 +120,12 @@ def touched(shown: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     return hit[pieces]
 
 
+def unseen(hint: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """The dots and scribbles of a hint [h, w] under which alpha [h, w] shows nothing."""
+    inside = solid(hint)
+    return inside & ~touched(inside, alpha > 0.5)
+
+
 def said(colours: np.ndarray, alpha: np.ndarray, hint: np.ndarray, kind: str) -> np.ndarray:
     """Log-odds [h, w] that a pixel belongs to what is asked for, by hint of that kind and colours.
 
@@ -229,15 +235,16 @@ def _of_box(colours: np.ndarray, alpha: np.ndarray, hint: np.ndarray) -> np.ndar
 def _of_dot(colours: np.ndarray, alpha: np.ndarray, hint: np.ndarray) -> np.ndarray:
     seeds = ndimage.binary_dilation(solid(hint))
     piece = touched(alpha > 0.5, seeds)
-    if not piece.any():  # the network sees nothing here
-        return np.where(ndimage.binary_dilation(seeds, iterations=5), 4.0, -4.0)
+    lost = ndimage.binary_dilation(unseen(seeds, alpha), iterations=5)  # the network sees nothing here
+    if not piece.any():
+        return np.where(lost, 4.0, -4.0)
 
     part = piece & touched(cut_off(colours, edges_of(colours, alpha, 0.6), piece, seeds), seeds)
     says = np.where(part, 2.0, np.where(piece, -2.0, -3.0))
     odds = COLOUR["dot"] * colour_odds(colours, part, (alpha < 0.3) | (piece & ~part)).clip(-2, 2)
     belongs = chance(says + odds, alpha, "dot")
     kept = touched(belongs > 0.5, seeds) | (belongs <= 0.5)
-    return np.where(kept, says + odds, -4.0)
+    return np.where(lost & ~piece, 4.0, np.where(kept, says + odds, -4.0))
 
 
 def cut_off(colours: np.ndarray, edges: np.ndarray, piece: np.ndarray, seeds: np.ndarray) -> np.ndarray:

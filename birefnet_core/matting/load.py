@@ -36,8 +36,8 @@ def load_model(
         patch_order: "auto", "2024" or "2025": the channel order of the file's image patches, see `patch_order.py`.
         models_dir: `models/` in the pack by default.
         fold: fold batch normalisation into the convolutions; False keeps a network that can be exported again.
-        hint: whether a network that takes hints is told them. False: they are followed by looking closely at what they
-            name, as with every other model (docs/hints.md).
+        hint: whether a network that takes hints is told them. False: they are followed as with every other model
+            (docs/hints.md).
         on_progress: called with (bytes so far, bytes in all) of a download.
 
     Raises:

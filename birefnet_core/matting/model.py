@@ -91,6 +91,7 @@ class MattingModel:
         seen = seen_of((width, height))
         weight = next(self.network.parameters())
         batch = checked_batch_size(batch_size) or automatic_batch_size(seen, weight)
+        batch = batch if hint is None else 1  # each is looked at by itself, and more than once
         alpha = torch.empty(total, height, width, dtype=torch.float32, device=images.device)
         done = 0
         while done < total:

@@ -37,11 +37,30 @@ def lower_left(height=192, width=256):
     return (rows > columns).float()[None]
 
 
-def shows(model, *boxes):
-    """Let the network show what is in these boxes of the picture, in each look; the places it looks at, of a batch."""
-    model.network.register_forward_hook(lambda module, given, made: made * 0 + next(mattes))
-    planes = [(20 * draw_boxes(each, (256, 192)) - 10)[None, None] for each in boxes]
+def shows(model, *looks):
+    """Let the network show these boxes of what it looks at, (x, y, width, height) at 256 x 192: a list a look."""
+    planes = [(20 * draw_boxes(each, (256, 192)) - 10)[None, None] for each in looks]
     mattes = iter(torch.nn.functional.interpolate(plane, (96, 128)) for plane in planes)
+    model.network.register_forward_hook(lambda module, given, made: made * 0 + next(mattes))
+
+
+def scene(*things, size=(256, 192)):
+    """A black picture [H, W, 3] with boxes (x, y, width, height, brightness) in it."""
+    picture = torch.zeros(size[1], size[0], 3)
+    for x, y, width, height, brightness in things:
+        picture[y : y + height, x : x + width] = brightness
+    return picture
+
+
+def looked(picture, hint, alpha_of=lambda part, told: part.amax(3), takes_hint=True):
+    """What `asked_for` gives by a network that shows what is bright, and what that was told, at each look."""
+    tellings = []
+
+    def matte(part, told):
+        tellings.append(told)
+        return alpha_of(part, told)
+
+    return asked_for(picture, hint, seen_of=lambda size: size, matte=matte, takes_hint=takes_hint), tellings
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
@@ -71,22 +90,63 @@ def test_a_mask_is_told_as_far_as_it_is_looked_at(model):
 
 
 def test_of_a_box_the_network_is_told_nothing_at_first_and_then_what_was_decided():
-    """Two things stand side by side, and the box is around the left one; the network sees what is not black."""
-    picture = torch.zeros(192, 256, 3)
-    picture[40:150, 30:110, 0], picture[40:150, 125:205, 2] = 1, 1
-    tellings = []
-
-    def matte(part, told):
-        tellings.append(told)
-        return part.amax(3)
-
-    box = draw_boxes([(20, 30, 97, 130)], (256, 192))
-    alpha = asked_for(picture, box, seen_of=lambda size: size, matte=matte, takes_hint=True)
+    """Two things stand side by side, and the box is around the left one."""
+    picture = scene((30, 40, 80, 110, 1), (125, 40, 80, 110, 0.9))
+    alpha, (first, second) = looked(picture, draw_boxes([(20, 30, 97, 130)], (256, 192)))
     assert alpha[60:130, 40:100].min() > 0.9 and alpha[:, 130:].max() < 0.1
-    first, second = tellings
     assert first is None and second.shape[0] == 1
     lies = second[0] > 0.5
     assert 0.15 < lies.float().mean() < 0.6 and not lies[:, -second.shape[2] // 5 :].any()
+
+
+@pytest.mark.parametrize("takes_hint", [True, False])
+def test_a_box_of_one_and_a_dot_on_another(takes_hint):
+    size = (384, 192)
+    picture = scene((20, 40, 70, 110, 1), (120, 40, 70, 110, 0.8), (290, 40, 70, 110, 0.9), size=size)
+    hint = torch.maximum(draw_boxes([(12, 30, 88, 130)], size), draw_points([(325, 95)], size))
+    alpha, _ = looked(picture, hint, takes_hint=takes_hint)
+    assert alpha[60:130, 35:75].min() > 0.9 and alpha[60:130, 305:345].min() > 0.7 and alpha[:, 125:185].max() < 0.1
+
+
+@pytest.mark.parametrize("takes_hint", [True, False])
+def test_of_two_dots_one_is_seen_only_closely(takes_hint):
+    """The other one's thing is faint in the whole picture."""
+    picture, size = scene((30, 50, 70, 90, 1), (150, 80, 40, 40, 0.6)), (256, 192)
+
+    def alpha_of(part, told):
+        return part.amax(3) if part.shape[2] < 256 else part.amax(3) * (part.amax(3) > 0.7)
+
+    hint = draw_points([(65, 95), (170, 100)], size)
+    alpha, tellings = looked(picture, hint, alpha_of, takes_hint)
+    assert alpha[70:120, 50:80].min() > 0.9 and alpha[95:105, 160:180].min() > 0.5
+    if takes_hint:
+        assert tellings[1].shape[2] / tellings[1].shape[1] > 1.2, "both are in the second look"
+        assert ((tellings[1][0] > 0.5).any(0).float().diff() > 0).sum() + (tellings[1][0, :, 0] > 0.5).any() >= 2
+
+
+def test_of_a_dot_under_which_nothing_is_seen_only_the_dot_is_told():
+    """Something else stands near, within the part that is looked at again."""
+    picture, size = scene((125, 60, 40, 70, 1)), (256, 192)
+    _, (_, second) = looked(
+        picture, draw_points([(215, 95)], size), lambda part, told: part.amax(3) * (told.mean() > 0)
+    )
+    assert second[0, :, : second.shape[2] // 4].max() < 0.5 and second.max() > 0.99
+
+
+def test_what_is_shown_of_a_dot_is_taken_as_it_is():
+    """Half-transparent, and in two pieces."""
+    picture = scene((60, 50, 60, 90, 0.4), (130, 60, 30, 60, 0.3))
+    alpha, _ = looked(picture, draw_points([(90, 95)], (256, 192)))
+    torch.testing.assert_close(alpha[:, 64:192], picture[:, 64:192, 0])
+
+
+@pytest.mark.parametrize("size", [(1024, 256), (1600, 400), (300, 1200)])
+def test_a_dot_in_a_long_picture_is_a_blob_in_both_looks(size):
+    dots = draw_points([(size[0] / 2, size[1] / 2)], size)
+    for hint in (dots, torch.nn.functional.interpolate(dots[None, None], (600, 600))[0, 0]):
+        _, tellings = looked(scene(size=size), hint)
+        for telling in tellings:
+            assert 0.04 < (telling > 0.5).float().mean() < 0.2
 
 
 def test_a_box_around_all_there_is_costs_one_look(model):
@@ -158,20 +218,20 @@ def test_a_faint_hint_says_what_a_full_one_says():
 
 def test_a_dot_that_is_not_seen_is_looked_for_closely(model):
     model.network.register_forward_hook(lambda module, given, made: made * 0 - 9)
-    assert model.predict(pictures(), hint=draw_points([(120, 70)], (256, 192)))[0, 10, 10] < 0.01
+    assert model.predict(pictures(), hint=draw_points([(120, 70)], (256, 192))).max() < 0.01
     full, crop = model.seen[0], model.seen[2]  # each is seen at half its size too
     assert (full > 0).float().mean() > 0 and crop.max() > 0.99, "a blob of its own in the crop"
     assert 0.5 < (crop > 0).float().mean() / (full > 0).float().mean() < 2
 
 
 def test_what_was_found_at_a_dot_is_told_at_the_second_look(model):
-    found = (90, 60, 60, 70)
-    shows(model, [found], [(0, 0, 256, 192)])
+    shows(model, [(90, 60, 60, 70)], [(0, 0, 256, 192)])
     alpha = model.predict(pictures(), hint=draw_points([(120, 90)], (256, 192)))[0]
     told_then = model.seen[2][0, 0]
     shares = [(told_then > 0).any(axis).float().mean().item() for axis in (0, 1)]
     assert len(model.seen) == 4 and all(0.4 < share < 0.9 for share in shares), "the found one, in a crop around it"
-    assert alpha[90, 120] > 0.9 and alpha[10, 10] == 0
+    assert alpha[90, 120] > 0.9 and alpha[58, 86] > 0.9, "all that the second look shows"
+    assert alpha[10, 10] == 0
 
 
 def test_boxes_and_masks_are_told_as_they_are_and_a_dot_beside_a_box_as_a_blob():

@@ -4,7 +4,7 @@
     python -m train.evaluation.hints --model bundled --data pairs
     python -m train.evaluation.hints --model bundled --data pairs --sheet hints.jpg     # the first pictures, to look at
     python -m train.evaluation.hints --model bundled --data E1                          # hints made from its truths
-    python -m train.evaluation.hints --model bundled --data pairs --looking             # as models that take no hints
+    python -m train.evaluation.hints --model bundled --data pairs --untold              # as models that take no hints
 
 Pictures whose truth has nothing that is half opaque are left out: nothing can ask for them.
 For each kind, against the visible alpha of the one asked for: the hint itself (stretched over the picture), the matte
@@ -136,9 +136,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="write the first pictures with every hint here")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th picture of the set (1: all)")
     parser.add_argument(
-        "--looking",
+        "--untold",
         action="store_true",
-        help="follow hints by looking closely, as with models that take none, though this one may take them",
+        help="do not tell the network its hint: follow it as with models that take none",
     )
     parser.add_argument("--device", default="auto", help="where the model runs (auto)")
     options = parser.parse_args(arguments)
@@ -148,7 +148,7 @@ def main(arguments: list[str] | None = None) -> None:
     if lacking:
         raise SystemExit(f"not measured: {options.data} has no folder {lacking[0]}/")
     try:
-        model = birefnet_core.load_model(options.model, device=options.device, hint=not options.looking)
+        model = birefnet_core.load_model(options.model, device=options.device, hint=not options.untold)
         figures, strips = measure(model, options.data, options.every)
     except (ValueError, ArithmeticError, OSError) as error:
         raise SystemExit(f"not measured: {error}") from None

@@ -106,7 +106,7 @@ def test_the_command_measures_by_kind_and_draws_a_sheet(small, tmp_path, capsys,
 
 
 def test_a_model_that_takes_hints_is_measured_either_way(small, tmp_path, monkeypatch, one_thread):
-    """Told them, or led by where it looks, as models that take none."""
+    """Told them, or not, as models that take none."""
     network = birefnet_core.build_network("timm:test_efficientnet", block_channels=8, branch_channels=8, hint=True)
     spec = birefnet_core.ModelSpec("hinted", "timm:test_efficientnet", (64, 64))
     birefnet_core.save_model(network.eval(), tmp_path / "hinted.safetensors", spec=spec)
@@ -114,7 +114,7 @@ def test_a_model_that_takes_hints_is_measured_either_way(small, tmp_path, monkey
     monkeypatch.setattr(hints, "measure", lambda model, *_: took.append(model.takes_hint) or ({}, []))
     arguments = ["--model", str(tmp_path / "hinted.safetensors"), "--data", str(small[0] / "one"), "--device", "cpu"]
     hints.main(arguments)
-    hints.main([*arguments, "--looking"])
+    hints.main([*arguments, "--untold"])
     assert took == [True, False]
 
 
