@@ -3,7 +3,9 @@
     python -m train.average second.safetensors=0.4 third.safetensors=0.6 --out model.safetensors
 
 The shares are divided by their sum. The result has the last one's metadata, and takes a hint if that one does: the
-weights for hints are then the mean of those that have any. Wortsman et al., "Model soups", ICML 2022.
+weights for hints are then the mean of those that have any. Where some have none, what follows is used to hints by a part
+only, and --hint-strength tells it more loudly (train/recipes/README.md has what that brings). Wortsman et al., "Model
+soups", ICML 2022.
 """
 
 from __future__ import annotations
@@ -21,17 +23,21 @@ from birefnet_core.weights.save import save_model
 HINT_WEIGHT = ".hint.weight"  # of a HintedConv
 
 
-def average(models: dict[str, float], out: Path) -> None:
-    """Write the average of `models` (name or file: share) to `out`.
+def average(models: dict[str, float], out: Path, hint_strength: float = 1.0) -> None:
+    """Write the average of `models` (name or file: share) to `out`, its weights for hints times `hint_strength`.
 
     Raises:
-        ValueError: fewer than two models, a share that is not above 0, models of different networks, or a file that is
-            no model.
+        ValueError: fewer than two models, a share or strength that is not above 0, a strength where the result takes no
+            hint, models of different networks, or a file that is no model.
     """
+    if not 0 < hint_strength < math.inf:
+        raise ValueError(f"the hint's strength must be above 0, not {hint_strength:g}")
     if len(models) < 2 or not all(0 < share < math.inf for share in models.values()):
         raise ValueError("give two models or more, each with a share above 0")
     options = {"device": "cpu", "dtype": "float32", "fold": False}
     last = bc.load_model(list(models)[-1], **options)
+    if hint_strength != 1 and not last.takes_hint:
+        raise ValueError(f"{list(models)[-1]} takes no hint that could be told more loudly")
     loaded = [*(bc.load_model(name, **options, hint=last.takes_hint) for name in list(models)[:-1]), last]
     states = [_like(loaded[-1].network, model.network).state_dict() for model in loaded]
     shapes = [{key: value.shape for key, value in state.items()} for state in states]
@@ -49,9 +55,11 @@ def average(models: dict[str, float], out: Path) -> None:
                 if takes or not key.endswith(HINT_WEIGHT)
             ]
             value.copy_(sum(share * each for share, each in given) / sum(share for share, _ in given))
+            if key.endswith(HINT_WEIGHT):
+                value.mul_(hint_strength)
     shares = ", ".join(f"{share / whole:.2f}" for share in models.values())
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_model(loaded[-1].network, out, spec=loaded[-1].spec, extra={"averaged": shares})
+    save_model(loaded[-1].network, out, spec=loaded[-1].spec, extra={"averaged": shares, "hint_strength": f"{hint_strength:g}"})
 
 
 def _like(last: BiRefNet, network: BiRefNet) -> BiRefNet:
@@ -69,9 +77,12 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("models", nargs="+", metavar="MODEL=SHARE", help="a name or file, and its share")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the average goes")
+    parser.add_argument(
+        "--hint-strength", type=float, default=1.0, metavar="X", help="the weights for hints are multiplied by it (1)"
+    )
     options = parser.parse_args(arguments)
     try:
-        average(_shares(options.models), options.out)
+        average(_shares(options.models), options.out, options.hint_strength)
     except (ValueError, OSError, RuntimeError) as error:
         raise SystemExit(f"nothing was averaged: {error}") from None
     except KeyboardInterrupt:

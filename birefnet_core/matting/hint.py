@@ -154,10 +154,6 @@ def asked_for(
     boxes, rest = boxes_and_rest(hint)
     # What may be a dot says nothing of the subject's size: the first look is then at everything.
     thin = rest is not None and _may_be_dot(rest, frame)
-    if takes_hint and thin and boxes is None:
-        box, found = _shown_of(image[..., :3], rest, seen_of, matte)
-        alpha[box.pixels] = found
-        return alpha
     parts = [_Part(plane, kind) for plane, kind in ((boxes, "box"), (rest, None)) if plane is not None]
     box = first = frame if thin else _around(hint, frame, seen_of)
     part = image[box.pixels][..., :3]
@@ -166,6 +162,10 @@ def asked_for(
     found = matte(part[None], _cut(_as_told(boxes, rest, thin), frame, box)[None] if tells else None)[0]
     colours, shown = _small(part), _small(found)
     belongs = np.max([each.read(colours, shown, frame, box) for each in parts], axis=0)
+    if takes_hint and thin and all(each.kind == "dot" for each in parts):
+        box, asked = _around_dots(rest, shown, frame, seen_of)
+        alpha[box.pixels] = matte(image[box.pixels][..., :3][None], asked[None])[0]
+        return alpha
     others = others_of(belongs, shown)
     if thin or is_crowded(others, belongs, shown):
         covering = [] if takes_hint else _painted_over(colours, others, belongs)
@@ -182,23 +182,17 @@ def asked_for(
     return alpha
 
 
-def _shown_of(
-    image: Tensor, dots: Tensor, seen_of: Callable[[Size], Size], matte: Callable[[Tensor, Tensor | None], Tensor]
-) -> tuple[Box, Tensor]:
-    """What a network that is told dots [h, w] shows of image [H, W, 3], closely, and where that is: around what it
-    shows in the whole picture and the dots under which it does not, or around the dots if it sees none of them."""
-    frame = Box(0, 0, image.shape[1], image.shape[0])
-    shown = _small(matte(image[None], _blob(dots)[None])[0])
+def _around_dots(dots: Tensor, shown: np.ndarray, frame: Box, seen_of: Callable[[Size], Size]) -> tuple[Box, Tensor]:
+    """Where a network that was told dots [h, w] looks again, and what it is told there: around what it has shown of the
+    frame [h, w] and the dots under which it has not, or around the dots if it has seen none of them."""
     marked = _view(dots, frame, frame)
     lost = _unseen(marked.numpy(), solid(shown) & (shown > FAINTLY))
     if lost is not None and torch.equal(lost > 0, torch.from_numpy(solid(marked.numpy()))):
         box = _halfway(dots, frame)
-        asked = _blob(_view(dots, frame, box))
-    else:
-        named = torch.from_numpy(shown)
-        box = _around(named if lost is None else named.maximum(lost), frame, seen_of)
-        asked = _decided(shown, [lost], frame, box)
-    return box, matte(image[box.pixels][None], asked[None])[0]
+        return box, _blob(_view(dots, frame, box))
+    named = torch.from_numpy(shown)
+    box = _around(named if lost is None else named.maximum(lost), frame, seen_of)
+    return box, _decided(shown, [lost], frame, box)
 
 
 def _decided(belongs: np.ndarray, lost: list[Tensor | None], first: Box, box: Box) -> Tensor:

@@ -140,6 +140,17 @@ def test_what_is_shown_of_a_dot_is_taken_as_it_is():
     torch.testing.assert_close(alpha[:, 64:192], picture[:, 64:192, 0])
 
 
+def test_the_mask_of_something_thin_is_a_mask():
+    """Told as a blob, as it may be a stroke; then it is seen to lie on edges, and decides what belongs."""
+    rows, columns = torch.arange(192)[:, None], torch.arange(256)
+    hint = ((columns - 60 - rows / 8).abs() < 4).float() * (rows >= 20) * (rows < 170)
+    picture = scene((110, 40, 90, 110, 0.9)).maximum(hint[..., None])
+    alpha, tellings = looked(picture, hint)
+    assert (tellings[0] > 0.5).float().sum() > 3 * hint.sum()
+    assert alpha[30:160][hint[30:160] > 0].mean() > 0.9 and alpha[:, 112:].max() < 0.1
+    assert (tellings[1] > 0.5).float().mean() < 0.3, "the thing itself"
+
+
 @pytest.mark.parametrize("size", [(1024, 256), (1600, 400), (300, 1200)])
 def test_a_dot_in_a_long_picture_is_a_blob_in_both_looks(size):
     dots = draw_points([(size[0] / 2, size[1] / 2)], size)
@@ -252,5 +263,6 @@ def test_boxes_and_masks_are_told_as_they_are_and_a_dot_beside_a_box_as_a_blob()
 
 def test_which_network_takes_a_hint(model):
     assert model.takes_hint and MattingModel(torch.compile(model.network), model.spec).takes_hint
+    assert bc.load_model("bundled", device="cpu").takes_hint
     assert not bc.load_model("bundled", device="cpu", hint=False).takes_hint
     assert not MattingModel(torch.nn.Conv2d(3, 1, 1), model.spec).takes_hint

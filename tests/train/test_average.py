@@ -48,6 +48,11 @@ def test_a_model_without_hints_is_averaged_into_one_with_hints(models, tmp_path)
     torch.testing.assert_close(value, 0.75 * a + 0.25 * hinted.state_dict()[name], atol=2e-3, rtol=1e-3)
     (learnt,), (kept,) = hint_weights(hinted), hint_weights(mean)
     torch.testing.assert_close(kept, learnt, atol=2e-3, rtol=1e-3)  # of all that has any: not weaker
+    main([*given, "--hint-strength", "1.5", "--out", str(tmp_path / "loud.safetensors")])
+    loud = bc.load_model(tmp_path / "loud.safetensors", device="cpu", dtype="float32", fold=False).network
+    (told,) = hint_weights(loud)
+    torch.testing.assert_close(told, 1.5 * learnt, atol=4e-3, rtol=1e-3)
+    torch.testing.assert_close(loud.state_dict()[name], value)
     main([*given[::-1], "--out", str(tmp_path / "other.safetensors")])  # the last one takes none
     other = bc.load_model(tmp_path / "other.safetensors", device="cpu", dtype="float32", fold=False).network
     assert not other.architecture.hint
@@ -63,6 +68,8 @@ def test_what_cannot_be_averaged_is_said(models, tmp_path):
         ([f"{models}/a.safetensors=1", f"{models}/wide.safetensors=1"], "different networks"),
         ([f"{models}/{name}.safetensors=0.5" for name in "aba"], r"a\.safetensors is given twice"),
         ([f"{models}/a.safetensors", f"{models}/b.safetensors=1"], "write MODEL=SHARE"),
+        ([f"{models}/a.safetensors=1", f"{models}/b.safetensors=1", "--hint-strength", "0"], "must be above 0, not 0"),
+        ([f"{models}/a.safetensors=1", f"{models}/b.safetensors=1", "--hint-strength", "2"], "takes no hint"),
     ):
         with pytest.raises(SystemExit, match=message):
             main([*given, *out])
