@@ -241,6 +241,7 @@ def test_what_was_found_at_a_dot_is_told_at_the_second_look(model):
     told_then = model.seen[2][0, 0]
     shares = [(told_then > 0).any(axis).float().mean().item() for axis in (0, 1)]
     assert len(model.seen) == 4 and all(0.4 < share < 0.9 for share in shares), "the found one, in a crop around it"
+    assert (told_then.abs() < 0.01).sum() > 200, "around it nothing is said"
     assert alpha[90, 120] > 0.9 and alpha[58, 86] > 0.9, "all that the second look shows"
     assert alpha[10, 10] == 0
 
