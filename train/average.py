@@ -3,9 +3,9 @@
     python -m train.average second.safetensors=0.4 third.safetensors=0.6 --out model.safetensors
 
 The shares are divided by their sum. The result has the last one's metadata, and takes a hint if that one does: the
-weights for hints are then the mean of those that have any. Where some have none, what follows is used to hints by a part
-only, and --hint-strength tells it more loudly (train/recipes/README.md has what that brings). Wortsman et al., "Model
-soups", ICML 2022.
+weights for hints are then the mean of those that have any. Where some have none, the other layers are used to hints in
+part only, and --hint-strength tells them more loudly (train/recipes/README.md has what that brings). Wortsman et al.,
+"Model soups", ICML 2022.
 """
 
 from __future__ import annotations
