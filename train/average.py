@@ -59,7 +59,9 @@ def average(models: dict[str, float], out: Path, hint_strength: float = 1.0) -> 
                 value.mul_(hint_strength)
     shares = ", ".join(f"{share / whole:.2f}" for share in models.values())
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_model(loaded[-1].network, out, spec=loaded[-1].spec, extra={"averaged": shares, "hint_strength": f"{hint_strength:g}"})
+    save_model(
+        loaded[-1].network, out, spec=loaded[-1].spec, extra={"averaged": shares, "hint_strength": f"{hint_strength:g}"}
+    )
 
 
 def _like(last: BiRefNet, network: BiRefNet) -> BiRefNet:
