@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 
 import birefnet_core as bc
@@ -62,20 +62,7 @@ def stripes(rng) -> tuple[Image.Image, Image.Image]:
     return image, alpha
 
 
-def stains(rng) -> tuple[Image.Image, Image.Image]:
-    """A faint stain with soft edges on pale paper."""
-    paper = Image.blend(_ground(rng), Image.new("RGB", (SIDE, SIDE), (235, 230, 220)), 0.7)
-    alpha = Image.new("L", (SIDE, SIDE))
-    draw, (x, y) = ImageDraw.Draw(alpha), SIDE * rng.uniform(0.35, 0.65, 2)
-    for _ in range(4):
-        dx, dy, radius = *(SIDE * rng.uniform(-0.08, 0.08, 2)), SIDE * rng.uniform(0.1, 0.17)
-        draw.ellipse((x + dx - radius, y + dy - radius, x + dx + radius, y + dy + radius), fill=255)
-    alpha = alpha.filter(ImageFilter.GaussianBlur(2))
-    tint = 1 - np.asarray(alpha)[..., None] / 255 * (1 - np.array([0.8, 0.72, 0.6]))
-    return Image.fromarray((np.asarray(paper) * tint).astype(np.uint8)), alpha
-
-
-KINDS = {"balls": balls, "stripes": stripes, "stains": stains}
+KINDS = {"balls": balls, "stripes": stripes}
 
 
 def _write(folder, draw, count: int, seed: int) -> None:
