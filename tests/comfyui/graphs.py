@@ -74,7 +74,7 @@ def matte(prefix: str, *, behind: str | None = None, hint: str | None = None, **
     inputs = {"video": "clip.VIDEO", "model": "load.model", "background_image": behind, "hint": hint}
     inputs = {name: source for name, source in inputs.items() if source}
     widgets = {"stabilise": 0.8, "filename_prefix": f"BiRefNet/{prefix}", **widgets}
-    return Node("BiRefNetMatteVideo", inputs, widgets, size=(420, 640))  # room for the clip it shows
+    return Node("BiRefNetMatteVideo", inputs, widgets, size=(420, 860))  # room for the clip it shows
 
 
 def segment(image: str, *, hint: str | None = None) -> Node:
@@ -356,7 +356,7 @@ clips use Matte Video, which streams.
                 "frames": Node(
                     "BiRefNetVideoFrames",
                     widgets={"file": CLIP, "count": 48, "longest_side": 768},
-                    size=(340, 480),
+                    size=(340, 640),
                 ),
             },
         ),
@@ -547,7 +547,7 @@ In place of the painted mask: those of *SAM3_Detect* for the first frame, or of 
                     {"video": "clip.VIDEO"},
                     {"file": "(the video input)", "count": 1},
                     title="Its first frame",
-                    size=(340, 330),
+                    size=(340, 400),
                 ),
                 "shown": Node("PreviewImage", {"images": "first.frames"}, size=(340, 300)),
                 "photo": photograph(TWO),
