@@ -166,7 +166,7 @@ class MatteVideo:
                     "VIDEO",
                     {
                         "tooltip": "Of format h264, in place of the colour: a clip, at its own rate, that starts over "
-                        "at its end. Fills the frame."
+                        "at its end. Fills the frame. Not together with background_image."
                     },
                 ),
                 "alpha": (

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .matte import parse_size
-from .models import add_models_dir
+from .models import add_models_dir, add_patch_order
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         action="store_false",
         help="of a model that takes hints: without that input, for rembg",
     )
-    command.add_argument("--patch-order", default="auto", choices=("auto", "2024", "2025"))
+    add_patch_order(command)
     command.add_argument("--overwrite", action="store_true", help="replace files that exist")
     add_models_dir(command)
 

@@ -15,6 +15,7 @@ from ..matting.size import DRAWN_RADIUS, EDGES, MODES, checked, edge_radius
 from . import clips, hints, pictures
 from .clips import given as clip_options
 from .inputs import find, left_out
+from .models import add_patch_order
 from .outputs import names_a_file
 
 
@@ -81,7 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--screen",
         choices=SCREENS,
         default="off",
-        help="key by a green or blue screen, with the network's matte as the guide; auto: as the background shows",
+        help="key by a green or blue screen, with the network's matte as the guide; auto: as the background shows; "
+        "not with --invert",
     )
     parser.add_argument(
         "--despill",
@@ -99,8 +101,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="bundled", help="bundled, a published name or a file (default: bundled)")
     parser.add_argument("--models-dir", type=Path, help="where downloaded models are (default: models/ in the pack)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, ... (default: auto)")
-    parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "float16", "bfloat16"))
-    parser.add_argument("--patch-order", default="auto", choices=("auto", "2024", "2025"))
+    parser.add_argument(
+        "--dtype",
+        default="auto",
+        choices=("auto", "float32", "float16", "bfloat16"),
+        help="precision of the network (default: auto, half where the device is fast and right at it)",
+    )
+    add_patch_order(parser)
     parser.add_argument(
         "--size",
         type=parse_size,

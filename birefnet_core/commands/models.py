@@ -10,6 +10,15 @@ def add_models_dir(command: argparse.ArgumentParser) -> None:
     command.add_argument("--models-dir", type=Path, help="where downloaded models are (default: models/ in the pack)")
 
 
+def add_patch_order(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--patch-order",
+        default="auto",
+        choices=("auto", "2024", "2025"),
+        help="the order in which a file's decoder takes the patches of a picture (default: auto, as the file says)",
+    )
+
+
 def add_download_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("name", metavar="NAME")
     command.add_argument("--endpoint", help="address of the hub or of a mirror")
@@ -19,7 +28,7 @@ def add_download_arguments(command: argparse.ArgumentParser) -> None:
 
 def add_inspect_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("files", nargs="+", metavar="FILE")
-    command.add_argument("--patch-order", default="auto", choices=("auto", "2024", "2025"))
+    add_patch_order(command)
 
 
 def show(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""E5: large subjects, 92 images whose longer side is 384-448 pixels: E1's larger cut-outs and rendered people at 0.8 to
+"""E5: large subjects, 88 images whose longer side is 384-448 pixels: E1's larger cut-outs and rendered people at 0.8 to
 1.6 of the frame, most of them running out of it, on E1's photographs, with exact mattes.
 
 E1 pastes its subjects at half the frame and cannot see that a network which looks closely loses the middle of what is
