@@ -15,7 +15,7 @@ from ..matting.size import DRAWN_RADIUS, EDGES, MODES, checked, edge_radius
 from . import clips, hints, pictures
 from .clips import given as clip_options
 from .inputs import find, left_out
-from .models import add_patch_order
+from .models import add_models_dir, add_patch_order
 from .outputs import names_a_file
 
 
@@ -72,7 +72,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PERCENT",
         help="pad pictures to a square, with a margin of so much of their longer side (default: none)",
     )
-    parser.add_argument("--invert", action="store_true", help="keep the background instead of the foreground")
+    parser.add_argument(
+        "--invert",
+        action="store_true",
+        help="keep the background instead of the foreground; not with --screen or --despill",
+    )
     parser.add_argument(
         "--clean-foreground",
         action=argparse.BooleanOptionalAction,
@@ -82,8 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--screen",
         choices=SCREENS,
         default="off",
-        help="key by a green or blue screen, with the network's matte as the guide; auto: as the background shows; "
-        "not with --invert",
+        help="key by a green or blue screen, with the network's matte as the guide; auto: as the background shows",
     )
     parser.add_argument(
         "--despill",
@@ -99,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how much of the screen's colour --despill and --screen take out (default: 1)",
     )
     parser.add_argument("--model", default="bundled", help="bundled, a published name or a file (default: bundled)")
-    parser.add_argument("--models-dir", type=Path, help="where downloaded models are (default: models/ in the pack)")
+    add_models_dir(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, ... (default: auto)")
     parser.add_argument(
         "--dtype",
