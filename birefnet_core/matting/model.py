@@ -13,7 +13,7 @@ from ..out_of_memory import OutOfMemoryError, is_out_of_memory
 from . import edges as guided
 from .detail import refine
 from .locate import look_again
-from .size import MODES, network_size
+from .size import MODES, network_size, rounded
 from .size import edge_radius as edge_radius_of
 from .tensors import check_images, resize, unit
 
@@ -126,8 +126,8 @@ class MattingModel:
         A function of its own: by the time it returns, the frames that held the failed pass's tensors are gone.
         """
 
-        def matte(part: Tensor, hint: Tensor | None = None) -> Tensor:
-            return fitted(*self._seen(part, seen_of, hint), part, radius)
+        def matte(part: Tensor, hint: Tensor | None = None, scale: float = 1.0) -> Tensor:
+            return fitted(*self._seen(part, seen_of, hint, scale), part, radius)
 
         try:
             if hints is not None:
@@ -153,14 +153,16 @@ class MattingModel:
         """Whether the network itself takes a hint beside the picture (network/hint.py)."""
         return getattr(getattr(self.network, "architecture", None), "hint", False)
 
-    def _seen(self, images: Tensor, seen_of: Callable, hint: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def _seen(
+        self, images: Tensor, seen_of: Callable, hint: Tensor | None = None, scale: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
         """images [n, H, W, 3|4] -> their alpha [n, 1, h, w] and colours [n, 3, h, w], both float32 0..1, at the size at
-        which the network sees them, on its device. hint: [n, H, W] 0..1 for a network that takes it.
+        which the network sees them, or `scale` of it, on its device. hint: [n, H, W] 0..1 for a network that takes it.
 
         Raises ArithmeticError when the network gives NaN.
         """
         weight = next(self.network.parameters())
-        width, height = seen_of((images.shape[2], images.shape[1]))
+        width, height = rounded(tuple(scale * side for side in seen_of((images.shape[2], images.shape[1]))))
         colours = resize(unit(images[..., :3].to(weight.device)).permute(0, 3, 1, 2), (height, width))
         mean, std = (colours.new_tensor(values).view(1, 3, 1, 1) for values in (self.spec.mean, self.spec.std))
         given = [((colours - mean) / std).to(weight.dtype, memory_format=torch.contiguous_format)]
