@@ -3,7 +3,7 @@
 A hint is a map 0..1 of any size, 1 = belongs to what is asked for: a mask, perfect or not, a filled box, a scribble or
 a dot. An empty one asks for nothing. The network looks closely at what the hint names (a crop, as in locate.py), and of
 its alpha stays what belongs to the hint (belonging.py). One that takes hints (network/hint.py) is also told what is
-asked for, at the second look what has been decided so far. Not in the paper.
+asked for, and when it looks again what has been decided so far. Not in the paper.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ DOT = 0.01  # radius of a drawn point, of the picture's longer side
 BLOB = 0.12  # of the picture's sides: where the blob around a dot has fallen to .61
 FAINTLY = 0.1  # alpha that a network shows of what it is told a dot of, from which it has seen it
 NEARBY = 0.15  # of the size (the root of the area) of what a network that is told a dot has shown: what more may belong
-# Of the network's size: the looks of a network at dots, each told what the one before has shown.
+# Of the network's size: the looks of a network that is told dots, and then what it has shown. docs/hints.md has others;
+# measured with the bundled model alone, at 416 pixels. The first look at what may be dots has the same size.
 LOOKS_AT_DOTS = (0.62, 0.77, 1.0)
 EDGE_RADIUS = 4  # pixels at the size at which is decided, within which borders are drawn after the picture
 
@@ -147,7 +148,7 @@ def asked_for(
 
     seen_of: from a picture's (width, height) to that at which the network sees it. matte: from a picture [1, H, W, 3],
     what the network is told of it, a hint [1, h, w] 0..1 of any size or None, and `scale`, what of that size it sees it
-    at, 1 if not given, to its alpha [1, H, W]; asked twice at most, or thrice of dots, at smaller scales. takes_hint:
+    at, 1 if not given, to its alpha [1, H, W]; asked twice at most, of dots three times. takes_hint:
     whether the network can be told; else it is always None.
     """
     height, width = image.shape[:2]

@@ -10,7 +10,7 @@ the second time takes the error of the soft region from .094 to .091 (blue) and 
 less still, but what is believed of a wide soft edge grows with every turn.
 
 Grain, and colour that files keep at half size, are then taken out of it: around every pixel the key is fitted as a
-linear function of the picture's colours, after either time. On 38 tuning shots before each screen that takes the error
+linear function of the picture's colours, after either time. On 38 other shots before each screen that takes the error
 of the soft region from .103 to .097 (blue) and from .096 to .089 (green); within 3 pixels to .100 and .091, after the
 second time alone to .099 and .090.
 
@@ -41,7 +41,7 @@ REACH = 1 / 12  # of the longer side: how far beyond what the matte gives it the
 PRESENT = 0.1  # a cell with more that is not screen than this shows something
 TAIL = 1 / 128  # of the longer side: how far beyond that it may fade away
 FREE = 0.3  # a pixel in which there seems to be less screen than this is the subject alone, whose spill it is
-CLEAN = 0.02  # a key up to this is screen, and from 1 - this subject: what grain and an uneven screen make of them
+CLEAN = 0.02  # a key up to this is screen, and from 1 - this subject, before and after grain is taken out of it
 GRAIN = 6  # pixels around each within which a key is linear in the picture's colours
 MOSTLY = (0.5, 0.95)  # alpha from which, and up to which, a pixel says more and more of the subject's colour
 # Of the screen's excess, between subject and screen: below the first the key cannot tell them apart.
@@ -88,6 +88,7 @@ def keyed_alpha(image: Tensor, alpha: Tensor, screen: Screen) -> Tensor:
     free, subject = _guides(image, alpha, screen, factor)
     keyed = _smoothed(image, *_between(image, alpha, screen, subject, free, factor))
     subject = _cleared(image, keyed, screen, factor)
+    del keyed  # a plane of the picture's size
     return _smoothed(image, *_between(image, alpha, screen, subject, free, factor))
 
 

@@ -83,6 +83,35 @@ def test_markers_beside_the_subject_stay_out_and_what_hangs_on_it_stays(marker, 
     assert mad(alpha[0], truth, soft) < 0.5 * mad(matte, truth, soft)
 
 
+@pytest.mark.parametrize("colour", [GREEN, BLUE])
+def test_grain_is_taken_out_of_soft_edges(monkeypatch, colour):
+    truth = disc(softness=16)
+    image = over(SKIN, truth, screen(colour))
+    image = (image + 0.03 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    soft = (truth > 0.05) & (truth < 0.95)
+    matte = disc(softness=8)
+    error = mad(key(image[None], matte[None])[0][0], truth, soft)
+    monkeypatch.setattr("birefnet_core.matting.key._smoothed", lambda image, keyed, counts: keyed)
+    assert error < 0.9 * mad(key(image[None], matte[None])[0][0], truth, soft)
+
+
+def test_a_picture_worked_on_in_bands_is_keyed_as_in_one(monkeypatch):
+    truth = disc(softness=8)
+    image = over(SKIN, truth, screen(GREEN))
+    image = (image + 0.02 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    whole = key(image[None], truth[None])
+    monkeypatch.setattr("birefnet_core.matting.fields.BAND", 7 * SIZE)
+    for made, expected in zip(key(image[None], truth[None]), whole, strict=True):
+        torch.testing.assert_close(made, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (5, 3)])
+def test_tiny_pictures_are_keyed(size):
+    image = GREEN.expand(*size, 3).clone()
+    alpha, colours = key(image[None], torch.zeros(1, *size), "green")
+    assert alpha.shape == (1, *size) and alpha.max() == 0 and colours.isfinite().all()
+
+
 def test_before_a_subject_of_the_screens_colour_the_matte_stands():
     truth = disc(softness=8)
     alpha, _ = key(over(GREEN, truth, GREEN)[None], truth[None])
