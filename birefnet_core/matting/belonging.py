@@ -70,6 +70,11 @@ def is_thin(inside: np.ndarray) -> bool:
     return all(_is_small(piece) or _is_line(piece) for piece in _pieces(inside))
 
 
+def are_dots(inside: np.ndarray) -> bool:
+    """Whether each piece of a hint is small and round, or too small to have a shape."""
+    return all(map(_is_small, _pieces(inside)))
+
+
 def _pieces(inside: np.ndarray) -> list[np.ndarray]:
     pieces, count = ndimage.label(inside, np.ones((3, 3)))
     return [pieces == label for label in range(1, count + 1)]
@@ -100,8 +105,7 @@ def kind_of(hint: np.ndarray, alpha: np.ndarray, colours: np.ndarray) -> str:
     if is_thin(inside):
         under = touched(alpha > 0.5, inside)
         covers = under.any() and inside.sum() >= SMALL * under.sum()
-        dots = all(map(_is_small, _pieces(inside)))
-        if not covers and (dots or _agreed(inside, colours, alpha) < OUTLINED):
+        if not covers and (are_dots(inside) or _agreed(inside, colours, alpha) < OUTLINED):
             return "dot"
     return "box" if is_box(inside) else "mask"
 

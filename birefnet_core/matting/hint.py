@@ -19,7 +19,19 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..network.hint import SAYS_NOTHING
-from .belonging import chance, is_crowded, is_thin, kept_and_lacked, kind_of, others_of, said, size_of, solid, unseen
+from .belonging import (
+    are_dots,
+    chance,
+    is_crowded,
+    is_thin,
+    kept_and_lacked,
+    kind_of,
+    others_of,
+    said,
+    size_of,
+    solid,
+    unseen,
+)
 from .locate import Box, Size, padded
 from .masks import FAINT, checked_masks, fit
 from .model import drawn_after
@@ -31,8 +43,8 @@ BLOB = 0.12  # of the picture's sides: where the blob around a dot has fallen to
 FAINTLY = 0.1  # alpha that a network shows of what it is told a dot of, from which it has seen it
 NEARBY = 0.15  # of the size (the root of the area) of what a network that is told a dot has shown: what more may belong
 # Of the network's size: the looks of a network that is told dots, and then what it has shown. docs/hints.md has others;
-# measured with the bundled model alone, at 416 pixels. The first look at what may be dots has the same size.
-LOOKS_AT_DOTS = (0.62, 0.77, 1.0)
+# measured with the bundled model alone, at 416 pixels. What may be a thin mask is not seen well in so small a look.
+LOOKS_AT_DOTS, LOOKS_AT_LINES = (0.62, 0.77, 1.0), (1.0, 1.0)
 EDGE_RADIUS = 4  # pixels at the size at which is decided, within which borders are drawn after the picture
 
 
@@ -166,11 +178,12 @@ def asked_for(
     tells = takes_hint and rest is not None
     given = _cut(_as_told(boxes, rest, thin), frame, box)[None] if tells else None
     alone = takes_hint and thin and boxes is None
-    found = (matte(part[None], given, scale=LOOKS_AT_DOTS[0]) if alone else matte(part[None], given))[0]
+    looks = LOOKS_AT_DOTS if alone and are_dots(solid(_view(rest, frame, frame).numpy())) else LOOKS_AT_LINES
+    found = matte(part[None], given, scale=looks[0])[0] if alone else matte(part[None], given)[0]
     colours, shown = _small(part), _small(found)
     kind = kind_of(_view(rest, frame, box).numpy(), shown, colours) if alone else None
     if kind == "dot":  # what a network that was told it shows is the answer: nothing is left to decide
-        for scale in LOOKS_AT_DOTS[1:]:
+        for scale in looks[1:]:
             box, asked = _around_dots(rest, _small(found), frame, seen_of)
             found = torch.zeros_like(alpha)
             found[box.pixels] = matte(image[box.pixels][..., :3][None], asked[None], scale=scale)[0].to(alpha)

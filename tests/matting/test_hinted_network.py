@@ -191,7 +191,8 @@ def test_a_stroke_of_one_pixel_is_not_lost_on_the_way_to_the_network(model):
     hint[0, 100, 30:200] = 1
     model.predict(pictures(), hint=hint)
     seen = model.seen[0]
-    assert seen.max() == 1 and 0.5 * seen.shape[3] <= (seen == 1).sum() <= 1.5 * seen.shape[3]
+    assert seen.shape[2:] == (96, 128), "it may be a thin mask, of which little is seen at a glance"
+    assert seen.max() == 1 and 60 <= (seen == 1).sum() <= 200
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
