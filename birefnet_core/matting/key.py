@@ -11,8 +11,8 @@ less still, but what is believed of a wide soft edge grows with every turn.
 
 Grain, and colour that files keep at half size, are then taken out of it: around every pixel the key is fitted as a
 linear function of the picture's colours, after either time. On 38 other shots before each screen that takes the error
-of the soft region from .103 to .097 (blue) and from .096 to .089 (green); within 3 pixels to .100 and .091, after the
-second time alone to .099 and .090.
+of the soft region from .103 to .097 (blue) and from .096 to .089 (green), after the second time alone to .098 and .090.
+A key of 1920 x 1080 takes 1.34 times as long; fitted at every pixel it would be no better in 2.5 times the time.
 
 What the matte is sure of stays: its core, so that what is green on the subject is no hole, and what lies far outside,
 so that stands and the studio beside the screen are not subject. Of what is near, only what hangs together with
@@ -117,17 +117,31 @@ def _between(
 
 def _smoothed(image: Tensor, keyed: Tensor, counts: Tensor) -> Tensor:
     """A key [H, W] without the grain of its image, as far as it counts, [H, W]: around every pixel linear in the
-    colours (edges.py), as the mixture of one colour of the subject and one of the screen is."""
+    colours (edges.py, fitted at every second one), as a mixture of one colour of the subject and one of the screen is.
+    """
     height, width = keyed.shape
+    both = [cells(_with_colours(image, keyed, rows), guided.SPACING) for rows in bands(height, width, guided.SPACING)]
+    small = torch.cat(both).movedim(2, 0)[None]
+    fit = torch.cat([_fit(small, rows) for rows in bands(*small.shape[2:])], 2)[0].movedim(0, 2)
     result = torch.empty_like(keyed)
     for rows in bands(height, width):
-        around = slice(max(0, rows.start - 2 * GRAIN), min(height, rows.stop + 2 * GRAIN))
-        colours = unit(image[around, :, :3]).float().movedim(2, 0)[None]
-        fit = guided.fit(keyed[None, None, around], colours, GRAIN)[0]
-        fitted = (fit[:3] * colours[0]).sum(0) + fit[3]
-        own = slice(rows.start - around.start, rows.stop - around.start)
-        result[rows] = torch.lerp(keyed[rows], ramp(fitted[own], CLEAN, 1 - CLEAN), counts[rows])
+        slope, offset = enlarged(fit, rows, width, guided.SPACING).split([3, 1], -1)
+        fitted = (slope * unit(image[rows, :, :3]).float()).sum(-1) + offset[..., 0]
+        result[rows] = torch.lerp(keyed[rows], ramp(fitted, CLEAN, 1 - CLEAN), counts[rows])
     return result
+
+
+def _fit(small: Tensor, rows: slice) -> Tensor:
+    """Some rows of the fit [1, 4, h, w] of a small key, the last plane of small [1, 4, h, w], to the colours in it."""
+    radius = GRAIN // guided.SPACING
+    top = max(0, rows.start - 2 * radius)
+    around = small[:, :, top : rows.stop + 2 * radius]
+    return guided.fit(around[:, 3:], around[:, :3], radius)[:, :, rows.start - top :][:, :, : rows.stop - rows.start]
+
+
+def _with_colours(image: Tensor, keyed: Tensor, rows: slice) -> Tensor:
+    """Some rows of an image and of its key: [rows, W, 4]."""
+    return torch.cat([unit(image[rows, :, :3]).float(), keyed[rows, :, None]], -1)
 
 
 def _cleared(image: Tensor, keyed: Tensor, screen: Screen, factor: int) -> Tensor:
