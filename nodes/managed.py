@@ -148,7 +148,7 @@ class ForeignModel:
         check_images(images)
         hints = None if hint is None else checked_hint(hint, len(images))
 
-        def matte(part: Tensor, _told: None = None) -> Tensor:
+        def matte(part: Tensor, _told: None = None, _scale: float = 1.0) -> Tensor:
             mask = fit(checked_masks(encode_image(unit(part[..., :3]))), *part.shape[1:3])
             return self._drawn(mask, part, size, radius) if radius else mask
 

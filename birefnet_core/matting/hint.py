@@ -178,15 +178,16 @@ def asked_for(
     tells = takes_hint and rest is not None
     given = _cut(_as_told(boxes, rest, thin), frame, box)[None] if tells else None
     alone = takes_hint and thin and boxes is None
-    looks = LOOKS_AT_DOTS if alone and are_dots(solid(_view(rest, frame, frame).numpy())) else LOOKS_AT_LINES
-    found = matte(part[None], given, scale=looks[0])[0] if alone else matte(part[None], given)[0]
+    marks = _view(rest, frame, frame).numpy() if alone else None
+    looks = LOOKS_AT_DOTS if alone and are_dots(solid(marks)) else LOOKS_AT_LINES
+    found = matte(part[None], given, looks[0])[0]
     colours, shown = _small(part), _small(found)
-    kind = kind_of(_view(rest, frame, box).numpy(), shown, colours) if alone else None
+    kind = kind_of(marks, shown, colours) if alone else None
     if kind == "dot":  # what a network that was told it shows is the answer: nothing is left to decide
         for scale in looks[1:]:
             box, asked = _around_dots(rest, _small(found), frame, seen_of)
             found = torch.zeros_like(alpha)
-            found[box.pixels] = matte(image[box.pixels][..., :3][None], asked[None], scale=scale)[0].to(alpha)
+            found[box.pixels] = matte(image[box.pixels][..., :3][None], asked[None], scale)[0].to(alpha)
         return found
     parts = [_Part(plane, kind) for plane, kind in ((boxes, "box"), (rest, kind)) if plane is not None]
     belongs = np.max([each.read(colours, shown, frame, box) for each in parts], axis=0)

@@ -86,10 +86,12 @@ def keyed_alpha(image: Tensor, alpha: Tensor, screen: Screen) -> Tensor:
     """Alpha [H, W] of image [H, W, 3 or 4] before a screen that it shows, from a matte [H, W] float32."""
     factor = max(1, -(-max(alpha.shape) // SIDE))
     free, subject = _guides(image, alpha, screen, factor)
-    keyed = _smoothed(image, *_between(image, alpha, screen, subject, free, factor))
+    rows_of_cells = bands(*alpha.shape, guided.SPACING)
+    colours = torch.cat([cells(unit(image[rows, :, :3]).float(), guided.SPACING) for rows in rows_of_cells])
+    keyed = _smoothed(image, colours, *_between(image, alpha, screen, subject, free, factor))
     subject = _cleared(image, keyed, screen, factor)
     del keyed  # a plane of the picture's size
-    return _smoothed(image, *_between(image, alpha, screen, subject, free, factor))
+    return _smoothed(image, colours, *_between(image, alpha, screen, subject, free, factor))
 
 
 def _between(
@@ -115,13 +117,12 @@ def _between(
     return result, counts
 
 
-def _smoothed(image: Tensor, keyed: Tensor, counts: Tensor) -> Tensor:
+def _smoothed(image: Tensor, colours: Tensor, keyed: Tensor, counts: Tensor) -> Tensor:
     """A key [H, W] without the grain of its image, as far as it counts, [H, W]: around every pixel linear in the
     colours (edges.py, fitted at every second one), as a mixture of one colour of the subject and one of the screen is.
-    """
+    colours: the image's in cells of guided.SPACING pixels, [h, w, 3]."""
     height, width = keyed.shape
-    both = [cells(_with_colours(image, keyed, rows), guided.SPACING) for rows in bands(height, width, guided.SPACING)]
-    small = torch.cat(both).movedim(2, 0)[None]
+    small = torch.cat([colours, cells(keyed[..., None], guided.SPACING)], -1).movedim(2, 0)[None]
     fit = torch.cat([_fit(small, rows) for rows in bands(*small.shape[2:])], 2)[0].movedim(0, 2)
     result = torch.empty_like(keyed)
     for rows in bands(height, width):
@@ -136,12 +137,7 @@ def _fit(small: Tensor, rows: slice) -> Tensor:
     radius = GRAIN // guided.SPACING
     top = max(0, rows.start - 2 * radius)
     around = small[:, :, top : rows.stop + 2 * radius]
-    return guided.fit(around[:, 3:], around[:, :3], radius)[:, :, rows.start - top :][:, :, : rows.stop - rows.start]
-
-
-def _with_colours(image: Tensor, keyed: Tensor, rows: slice) -> Tensor:
-    """Some rows of an image and of its key: [rows, W, 4]."""
-    return torch.cat([unit(image[rows, :, :3]).float(), keyed[rows, :, None]], -1)
+    return guided.fit(around[:, 3:], around[:, :3], radius)[:, :, rows.start - top : rows.stop - top]
 
 
 def _cleared(image: Tensor, keyed: Tensor, screen: Screen, factor: int) -> Tensor:
