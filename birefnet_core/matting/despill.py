@@ -7,6 +7,8 @@ higher than the mean of the others, along a line on which luminance stays.
 
 Real green of the subject looks like spill, but is stronger than what a screen throws back, or of another hue. Where the
 sure inside of the subject has such colours over more than a reflection's width, they stay, and so does what is near.
+A matte that takes such a subject for screen is not believed where the picture shows less of the screen than it says,
+and none of it around.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from torch import Tensor
 
 from .fields import bands, cells, enlarged, filled, ramp
 from .foreground import _checked_alpha
-from .screen import Screen, excess, find_screen
+from .screen import BACKGROUND, Screen, excess, find_screen
 from .screens_asked import check_strength
 from .tensors import check_images, unit
 
@@ -29,6 +31,13 @@ OTHER, STRONG = (0.1, 0.25), (0.2, 0.35)
 SAME_HUE = (0.85, 0.97)  # cosine between two colours without their grey: from the second on one hue
 AROUND = 4  # cells around a place of which OWN_SHARE must have such colours for them to be the subject's own
 OWN_SHARE = (0.1, 0.3)
+PURE = 0.85  # a pixel with more of the screen than this shows it
+SEEN = 0.3  # share of such pixels from which the screen is seen in a cell
+MIXED = 1 / 96  # of the longer side: how far around a place the screen is looked for before the matte is not believed
+# How much more of the screen the matte says than there can be: from the second on it is not believed there. On the 16
+# tuning shots of subjects with green that takes their error from .0171 to .0157 (nothing done: .0159); others stay.
+LACKING = (0.05, 0.2)
+GRAIN = 0.02  # how far below what is there a channel may be read
 LEAST_SHARE = 0.1  # of the subject in a pixel whose colour can be told
 MOSTLY_SCREEN = (0.85, 1.0)  # share of the screen in a pixel from which ever less is told of the subject's colour
 
@@ -76,9 +85,9 @@ def take_spill(
     factor = max(1, -(-max(alpha.shape) // SIDE))
     subject = subjects(image, alpha, screen, factor)
     for rows in bands(height, width):
-        colours, matte = unit(image[rows, :, :3]).float(), alpha[rows].float()
-        behind = screen.at(rows, width)
-        own, ratio = enlarged(subject, rows, width, factor).unbind(-1)
+        colours, behind = unit(image[rows, :, :3]).float(), screen.at(rows, width)
+        own, ratio, solid = enlarged(subject, rows, width, factor).unbind(-1)
+        matte = torch.maximum(alpha[rows].float(), solid)
         given = pure = colours if foreground is None else foreground[rows].float()
         if screen.seen:
             shown = shown_of_screen(colours, behind, screen.channel, ratio)
@@ -97,10 +106,17 @@ def shown_of_screen(colours: Tensor, behind: Tensor, channel: int, ratio: Tensor
     return ((excess(colours, channel) / most - ratio) / (1 - ratio).clamp(min=0.1)).clamp(min=0)
 
 
+def most_of_screen(colours: Tensor, behind: Tensor) -> Tensor:
+    """How much of the screen there can be in colours [..., 3], [...] 0..1: more would leave the subject a colour below
+    black."""
+    return ((colours + GRAIN) / behind.clamp(min=GRAIN)).amin(-1).clamp(0, 1)
+
+
 def unmixed(colours: Tensor, alpha: Tensor, behind: Tensor, shown: Tensor) -> Tensor:
     """The subject's colour [..., 3] in mixtures with what is behind it. No more of that is taken out than alpha [...]
-    says, nor than is shown [...] of it."""
-    share = torch.minimum(1 - alpha, shown).clamp(max=1 - LEAST_SHARE)[..., None]
+    says, nor than is shown [...] of it, nor than there can be."""
+    share = torch.minimum(torch.minimum(1 - alpha, shown), most_of_screen(colours, behind))
+    share = share.clamp(max=1 - LEAST_SHARE)[..., None]
     return (colours - share * behind) / (1 - share)
 
 
@@ -115,20 +131,34 @@ def limited(colours: Tensor, behind: Tensor, channel: int, own: Tensor, alpha: T
 
 
 def subjects(image: Tensor, alpha: Tensor, screen: Screen, factor: int) -> Tensor:
-    """Of the subject, told by its sure inside and spread from there, in cells [h, w, 2]: how far it has the screen's
-    colour itself, 0..1, and its excess beside the screen's."""
+    """Of the subject, told by its sure inside and spread from there, in cells [h, w, 3]: how far it has the screen's
+    colour itself, 0..1, and its excess beside the screen's; and, not spread, how surely a place is the subject alone
+    although the matte says screen, 0..1."""
     height, width = alpha.shape
     maps = []
     for rows in bands(height, width, factor):
         colours, behind = unit(image[rows, :, :3]).float(), screen.at(rows, width)
         ratio = excess(colours, screen.channel) / excess(behind, screen.channel).clamp(min=1e-3)
         strong = torch.maximum(_of_other_hue(colours, behind, ratio), ramp(ratio, *STRONG))
-        maps.append(cells(torch.stack([alpha[rows] >= INSIDE, strong, ratio], -1).float(), factor))
-    sure, strong, ratio = torch.cat(maps).split(1, -1)
-    deep = (-F.max_pool2d(-sure[None, ..., 0], 5, 1, 2)[0, ..., None] > 0.999).float()
-    around = [F.avg_pool2d((deep * each)[None, ..., 0], 2 * AROUND + 1, 1, AROUND)[0] for each in (strong, deep)]
+        matte = alpha[rows].float()
+        most = most_of_screen(colours, behind)
+        pure = torch.minimum(ratio, most) > PURE
+        kinds = matte >= INSIDE, matte > BACKGROUND, pure, 1 - matte - most, strong, ratio
+        maps.append(cells(torch.stack([each.float() for each in kinds], -1), factor))
+    sure, near, pure, lacking, strong, ratio = torch.cat(maps)[None].unbind(-1)
+    solid = _solid(pure, lacking, max(height, width) / factor) if screen.seen else torch.zeros_like(sure)
+    deep = (-F.max_pool2d(-torch.maximum(sure, solid * (near > 0)), 5, 1, 2) > 0.999).float()
+    around = [F.avg_pool2d(deep * each, 2 * AROUND + 1, 1, AROUND) for each in (strong, torch.ones_like(strong))]
     own = ramp(around[0] / around[1].clamp(min=1e-6), *OWN_SHARE)
-    return filled(torch.cat([own[..., None], ratio], -1), deep[..., 0], 0.05)
+    told = filled(torch.stack([own, ratio], -1)[0], deep[0], 0.05)
+    return torch.cat([told, solid[0, ..., None]], -1)
+
+
+def _solid(pure: Tensor, lacking: Tensor, across: float) -> Tensor:
+    """Where the matte says more of the screen than there can be, and no screen is seen around, [1, h, w] 0..1. pure:
+    the share of pixels in each cell that show the screen. across: cells of the longer side."""
+    reach = max(1, round(MIXED * across))
+    return ramp(lacking, *LACKING) * (1 - F.max_pool2d((pure > SEEN).float(), 2 * reach + 1, 1, reach))
 
 
 def _of_other_hue(colours: Tensor, behind: Tensor, ratio: Tensor) -> Tensor:

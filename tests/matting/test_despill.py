@@ -72,6 +72,18 @@ def test_a_green_plant_stays_green(background, kept):
     assert error(cleaned, kept, soft) <= 1.02 * error(image, kept, soft)
 
 
+@pytest.mark.parametrize("bottle", [torch.tensor([0.02, 0.32, 0.03]), torch.tensor([0.03, 0.2, 0.02])])
+@pytest.mark.parametrize("missed", [0.0, 0.2])
+def test_a_green_bottle_stays_green_where_the_matte_takes_it_for_screen(bottle, missed):
+    alpha = disc(softness=2.0)
+    image = over(bottle, alpha, screen(GREEN))
+    inside = disc(softness=1.0, radius=14.0)
+    wrong = torch.minimum(alpha, 1 - (1 - missed) * inside)
+    hole = (wrong < 0.5) & (inside == 1)
+    cleaned = despill(image[None], wrong[None])[0]
+    assert error(cleaned, bottle, hole) < 0.005
+
+
 def test_strength_goes_from_nothing_to_all():
     alpha = disc()
     image = over(SKIN, alpha, screen(GREEN))

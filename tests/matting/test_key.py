@@ -59,6 +59,32 @@ def test_a_stand_far_from_the_subject_stays_out():
     assert alpha[0, :, :8].max() == 0
 
 
+@pytest.mark.parametrize("behind", ["floor", "wall", "another screen"])
+def test_a_floor_that_the_subject_stands_on_stays_out(behind):
+    truth, background = disc(softness=2), screen(GREEN).clone()
+    if behind == "wall":
+        background[:, :22] = torch.tensor([0.9, 0.9, 0.88])
+    else:
+        background[72:] = torch.tensor([0.45, 0.33, 0.25]) if behind == "floor" else BLUE
+    alpha, _ = key(over(SKIN, truth, background)[None], truth[None], "green")
+    assert alpha[0][truth == 0].max() < 0.05
+    soft = (truth > 0.05) & (truth < 0.95)
+    assert mad(alpha[0], truth, soft) < 0.15
+
+
+def test_a_limb_that_the_matte_lacks_comes_from_the_key():
+    truth = disc(softness=2)
+    truth[44:52, 76:82] = 1
+    alpha, _ = key(over(SKIN, truth, screen(GREEN))[None], disc(softness=2)[None])
+    assert alpha[0, 46:50, 77:81].min() > 0.95
+
+
+def test_of_a_glass_that_is_nowhere_solid_the_matte_stands():
+    truth = 0.5 * disc(softness=4)
+    alpha, _ = key(over(torch.tensor([0.7, 0.7, 0.75]), truth, screen(GREEN))[None], truth[None])
+    assert mad(alpha[0], truth, truth > 0) < 0.02
+
+
 @pytest.mark.parametrize("marker", [(1.0, 1.0, 1.0), (0.09, 0.45, 0.18), (0.9, 0.4, 0.1)])
 @pytest.mark.parametrize("size", [(300, 400), (810, 1080)])
 def test_markers_beside_the_subject_stay_out_and_what_hangs_on_it_stays(marker, size):
