@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,7 +43,7 @@ def parsed(boxes: Any, size: Size) -> list[list[Box]]:
     if not isinstance(boxes, (list, tuple)):
         raise ValueError(f"boxes must be a list of boxes {{x, y, width, height}}, not {_shown(boxes)}")
     if boxes and all(_is_list(entry) or entry is None for entry in boxes):
-        return [[_box(box, size) for box in entry or ()] for entry in boxes]
+        return [[_box(box, size) for box in entry or ()] for entry in boxes]  # None: no boxes in that image
     return [[_box(box, size) for box in boxes]]
 
 
@@ -61,7 +62,12 @@ def _is_list(value: Any) -> bool:
 def _is_box(value: Any) -> bool:
     if isinstance(value, Mapping):
         return True
-    return isinstance(value, (list, tuple)) and bool(value) and not isinstance(value[0], (list, tuple, Mapping))
+    return isinstance(value, (list, tuple)) and bool(value) and not _holds_more(value)
+
+
+def _holds_more(value: Any) -> bool:
+    """Whether a list holds boxes, lists of them or None, and not numbers."""
+    return any(entry is None or isinstance(entry, (list, tuple, Mapping)) for entry in value)
 
 
 def _box(value: Any, size: Size) -> Box:
@@ -75,11 +81,20 @@ def _box(value: Any, size: Size) -> Box:
         if missing:
             raise ValueError(f"a box must have x, y, width and height: {_shown(dict(value))} has no {missing[0]}")
         return Box(_numbers([value[side] for side in SIDES], SIDES), metadata)
+    if isinstance(value, (list, tuple)) and _holds_more(value):
+        raise ValueError(
+            f"a box must be x, y, width, height, not {_shown(value)}: give a list of boxes, or such a list for each "
+            "image"
+        )
     return Box(_numbers(value, SIDES))
 
 
 def _from_thousandths(bbox: Any, size: Size) -> tuple[float, float, float, float]:
     ymin, xmin, ymax, xmax = _numbers(bbox, THOUSANDTHS)
+    if not all(-1 <= value <= 1001 for value in (ymin, xmin, ymax, xmax)):
+        raise ValueError(
+            f"a bbox is in thousandths of the picture, 0..1000, not {_shown(bbox)}: give pixels as x, y, width, height"
+        )
     (left, right), (top, bottom) = sorted((xmin, xmax)), sorted((ymin, ymax))
     width, height = size[0] / 1000, size[1] / 1000
     return left * width, top * height, (right - left) * width, (bottom - top) * height
@@ -89,9 +104,16 @@ def _numbers(values: Any, names: tuple[str, ...]) -> tuple[float, float, float, 
     if not isinstance(values, (list, tuple)) or len(values) != len(names):
         raise ValueError(f"a box must be {', '.join(names)}, not {_shown(values)}")
     for name, value in zip(names, values, strict=True):
-        if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
+        if isinstance(value, (bool, str)) or not hasattr(value, "__float__") or not _is_finite(value):
             raise ValueError(f"the {name} of a box must be a number, not {_shown(value)}")
     return tuple(map(float, values))
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float can hold
+        return False
 
 
 def _shown(value: Any) -> str:

@@ -21,7 +21,8 @@ def hint_from(hint: Tensor | None, boxes: Any, images: Tensor) -> Tensor | None:
 
     ValueError, one sentence, for what is no hint and no box, and where there is neither one for all nor one for each.
     """
-    from ..birefnet_core.matting.masks import checked_masks, fit
+    from ..birefnet_core.matting.hint import joined
+    from ..birefnet_core.matting.masks import checked_masks
     from ..birefnet_core.matting.model import check_images
 
     if hint is None and boxes is None:
@@ -33,7 +34,7 @@ def hint_from(hint: Tensor | None, boxes: Any, images: Tensor) -> Tensor | None:
         hint = checked_masks(hint, "hint")
         _check_count(len(hint), count, "hints")
         if not is_no_mask(hint, (height, width)):
-            asked = hint if drawn is None else fit(hint, height, width).maximum(drawn.to(hint.device))
+            asked = hint if drawn is None else joined(hint, drawn)
         elif drawn is None:
             host.say(EMPTY)
     if asked is not None and not asked.any():

@@ -124,6 +124,8 @@ def _hints(masks: Tensor | None, boxes: Any, size: tuple[int, int]) -> tuple[Ten
     if masks is not None and not (masks.ndim > 2 and len(masks) == 0):
         masks = checked_masks(masks)
         if not is_no_mask(masks, (size[1], size[0])):
+            if named and len(named) != len(masks):
+                host.say(f"the names of {len(named)} boxes are left out: there are {len(masks)} masks", logging.WARNING)
             return masks, named if len(named) == len(masks) else [{}] * len(masks)
         masks = None
     if masks is None and boxes is None:

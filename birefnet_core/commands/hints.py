@@ -106,20 +106,12 @@ def of_clip(args: argparse.Namespace, name: Path, size: tuple[int, int], *, only
 
 def _together(args: argparse.Namespace, hint: Tensor | None, size: tuple[int, int]) -> Tensor:
     """What a mask [h, w], boxes and points say together: [1, h, w]."""
-    from ..matting.hint import draw_boxes, draw_points
-    from ..matting.masks import fit
+    from ..matting.hint import draw_boxes, draw_points, joined
 
-    drawn = []
-    if args.box:
-        drawn.append(draw_boxes(args.box, size))
-    if args.point:
-        drawn.append(draw_points(args.point, size))
-    if hint is not None:
-        drawn.append(fit(hint[None], *drawn[0].shape)[0] if drawn else hint)
-    together = drawn[0]
-    for other in drawn[1:]:
-        together = together.maximum(other)
-    return together[None]
+    if not (args.box or args.point):
+        return hint[None]
+    drawn = draw_boxes(args.box or (), size).maximum(draw_points(args.point or (), size))[None]
+    return drawn if hint is None else joined(hint[None], drawn)
 
 
 def frames_of(place: Path, name: Path, *, only: bool) -> list[Path]:

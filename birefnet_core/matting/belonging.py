@@ -42,6 +42,7 @@ AROUND = 4  # pixels around what is not asked for that are painted over with it
 CROWDED = 0.02  # share of the subject's area from which other things are worth a second look without them
 HAIR = 0.08  # of the subject's size: how far soft alpha may reach beyond what surely belongs
 TINY, FEW = 12, 49  # pixels of which no shape can be seen, or hardly any
+DAB, BROAD = 0.004, 0.02  # of the picture: up to the first a round piece is a dot, up to the second it may be
 SMALL = 0.2  # share of what alpha shows there that a dot or a scribble covers at most
 
 
@@ -75,6 +76,19 @@ def are_dots(inside: np.ndarray) -> bool:
     return all(map(_is_small, _pieces(inside)))
 
 
+def marks_and_mask(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pieces of a hint [h, w] bool that are dots and scribbles, and those that are masks. Thin ones within REACH of
+    a mask are shreds of it."""
+    thin, mask = (np.zeros_like(inside) for _ in range(2))
+    for piece in _pieces(inside):
+        (thin if is_thin(piece) else mask)[piece] = True
+    if not mask.any():
+        return thin, mask
+    beyond = ndimage.distance_transform_edt(~mask) > REACH * mask.sum() ** 0.5
+    marks = touched(thin, thin & beyond)
+    return marks, inside & ~marks
+
+
 def _pieces(inside: np.ndarray) -> list[np.ndarray]:
     pieces, count = ndimage.label(inside, np.ones((3, 3)))
     return [pieces == label for label in range(1, count + 1)]
@@ -92,11 +106,28 @@ def _is_line(inside: np.ndarray) -> bool:
 
 def _is_small(inside: np.ndarray) -> bool:
     """Of no shape that can be seen, or small and round."""
+    return bool(inside.sum() <= TINY or (_is_round(inside) and inside.mean() < DAB))
+
+
+def _is_round(inside: np.ndarray) -> bool:
     longest, shortest = max(_sides(inside)), min(_sides(inside))
     even, filled = shortest > 0.7 * longest, inside.sum() / (longest * shortest)
     # A disc has .79 of its square, and a box all of it; of a few pixels only the sides can be seen.
-    round_ = even and (inside.sum() <= FEW or 0.65 < filled < 0.92)
-    return bool(inside.sum() <= TINY or (round_ and inside.mean() < 0.004))
+    return bool(even and (inside.sum() <= FEW or 0.65 < filled < 0.92))
+
+
+def may_be_dabs(inside: np.ndarray) -> bool:
+    """Whether a hint may be dots of a broad brush: each piece round, and larger than a dot is. A small ball's mask is
+    like that too."""
+    return all(_is_round(piece) and DAB <= piece.mean() < BROAD for piece in _pieces(inside))
+
+
+def are_dabs(inside: np.ndarray, alpha: np.ndarray, colours: np.ndarray) -> bool:
+    """Whether such a hint [h, w] lies in the midst of something that is larger and has no edge there, by alpha [h, w]
+    and colours [h, w, 3]."""
+    shown = alpha > 0.5
+    within = shown[inside].all() and inside.sum() < SMALL * touched(shown, inside).sum()
+    return bool(within and _agreed(inside, colours, alpha) < OUTLINED)
 
 
 def kind_of(hint: np.ndarray, alpha: np.ndarray, colours: np.ndarray) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,12 +21,15 @@ from torch import Tensor
 
 from ..network.hint import SAYS_NOTHING
 from .belonging import (
+    are_dabs,
     are_dots,
     chance,
     is_crowded,
     is_thin,
     kept_and_lacked,
     kind_of,
+    marks_and_mask,
+    may_be_dabs,
     others_of,
     said,
     size_of,
@@ -54,8 +58,6 @@ def checked_hint(hint: Tensor, count: int) -> Tensor:
     Takes [h, w], [1, h, w] (one hint for all) and [count, h, w], each also as [B, 1, h, w], floating point or bool.
     ValueError for other shapes and types, another number of hints, NaN, infinite values and values above 2.
     """
-    if isinstance(hint, Tensor) and hint.dtype == torch.bool:
-        hint = hint.float()
     hint = checked_masks(hint, "hint")
     if len(hint) not in (1, count):
         raise ValueError(f"{len(hint)} hints do not go with {count} pictures: give one for all, or one each")
@@ -97,6 +99,22 @@ def draw_points(points: Sequence[Sequence[float]], size: Size) -> Tensor:
             raise ValueError(f"the point {x:g}, {y:g} lies outside the {size[0]} x {size[1]} picture")
         hint[(columns - x) ** 2 + (rows - y) ** 2 <= radius**2] = 1
     return hint
+
+
+def joined(hint: Tensor, drawn: Tensor) -> Tensor:
+    """The hint that says what hint [n, h, w] and drawn [n | 1, H, W] say together, [n, H, W]; boxes stay boxes."""
+    return torch.stack([_at_size(each, drawn.shape[1:]) for each in hint]).maximum(drawn.to(hint.device))
+
+
+def _at_size(hint: Tensor, size: tuple[int, int]) -> Tensor:
+    """hint [h, w] at size (height, width)."""
+    if hint.max() <= FAINT:
+        return hint.new_zeros(size)
+    boxes, rest = boxes_and_rest(hint.cpu())
+    planes = [] if rest is None else [fit(rest[None], *size)[0]]
+    if boxes is not None:
+        planes.append(F.interpolate(boxes[None, None], size, mode="nearest-exact")[0, 0])
+    return torch.stack(planes).amax(0).to(hint.device)
 
 
 def _numbers(values: Sequence[float], count: int, what: str) -> list[float]:
@@ -160,17 +178,57 @@ def asked_for(
 
     seen_of: from a picture's (width, height) to that at which the network sees it. matte: from a picture [1, H, W, 3],
     what the network is told of it, a hint [1, h, w] 0..1 of any size or None, and `scale`, what of that size it sees it
-    at, 1 if not given, to its alpha [1, H, W]; asked twice at most, of dots three times. takes_hint:
-    whether the network can be told; else it is always None.
+    at, 1 if not given, to its alpha [1, H, W]; asked twice at most, of dots three times; of dots beside a mask that it
+    does not answer as often again. takes_hint: whether the network can be told; else it is always None.
     """
-    height, width = image.shape[:2]
-    alpha = torch.zeros(height, width, device=image.device)
     hint = hint.float().cpu()
     if hint.max() <= FAINT:
-        return alpha
-    frame, hint = Box(0, 0, width, height), hint / hint.max()
+        return torch.zeros(image.shape[:2], device=image.device)
+    ask = partial(_asked_for, image, seen_of=seen_of, matte=matte, takes_hint=takes_hint)
+    hint, marks = _apart(hint / hint.max(), Box(0, 0, *image.shape[1::-1]))
+    alpha = ask(hint)
+    if marks is not None:
+        marks = _where(marks, unseen(_whole(marks, image), _small(alpha)))
+        alpha = alpha if marks.max() <= FAINT else alpha.maximum(ask(marks))
+    return alpha
+
+
+def _whole(plane: Tensor, image: Tensor) -> np.ndarray:
+    """A map [h, w] over all of image [H, W, C], at the size at which is decided."""
+    frame = Box(0, 0, *image.shape[1::-1])
+    return _view(plane, frame, frame).numpy()
+
+
+def _apart(hint: Tensor, frame: Box) -> tuple[Tensor, Tensor | None]:
+    """hint [h, w] without the dots and scribbles that it has beside a mask, and those, [h, w]; None without both. What
+    is near the mask is a shred of it."""
+    rest = boxes_and_rest(hint)[1]
+    if rest is None:
+        return hint, None
+    marks, mask = marks_and_mask(solid(_view(rest, frame, frame).numpy()))
+    if not (marks.any() and mask.any()):
+        return hint, None
+    from_marks, from_mask = (ndimage.distance_transform_edt(~part) for part in (marks, mask))
+    marked = _where(rest, from_marks < from_mask)
+    return hint - marked, marked
+
+
+def _where(plane: Tensor, places: np.ndarray) -> Tensor:
+    """A map [h, w], and 0 where `places` bool, of any size, says no."""
+    kept = F.interpolate(torch.from_numpy(places)[None, None].float(), plane.shape, mode="nearest-exact")
+    return plane * kept[0, 0]
+
+
+def _asked_for(
+    image: Tensor, hint: Tensor, *, seen_of: Callable[[Size], Size], matte: Callable[..., Tensor], takes_hint: bool
+) -> Tensor:
+    """asked_for of a hint on the CPU whose greatest value is 1, with no mask beside its dots and scribbles."""
+    height, width = image.shape[:2]
+    alpha, frame = torch.zeros(height, width, device=image.device), Box(0, 0, width, height)
     boxes, rest = boxes_and_rest(hint)
     # What may be a dot says nothing of the subject's size: the first look is then at everything.
+    if rest is not None and _are_dabs(image, rest, matte):
+        rest = _dots(rest)
     thin = rest is not None and _may_be_dot(rest, frame)
     box = first = frame if thin else _around(hint, frame, seen_of)
     part = image[box.pixels][..., :3]
@@ -268,6 +326,22 @@ def _as_told(boxes: Tensor | None, rest: Tensor | None, thin: bool) -> Tensor:
 def _may_be_dot(hint: Tensor, frame: Box) -> bool:
     """Whether hint [h, w], which spans the frame, may be dots and scribbles."""
     return is_thin(solid(_view(hint, frame, frame).numpy()))
+
+
+def _are_dabs(image: Tensor, hint: Tensor, matte: Callable[..., Tensor]) -> bool:
+    """Whether hint [h, w] is dots of a broad brush on image [H, W, C]. That takes a look of its own, untold."""
+    inside = solid(_whole(hint, image))
+    if not may_be_dabs(inside):
+        return False
+    colours = image[..., :3]
+    return are_dabs(inside, _small(matte(colours[None], None)[0]), _small(colours))
+
+
+def _dots(dabs: Tensor) -> Tensor:
+    """Dabs [h, w] as dots in their middles."""
+    pieces, count = ndimage.label(solid(dabs.numpy()), np.ones((3, 3)))
+    middles = ndimage.center_of_mass(pieces > 0, pieces, range(1, count + 1))
+    return draw_points([(x + 0.5, y + 0.5) for y, x in middles], dabs.shape[::-1])
 
 
 def _blob(marks: Tensor) -> Tensor:

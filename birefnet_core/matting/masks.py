@@ -26,8 +26,8 @@ COARSE_SIGMA = 4.0  # pixels; a blur wider than twice that is done at lower reso
 def checked_masks(masks: Tensor, name: str = "mask") -> Tensor:
     """Masks as [B, H, W] float32, clamped to 0..1. Takes [H, W], [B, H, W] and [B, 1, H, W], as nodes hand them around.
 
-    name: what messages call a mask. ValueError for other shapes, for masks that are not floating point, and for NaN,
-    infinite values or values above 2.
+    name: what messages call a mask. ValueError for other shapes, for masks that are neither floating point nor bool,
+    and for NaN, infinite values or values above 2.
     """
     if not isinstance(masks, Tensor):
         raise ValueError(f"a {name} must be a tensor [B, H, W], not {type(masks).__name__}")
@@ -38,7 +38,7 @@ def checked_masks(masks: Tensor, name: str = "mask") -> Tensor:
         raise ValueError(f"a {name} must have at least one pixel a side, not {shape}")
     if 0 in shape:
         raise ValueError(f"the {name} is an empty batch")
-    if not masks.is_floating_point():
+    if not (masks.is_floating_point() or masks.dtype == torch.bool):
         raise ValueError(f"a {name} must be floating point 0..1, not {masks.dtype}")
     masks = masks.reshape(-1, *shape[-2:]).float()
     least, most = (value.item() for value in masks.aminmax())

@@ -9,7 +9,7 @@ from torch import nn
 import birefnet_core as bc
 from birefnet_core.matting import MattingModel
 from birefnet_core.matting.belonging import is_thin, size_of
-from birefnet_core.matting.hint import checked_hint, draw_boxes, draw_points
+from birefnet_core.matting.hint import checked_hint, draw_boxes, draw_points, joined
 from birefnet_core.matting.masks import grow
 from birefnet_core.weights.catalog import ModelSpec
 
@@ -279,6 +279,45 @@ def test_a_box_beside_a_dot_or_a_stroke_asks_for_both(bundled, apart):
         alpha = bundled.predict(picture[None], hint=hint)[0]
         assert iou(alpha, red + blue) > 0.85
         assert iou(alpha * (red + 0.01 > blue), red) > 0.85 and iou(alpha * (blue > red), blue) > 0.8
+
+
+@pytest.fixture(scope="module")
+def all_models(bundled):
+    return {"untold": bundled, "told": bc.load_model("bundled", device="cpu")}
+
+
+@pytest.mark.parametrize("model", ["untold", "told"])
+@pytest.mark.parametrize("mark", ["dot", "stroke", "dots"])
+def test_a_mask_beside_a_dot_or_a_stroke_asks_for_both(all_models, apart, model, mark):
+    picture, red, blue = apart
+    x, y = middle(blue)
+    mark = {"dot": [(x, y)], "dots": [(x, y), middle(red)], "stroke": [(x + step, y) for step in range(-50, 51)]}[mark]
+    hint = (red > 0.5).float().maximum(draw_points(mark, (WIDTH, HEIGHT)))
+    alpha = all_models[model].predict(picture[None], hint=hint)[0]
+    assert iou(alpha, red.maximum(blue)) > 0.85
+
+
+def test_a_coarse_mask_beside_a_dot_asks_for_both(bundled, apart):
+    picture, red, blue = apart
+    coarse = torch.nn.functional.adaptive_avg_pool2d(red[None], (24, 32))
+    hint = joined(coarse, draw_points([middle(blue)], (WIDTH, HEIGHT))[None])
+    assert iou(bundled.predict(picture[None], hint=hint)[0], red.maximum(blue)) > 0.85
+
+
+def test_boxes_stay_boxes_when_hints_are_joined():
+    box, dot = draw_boxes([(4, 2, 8, 6)], (32, 24)), draw_points([(100, 80)], (160, 120))
+    both = joined(torch.stack([box, torch.zeros(24, 32)]), dot[None])
+    assert torch.equal(both[0], draw_boxes([(20, 10, 40, 30)], (160, 120)).maximum(dot)) and torch.equal(both[1], dot)
+
+
+@pytest.mark.parametrize("model", ["untold", "told"])
+def test_a_dab_of_a_broad_brush_is_a_dot(all_models, apart, model):
+    picture, _, blue = apart
+    x, y = middle(blue)
+    rows, columns = torch.arange(HEIGHT)[:, None] + 0.5, torch.arange(WIDTH) + 0.5
+    for radius in (8, 17, 21):
+        dab = ((rows - y) ** 2 + (columns - x) ** 2 < radius**2).float()
+        assert iou(all_models[model].predict(picture[None], hint=dab)[0], blue) > 0.85
 
 
 def test_overlapping_boxes_say_within_and_a_small_box_is_no_dot(red_finder):

@@ -51,6 +51,12 @@ def test_each_subject_has_its_layer(split, given, expected):
     assert torch.equal(transparent, 1 - layers[..., 3])
 
 
+def test_names_that_are_too_few_are_left_out_and_said(split, said):
+    _, _, [boxes] = split(picture(), Native(), masks=masks() > 0.5, boxes=[{**LEFT_BOX, "label": "moon"}])
+    assert [box["metadata"]["name"] for box in boxes] == ["subject 1", "subject 2"]
+    assert "the names of 1 boxes are left out: there are 2 masks" in said
+
+
 def test_boxes_say_where_a_layer_belongs_and_what_it_is(split):
     named = [{**RIGHT_BOX, "metadata": {"name": "moon", "type": "obj"}}, {**LEFT_BOX, "label": "sun", "score": 0.5}]
     layers, _, [boxes] = split(picture(), Native(), boxes=named)
