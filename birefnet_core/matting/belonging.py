@@ -76,19 +76,6 @@ def are_dots(inside: np.ndarray) -> bool:
     return all(map(_is_small, _pieces(inside)))
 
 
-def marks_and_mask(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The pieces of a hint [h, w] bool that are dots and scribbles, and those that are masks. Thin ones within REACH of
-    a mask are shreds of it."""
-    thin, mask = (np.zeros_like(inside) for _ in range(2))
-    for piece in _pieces(inside):
-        (thin if is_thin(piece) else mask)[piece] = True
-    if not mask.any():
-        return thin, mask
-    beyond = ndimage.distance_transform_edt(~mask) > REACH * mask.sum() ** 0.5
-    marks = touched(thin, thin & beyond)
-    return marks, inside & ~marks
-
-
 def _pieces(inside: np.ndarray) -> list[np.ndarray]:
     pieces, count = ndimage.label(inside, np.ones((3, 3)))
     return [pieces == label for label in range(1, count + 1)]

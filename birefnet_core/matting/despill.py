@@ -7,8 +7,8 @@ higher than the mean of the others, along a line on which luminance stays.
 
 Real green of the subject looks like spill, but is stronger than what a screen throws back, or of another hue. Where the
 sure inside of the subject has such colours over more than a reflection's width, they stay, and so does what is near.
-A matte that takes such a subject for screen is not believed where the picture shows less of the screen than it says,
-and none of it around.
+Where no screen is seen around, a matte that takes such a subject for screen is not believed if the pixel as it is looks
+more like the sure subject nearby than what would be left of it, or if nothing would be left.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .fields import bands, cells, enlarged, filled, ramp
 from .foreground import _checked_alpha
-from .screen import BACKGROUND, Screen, excess, find_screen
+from .screen import Screen, excess, find_screen
 from .screens_asked import check_strength
 from .tensors import check_images, unit
 
@@ -31,13 +31,14 @@ OTHER, STRONG = (0.1, 0.25), (0.2, 0.35)
 SAME_HUE = (0.85, 0.97)  # cosine between two colours without their grey: from the second on one hue
 AROUND = 4  # cells around a place of which OWN_SHARE must have such colours for them to be the subject's own
 OWN_SHARE = (0.1, 0.3)
-PURE = 0.85  # a pixel with more of the screen than this shows it
+SAME = 0.85  # of the screen's colour, more or less in each channel: from there on a pixel shows the screen
 SEEN = 0.3  # share of such pixels from which the screen is seen in a cell
 MIXED = 1 / 96  # of the longer side: how far around a place the screen is looked for before the matte is not believed
-# How much more of the screen the matte says than there can be: from the second on it is not believed there. On the 16
-# tuning shots of subjects with green that takes their error from .0171 to .0157 (nothing done: .0159); others stay.
-LACKING = (0.05, 0.2)
-GRAIN = 0.02  # how far below what is there a channel may be read
+# Where it is not seen, the matte is less and less believed as the unmixed colour is so many times as far from the
+# subject's as the pixel itself, or as it says so much more of the screen than there can be. On the 16 tuning shots of
+# subjects with green that takes their error from .0171 to .0157 (nothing done: .0159); others stay as they are.
+FARTHER, LACKING = (1.0, 1.5), (0.05, 0.2)
+GRAIN = 0.03  # of a channel, which says nothing
 LEAST_SHARE = 0.1  # of the subject in a pixel whose colour can be told
 MOSTLY_SCREEN = (0.85, 1.0)  # share of the screen in a pixel from which ever less is told of the subject's colour
 
@@ -86,12 +87,16 @@ def take_spill(
     subject = subjects(image, alpha, screen, factor)
     for rows in bands(height, width):
         colours, behind = unit(image[rows, :, :3]).float(), screen.at(rows, width)
-        own, ratio, solid = enlarged(subject, rows, width, factor).unbind(-1)
-        matte = torch.maximum(alpha[rows].float(), solid)
+        told, nearby = enlarged(subject, rows, width, factor).split([3, 3], -1)
+        own, ratio, far = told.unbind(-1)
         given = pure = colours if foreground is None else foreground[rows].float()
+        matte = alpha[rows].float()
         if screen.seen:
             shown = shown_of_screen(colours, behind, screen.channel, ratio)
             pure = unmixed(colours, matte, behind, shown)
+            solid = far * torch.maximum(unlike(pure, colours, nearby), lacking(colours, behind, matte))
+            pure = torch.lerp(pure, colours, solid[..., None])
+            matte, own = torch.maximum(matte, solid), torch.maximum(own, solid)
             if foreground is not None:
                 untold = torch.maximum(own, ramp(shown, *MOSTLY_SCREEN))[..., None]
                 pure = torch.lerp(pure.clamp(0, 1), given, untold)
@@ -106,16 +111,26 @@ def shown_of_screen(colours: Tensor, behind: Tensor, channel: int, ratio: Tensor
     return ((excess(colours, channel) / most - ratio) / (1 - ratio).clamp(min=0.1)).clamp(min=0)
 
 
-def most_of_screen(colours: Tensor, behind: Tensor) -> Tensor:
-    """How much of the screen there can be in colours [..., 3], [...] 0..1: more would leave the subject a colour below
-    black."""
-    return ((colours + GRAIN) / behind.clamp(min=GRAIN)).amin(-1).clamp(0, 1)
+def at_most(colours: Tensor, behind: Tensor) -> Tensor:
+    """How much of what is behind there can be in colours [..., 3], [...] 0..1: more would leave less than black."""
+    return ((colours + GRAIN) / (behind + GRAIN)).amin(-1).clamp(0, 1)
+
+
+def lacking(colours: Tensor, behind: Tensor, alpha: Tensor) -> Tensor:
+    """How surely alpha [...] says more of the screen than there can be in colours [..., 3], [...] 0..1."""
+    return ramp(1 - alpha - at_most(colours, behind), *LACKING)
+
+
+def unlike(pure: Tensor, colours: Tensor, nearby: Tensor) -> Tensor:
+    """How far unmixed colours [..., 3] are less like the subject's nearby than those of the picture, [...] 0..1."""
+    from_pure, from_given = ((each - nearby).abs().mean(-1) for each in (pure.clamp(0, 1), colours))
+    return ramp(from_pure / (from_given + GRAIN), *FARTHER)
 
 
 def unmixed(colours: Tensor, alpha: Tensor, behind: Tensor, shown: Tensor) -> Tensor:
     """The subject's colour [..., 3] in mixtures with what is behind it. No more of that is taken out than alpha [...]
     says, nor than is shown [...] of it, nor than there can be."""
-    share = torch.minimum(torch.minimum(1 - alpha, shown), most_of_screen(colours, behind))
+    share = torch.minimum(torch.minimum(1 - alpha, shown), at_most(colours, behind))
     share = share.clamp(max=1 - LEAST_SHARE)[..., None]
     return (colours - share * behind) / (1 - share)
 
@@ -131,34 +146,27 @@ def limited(colours: Tensor, behind: Tensor, channel: int, own: Tensor, alpha: T
 
 
 def subjects(image: Tensor, alpha: Tensor, screen: Screen, factor: int) -> Tensor:
-    """Of the subject, told by its sure inside and spread from there, in cells [h, w, 3]: how far it has the screen's
-    colour itself, 0..1, and its excess beside the screen's; and, not spread, how surely a place is the subject alone
-    although the matte says screen, 0..1."""
+    """In cells [h, w, 6], told by the subject's sure inside and spread from there: how far it has the screen's colour
+    itself, 0..1, its excess beside the screen's, and as the last three its colour; the third, not spread, is how far a
+    place is from all screen that is seen, 0 or 1."""
     height, width = alpha.shape
     maps = []
     for rows in bands(height, width, factor):
         colours, behind = unit(image[rows, :, :3]).float(), screen.at(rows, width)
         ratio = excess(colours, screen.channel) / excess(behind, screen.channel).clamp(min=1e-3)
         strong = torch.maximum(_of_other_hue(colours, behind, ratio), ramp(ratio, *STRONG))
-        matte = alpha[rows].float()
-        most = most_of_screen(colours, behind)
-        pure = torch.minimum(ratio, most) > PURE
-        kinds = matte >= INSIDE, matte > BACKGROUND, pure, 1 - matte - most, strong, ratio
-        maps.append(cells(torch.stack([each.float() for each in kinds], -1), factor))
-    sure, near, pure, lacking, strong, ratio = torch.cat(maps)[None].unbind(-1)
-    solid = _solid(pure, lacking, max(height, width) / factor) if screen.seen else torch.zeros_like(sure)
-    deep = (-F.max_pool2d(-torch.maximum(sure, solid * (near > 0)), 5, 1, 2) > 0.999).float()
-    around = [F.avg_pool2d(deep * each, 2 * AROUND + 1, 1, AROUND) for each in (strong, torch.ones_like(strong))]
+        same = torch.minimum(at_most(colours, behind), at_most(behind, colours)) > SAME
+        kinds = torch.stack([alpha[rows] >= INSIDE, same, strong, ratio], -1)
+        maps.append(cells(torch.cat([kinds, colours], -1), factor))
+    sure, same, strong, ratio, *colours = torch.cat(maps).unbind(-1)
+    deep = (-F.max_pool2d(-sure[None], 5, 1, 2)[0] > 0.999).float()
+    parts = strong, torch.ones_like(deep)
+    around = [F.avg_pool2d((deep * part)[None], 2 * AROUND + 1, 1, AROUND)[0] for part in parts]
     own = ramp(around[0] / around[1].clamp(min=1e-6), *OWN_SHARE)
-    told = filled(torch.stack([own, ratio], -1)[0], deep[0], 0.05)
-    return torch.cat([told, solid[0, ..., None]], -1)
-
-
-def _solid(pure: Tensor, lacking: Tensor, across: float) -> Tensor:
-    """Where the matte says more of the screen than there can be, and no screen is seen around, [1, h, w] 0..1. pure:
-    the share of pixels in each cell that show the screen. across: cells of the longer side."""
-    reach = max(1, round(MIXED * across))
-    return ramp(lacking, *LACKING) * (1 - F.max_pool2d((pure > SEEN).float(), 2 * reach + 1, 1, reach))
+    own, ratio, *nearby = filled(torch.stack([own, ratio, *colours], -1), deep, 0.05).unbind(-1)
+    reach = max(1, round(MIXED * max(height, width) / factor))
+    seen = F.max_pool2d((same > SEEN).float()[None], 2 * reach + 1, 1, reach)[0]
+    return torch.stack([own, ratio, (1 - seen) * deep.any(), *nearby], -1)
 
 
 def _of_other_hue(colours: Tensor, behind: Tensor, ratio: Tensor) -> Tensor:

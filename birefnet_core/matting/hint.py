@@ -28,7 +28,6 @@ from .belonging import (
     is_thin,
     kept_and_lacked,
     kind_of,
-    marks_and_mask,
     may_be_dabs,
     others_of,
     said,
@@ -39,7 +38,7 @@ from .belonging import (
 from .locate import Box, Size, padded
 from .masks import FAINT, checked_masks, fit
 from .model import drawn_after
-from .parts import boxes_and_rest
+from .parts import boxes_and_rest, marks_beside_mask
 from .tensors import resize, unit
 
 DOT = 0.01  # radius of a drawn point, of the picture's longer side
@@ -185,7 +184,7 @@ def asked_for(
     if hint.max() <= FAINT:
         return torch.zeros(image.shape[:2], device=image.device)
     ask = partial(_asked_for, image, seen_of=seen_of, matte=matte, takes_hint=takes_hint)
-    hint, marks = _apart(hint / hint.max(), Box(0, 0, *image.shape[1::-1]))
+    hint, marks = _apart(hint / hint.max())
     alpha = ask(hint)
     if marks is not None:
         marks = _where(marks, unseen(_whole(marks, image), _small(alpha)))
@@ -199,18 +198,14 @@ def _whole(plane: Tensor, image: Tensor) -> np.ndarray:
     return _view(plane, frame, frame).numpy()
 
 
-def _apart(hint: Tensor, frame: Box) -> tuple[Tensor, Tensor | None]:
-    """hint [h, w] without the dots and scribbles that it has beside a mask, and those, [h, w]; None without both. What
-    is near the mask is a shred of it."""
+def _apart(hint: Tensor) -> tuple[Tensor, Tensor | None]:
+    """hint [h, w] without the dots and strokes that it has beside a mask, and those, [h, w]; None without both."""
     rest = boxes_and_rest(hint)[1]
-    if rest is None:
+    places = None if rest is None else marks_beside_mask(rest)
+    if places is None:
         return hint, None
-    marks, mask = marks_and_mask(solid(_view(rest, frame, frame).numpy()))
-    if not (marks.any() and mask.any()):
-        return hint, None
-    from_marks, from_mask = (ndimage.distance_transform_edt(~part) for part in (marks, mask))
-    marked = _where(rest, from_marks < from_mask)
-    return hint - marked, marked
+    marks = _where(rest, places)
+    return hint - marks, marks
 
 
 def _where(plane: Tensor, places: np.ndarray) -> Tensor:

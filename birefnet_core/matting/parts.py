@@ -1,7 +1,8 @@
 """The parts of a hint, told apart at its own resolution: boxes somebody drew, and the rest.
 
 Several hints come as one map: boxes beside a stroke, a dot beside a box. Each says something else, so each is to be
-read by itself. A filled upright rectangle is a box, and so is what overlapping ones make together.
+read by itself. A filled upright rectangle is a box, and so is what overlapping ones make together. Beside a mask a disc
+and a stroke of even width are marks that somebody drew, if they are not near it.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from .belonging import solid
+from .belonging import BROAD, REACH, solid
 
 NARROW, FEW = 0.02, 5  # of the picture's longer side, and pixels: a rectangle no wider may be a stroke or a dot
 CORNERS = 12  # of the outline of two boxes that overlap; round things of more than FEW pixels a side have more
+FINEST = 768  # of the longer side of a hint in which marks are looked for
+ROUND, EVEN = 0.9, 0.8  # IoU of a dot with a disc; how much of what its length and width give a stroke covers
+NARROWEST, SHORTEST = 0.008, 0.05  # of the longer side: of a dot, and of a stroke
 BESIDE = 3  # pixels around a box that are its own soft border
 
 
@@ -33,6 +37,44 @@ def boxes_and_rest(hint: Tensor) -> tuple[Tensor | None, Tensor | None]:
         return hint, None
     near = torch.from_numpy(ndimage.binary_dilation(boxes, iterations=BESIDE) & ~(inside & ~boxes))
     return hint * near, hint * ~near
+
+
+def marks_beside_mask(hint: Tensor) -> np.ndarray | None:
+    """Where in hint [h, w], which has no boxes, marks are beside a mask: bool, of any size; None without both. Shreds
+    of a mask are of other shapes: of the 400 masks of `pairs` three have what is taken for a mark."""
+    step = -(-max(hint.shape) // FINEST)
+    inside = solid(hint[::step, ::step].numpy())
+    pieces, _ = ndimage.label(inside, np.ones((3, 3)))
+    places = ndimage.find_objects(pieces)
+    drawn = [_is_mark(pieces[place] == label, inside.shape) for label, place in enumerate(places, 1)]
+    if all(drawn) or not any(drawn):
+        return None
+    marks = np.isin(pieces, 1 + np.flatnonzero(drawn))
+    mask = inside & ~marks
+    from_mask, from_marks = (ndimage.distance_transform_edt(~part) for part in (mask, marks))
+    far = np.unique(pieces[marks & (from_mask > REACH * mask.sum() ** 0.5)])
+    if not far.size:
+        return None
+    near = np.isin(pieces, far, invert=True) & marks
+    return (from_marks < from_mask) & ~near if near.any() else from_marks < from_mask
+
+
+def _is_mark(piece: np.ndarray, shape: tuple[int, int]) -> bool:
+    """Whether a piece [h, w] bool, cut to its bounds, is a dot or a stroke as a round brush makes them, in a hint of
+    that shape."""
+    (shortest, longest), across = sorted(piece.shape), max(shape)
+    even = shortest >= max(FEW, NARROWEST * across) and shortest > 0.85 * longest
+    if even and piece.sum() < BROAD * shape[0] * shape[1]:
+        rows, columns = np.nonzero(np.ones_like(piece))
+        from_middle = np.hypot(rows - np.nonzero(piece)[0].mean(), columns - np.nonzero(piece)[1].mean())
+        disc = from_middle.reshape(piece.shape) <= (piece.sum() / np.pi) ** 0.5
+        return bool((piece & disc).sum() > ROUND * (piece | disc).sum())
+    if longest < max(4 * FEW, SHORTEST * across):
+        return False
+    padded = np.pad(piece, 1)
+    width = 2 * ndimage.distance_transform_edt(padded).max() - 1
+    border = (padded & ~ndimage.binary_erosion(padded)).sum()
+    return bool(width < 0.15 * longest and piece.sum() > EVEN * width * border / 2)
 
 
 def _is_boxes(piece: np.ndarray, least: float) -> bool:
