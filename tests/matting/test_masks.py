@@ -213,6 +213,29 @@ def test_despeckle_removes_small_pieces_and_fills_small_holes_and_nothing_else()
         masks.despeckle(mask, -1)
 
 
+def test_despeckle_never_takes_the_background_as_a_whole_for_a_hole():
+    nothing = torch.zeros(1, 40, 40)
+    assert torch.equal(masks.despeckle(nothing, 10_000), nothing)
+    subject = nothing.clone()
+    subject[0, 10:30, 10:30] = 1
+    assert torch.equal(masks.despeckle(subject, 10_000), nothing)  # a speck, of which only the background is left
+    close = 1 - nothing
+    close[0, :5, :5] = close[0, :6, 35:] = 0  # all that a large subject leaves of it
+    close[0, 6, 35:] = 0.95
+    torn = close.clone()
+    torn[0, 20:23, 20:23] = 0
+    assert torch.equal(masks.despeckle(torn, 100), close)
+    assert torch.equal(masks.despeckle(torch.where(torn == close, 1, torn), 100), 1 - nothing)
+
+
+def test_despeckle_fills_holes_at_the_border_beside_a_background():
+    mask = torch.zeros(1, 40, 40)
+    mask[0, 10:] = 1
+    torn = mask.clone()
+    torn[0, 38:, 20:23] = 0
+    assert torch.equal(masks.despeckle(torn, 10), mask)
+
+
 def test_despeckle_keeps_what_hangs_on_a_large_piece():
     mask = torch.zeros(1, 40, 40)
     mask[0, 10:30, 10:30] = 1
