@@ -206,6 +206,7 @@ class ApplyMask:
         from ..birefnet_core.matting.despill import check_strength, take_spill
         from ..birefnet_core.matting.foreground import estimate_foreground
         from ..birefnet_core.matting.screen import find_screen
+        from ..birefnet_core.matting.screens_asked import none_to_despill
         from ..birefnet_core.matting.tensors import check_images, unit
 
         check_images(image)
@@ -216,6 +217,7 @@ class ApplyMask:
             given, invert = torch.ones_like(given[:1]), False
         behind = _background(background, colour, background_image)
         count = _count(len(image), len(given), len(behind) if isinstance(behind, Tensor) else 1)
+        without = set()  # images that show no screen
 
         def apply(index: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
             """Composite [H, W, 3], cut-out [H, W, 4] of one image."""
@@ -230,6 +232,8 @@ class ApplyMask:
             matte = masks.choke(masks.grow(matte, grow), choke)
             # Before the feather: a feathered mask does not say which pixels are mixtures.
             screen = find_screen(pixels[0], matte[0], despill)
+            if despill != "off" and not (screen and screen.seen):
+                without.add(index)
             mixtures = pixels
             pixels = estimate_foreground(mixtures, matte, own) if clean_foreground else mixtures
             if screen is not None and despill_strength > 0:
@@ -251,6 +255,9 @@ class ApplyMask:
                 composites[index], cutouts[index] = composite, cutout
                 foregrounds[index], mattes[index] = cutout[..., :3], cutout[..., 3]
                 bar.update()
+        if without:
+            text = f"{len(without)} of {count} images show {none_to_despill(despill)}"
+            host.say(f"Apply Mask: {text}", logging.WARNING)
         return composites, cutouts, foregrounds, mattes
 
 

@@ -283,7 +283,7 @@ def _server() -> Any:
 
 @contextmanager
 def clip_notes() -> Iterator[None]:
-    """While it lasts, what the core says of a clip (video.notes) is said on the node, all of it: a node shows one
+    """While it lasts, what the core says of a clip (its notes) is said on the node, all of it: a node shows one
     text."""
     from ..birefnet_core.video.notes import notes_to
 

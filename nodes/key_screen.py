@@ -72,6 +72,7 @@ class KeyScreen:
         from ..birefnet_core.matting.despill import check_strength
         from ..birefnet_core.matting.key import key_before
         from ..birefnet_core.matting.screen import find_screen
+        from ..birefnet_core.matting.screens_asked import none_seen
         from ..birefnet_core.matting.tensors import check_images, unit
 
         check_images(image)
@@ -103,7 +104,6 @@ class KeyScreen:
                 mattes[index], foregrounds[index] = matte[0], foreground[0]
                 bar.update()
         if without:
-            what = "green or blue screen" if screen == "auto" else f"{screen} screen"
-            text = f"{len(without)} of {count} images show no {what} where the mask says background, and keep the mask"
+            text = f"{len(without)} of {count} images show {none_seen(screen)}, and keep the mask"
             host.say(f"Key Screen: {text}", logging.WARNING)
         return mattes, foregrounds

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ..matting.outputs import WRITE_OPTIONS, check_depth, is_premultiplied, refuse_existing, write_options
 from ..matting.size import fit_inside, network_size
+from ..notes import note, notes_to
 from .outputs import attempt, names_a_file, refuse_clashes
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ def matte_files(model: MattingModel, jobs: list[Job], **options) -> int:
     failed = 0
     with tqdm(jobs, unit="picture", file=sys.stderr) as progress:
         for job in progress:
-            failed += not attempt(job.source, partial(matte_file, model, job, **options))
+            with notes_to(lambda text: tqdm.write(text, file=sys.stderr)):
+                failed += not attempt(job.source, partial(matte_file, model, job, **options))
     return failed
 
 
@@ -149,7 +151,10 @@ def matte_file(
     if clean_foreground and job.outputs.keys() - {"alpha"}:
         pixels = estimated = estimate_foreground(pixels[None], alpha[None], None if own is None else own[None])[0]
     if (screen, despill) != ("off", "off"):
-        alpha, pixels = Screens(screen, despill, despill_strength)(picture.pixels, alpha, estimated) or (alpha, pixels)
+        screens = Screens(screen, despill, despill_strength)
+        alpha, pixels = screens(picture.pixels, alpha, estimated) or (alpha, pixels)
+        if text := screens.told(str(job.source)):
+            note(text)
     if own is not None:
         alpha = alpha * own
     kept = picture.metadata if metadata else images.NOTHING

@@ -11,6 +11,18 @@ def check_screen(screen: str) -> None:
         raise ValueError(f"the screen must be off, auto, green or blue, not {screen!r}")
 
 
+def none_seen(screen: str) -> str:
+    """What a picture shows that shows no such screen, for messages."""
+    what = "green or blue screen" if screen == "auto" else f"{screen} screen"
+    return f"no {what} where the mask says background"
+
+
+def none_to_despill(despill: str) -> str:
+    """What a picture shows that shows no screen to take the light of off, and what is done then, for messages."""
+    then = "colours stay as they are" if despill == "auto" else f"a usual {despill} is taken for its light"
+    return f"{none_seen(despill)}: {then}"
+
+
 def check_strength(strength: float) -> None:
     """ValueError unless strength, of despill, is 0..1."""
     if not 0 <= strength <= 1:

@@ -28,6 +28,7 @@ from .left_out import note_how_shown, note_left_out, note_of_displays, refuse_dy
 from .notes import note
 from .paint import Painter, painter
 from .read import Clip, Frame, Span, chained
+from .screens import Screens
 from .stabilise import stabilised
 from .strength import check_strength
 from .threads import Behind, ahead, until_error
@@ -142,6 +143,7 @@ def matte_clip(
     aspect = Fraction(1) if square_pixels else info.pixel_aspect
     refuse_dynamic(info, colours, format)
     rate = info.frame_rate / span.every
+    screens = _screens(look, format)
     paint = painter(
         format,
         full,
@@ -150,9 +152,7 @@ def matte_clip(
         clean_foreground=look.clean_foreground,
         alphas=look.alphas,
         pixel_aspect=aspect,
-        screen=look.screen,
-        despill=look.despill,
-        despill_strength=look.despill_strength,
+        screens=screens,
     )
     begin = first.pts * info.time_base
     number = first_number(clip, format, begin, span.every, timecode=timecode)
@@ -208,12 +208,21 @@ def matte_clip(
         if stops:
             raise stops[0]
         encoder.close()
+        if screens is not None and (text := screens.told(info.name)):
+            note(text)
         with interrupts_held():
             return writer.finish()
     except BaseException as error:
         with interrupts_held():
             _keep_what_is_done(writer, encoder, error, keep)
         raise
+
+
+def _screens(look: Look, format: Format) -> Screens | None:
+    """What keys or despills the frames; None where nothing is asked of it, or only colours and none are shown."""
+    if look.screen == "off" and (look.despill == "off" or format.shows == "alpha"):
+        return None
+    return Screens(look.screen, look.despill, look.despill_strength)
 
 
 def _keep_what_is_done(writer: Writer, encoder: Behind, error: BaseException, keep: bool) -> None:

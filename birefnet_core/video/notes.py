@@ -1,36 +1,19 @@
-"""What a run says of its clip besides the result: what was left out, changed or guessed. A sentence each."""
+"""What a run says of its clip besides the result, as of ../notes.py."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+
+from ..notes import Note, notes_to
+
+__all__ = ["ClipNote", "note", "notes_to"]
 
 
-class ClipNote(UserWarning):
+class ClipNote(Note):
     """Something of a clip was left out or changed; the run goes on. The text is one sentence that begins with the
     clip's name."""
 
 
 def note(text: str, kind: type[ClipNote] = ClipNote) -> None:
-    """Say it, from any thread: to whoever listens by `notes_to`, else as a warning."""
+    """Say it of a clip, as notes.note does."""
     warnings.warn(text, kind, stacklevel=2)
-
-
-@contextmanager
-def notes_to(receive: Callable[[str], None]) -> Iterator[None]:
-    """Hands each note given inside the block to `receive`, once; other warnings go their own way."""
-    said = set()
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", ClipNote)
-        others = warnings.showwarning
-
-        def show(message, category, *place, **more) -> None:
-            if not issubclass(category, ClipNote):
-                others(message, category, *place, **more)
-            elif str(message) not in said:
-                said.add(str(message))
-                receive(str(message))
-
-        warnings.showwarning = show
-        yield

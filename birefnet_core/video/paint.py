@@ -39,9 +39,7 @@ def painter(
     clean_foreground: bool = False,
     alphas: str | None = None,
     pixel_aspect: Fraction = Fraction(1),
-    screen: str = "off",
-    despill: str = "off",
-    despill_strength: float = 1.0,
+    screens: Screens | None = None,
 ) -> Painter:
     """What makes the frame to encode from a source frame of `size` (width, height), the alpha [h, w] 0..1 of any size
     that the network gives it, and the time in seconds at which it is shown. What is transparent in the frame itself
@@ -49,8 +47,7 @@ def painter(
 
     background: of a composite, as of behind.backgrounds. clean_foreground: take the background's colour out of
     half-transparent pixels. alphas: of a cut-out, as of cutouts.check_alphas. pixel_aspect: width / height of the
-    frames' pixels as shown. screen, despill, despill_strength: as of screens.Screens; the painter then takes a clip's
-    frames in order.
+    frames' pixels as shown. screens: what keys or despills the frames; the painter then takes a clip's frames in order.
     ValueError for an unknown colour, images.ImageError for a picture that cannot be read.
     """
     if format.shows != "cutout" or alphas is not None:
@@ -58,9 +55,6 @@ def painter(
     behind = backgrounds(background, size, pixel_aspect) if format.shows == "composite" else None
     show = _shown(format, size, colours, behind, alphas)
     clean = clean_foreground and format.shows != "alpha"
-
-    screened = screen != "off" or (despill != "off" and format.shows != "alpha")
-    screens = Screens(screen, despill, despill_strength) if screened else None
 
     def paint(picture, alpha, seconds=Fraction(0)):
         own, foreground = own_alpha(picture), picture

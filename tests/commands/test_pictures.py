@@ -512,6 +512,13 @@ def test_a_picture_before_a_screen_is_keyed_or_despilled(matte, model, tmp_path,
     assert alphas[1] < 0.5 * alphas[0] if option == "--screen" else alphas[1] == alphas[0]
 
 
+@pytest.mark.parametrize("option", [("--screen", "green"), ("--despill", "auto")])
+def test_a_picture_without_the_screen_asked_for_is_told(matte, folder, tmp_path, capsys, option):
+    assert matte(folder / "a.jpg", "-o", tmp_path / "x.png", *option) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "where the mask says background" in line]
+    assert len(said) == 1 and f"{folder / 'a.jpg'} shows no green" in said[0]
+
+
 def test_the_strength_of_despill(matte, model, tmp_path, monkeypatch):
     alpha = torch.from_numpy(before_green(tmp_path / "in.png")).float()[None]
     monkeypatch.setattr(model, "predict", lambda *args, **options: alpha)

@@ -288,6 +288,13 @@ def test_despill_without_a_screen_or_strength_changes_nothing(apply):
         apply(image, mask, despill="teal")
 
 
+def test_images_without_a_screen_to_despill_are_told(apply, caplog):
+    image, mask = before_green()
+    grey = torch.lerp(torch.tensor([0.5, 0.5, 0.5]), RED, mask[..., None])
+    apply(torch.cat([image, grey]), mask, despill="auto")
+    assert "Apply Mask: 1 of 2 images show no green or blue screen" in caplog.text
+
+
 def test_despeckle_and_choke_work_on_the_mask(apply):
     image, mask = subject()
     dirty = mask.clone()

@@ -1,11 +1,14 @@
 """Clips before a screen: keyed and despilled frame by frame, the screen's colour steady, what shows none untouched."""
 
+import re
+
 import av
 import numpy as np
 import pytest
 import torch
 
 from birefnet_core.video import Look, matte_clip
+from birefnet_core.video.notes import notes_to
 from birefnet_core.video.read import Clip
 from birefnet_core.video.screens import Screens
 
@@ -168,3 +171,26 @@ def test_invert_and_wrong_words_are_refused(clip, tmp_path):
     with pytest.raises(ValueError, match=r"strength of despill must be 0\.\.1, not 2"):
         written(clip, tmp_path, "x", despill="green", despill_strength=2.0)
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    "look, said",
+    [
+        ({"screen": "auto"}, "in.mkv: 4 of 4 frames show no green or blue screen where the mask says background"),
+        ({"screen": "blue", "despill": "blue"}, "4 of 4 frames show no blue screen .*: the matte stays as it is"),
+        ({"despill": "auto"}, "4 of 4 frames show no green or blue screen .*: colours stay as they are"),
+        ({"despill": "green"}, "4 of 4 frames show no green screen .*: a usual green is taken for its light"),
+    ],
+)
+def test_a_clip_without_the_screen_asked_for_is_told_once(tmp_path, make_clip, look, said):
+    grey = np.full((SIZE, SIZE, 3), 120, np.uint8)
+    clip = Clip(make_clip("in.mkv", codec="ffv1", size=(SIZE, SIZE), count=FRAMES, frame=lambda index, *size: grey))
+    notes = []
+    with notes_to(notes.append):
+        matte_clip(clip, tmp_path / "out", lambda pixels: disc(4).expand(len(pixels), -1, -1), look=Look(**look))
+    assert len(notes) == 1 and re.search(said, notes[0])
+
+
+def test_a_clip_with_its_screen_tells_nothing(clip, tmp_path):
+    with notes_to(pytest.fail):
+        written(clip, tmp_path, "keyed", screen="green")
