@@ -1,7 +1,8 @@
 """Linear light, which EXR holds, from the values that clips and pictures hold.
 
-1.0 is what a display shows as white: the curve of sRGB for standard range, as compositors read pictures that say
-nothing else; for high dynamic range the reference white of ITU-R BT.2408, 203 cd/m2 of PQ and 75 % of HLG.
+1.0 is what a display shows as white: the curve of sRGB for what cameras write of standard range, as compositors read
+pictures that say nothing else; for high dynamic range the reference white of ITU-R BT.2408, 203 cd/m2 of PQ and 75 %
+of HLG.
 """
 
 from __future__ import annotations
@@ -10,17 +11,28 @@ import numpy as np
 
 PQ, HLG = 16, 18  # H.273's numbers of the transfer curves
 REFERENCE_WHITE = 203  # cd/m2
+# Curves of standard range that are plainly others than sRGB's, by the same numbers: values as light.
+CURVES = {
+    4: lambda values: values**2.2,
+    5: lambda values: values**2.8,
+    8: lambda values: values,
+    9: lambda values: np.where(values > 0, 10 ** (2 * (values - 1)), 0),
+    10: lambda values: np.where(values > 0, 10 ** (2.5 * (values - 1)), 0),
+    17: lambda values: 52.37 / 48 * values**2.6,  # of cinemas, where white is 48 cd/m2
+}
 
 
 def to_linear(values: np.ndarray, transfer: int = 0) -> np.ndarray:
     """Values 0..1 of a picture as linear light, float32 of the same shape. transfer: H.273's number of the curve; any
-    but PQ and HLG is taken for sRGB's. Values above 1, as cameras have them, go on along the curve, but for PQ, which
-    ends there; those below 0 are no light."""
+    but PQ, HLG and CURVES is taken for sRGB's. Values above 1, as cameras have them, go on along the curve, but for PQ,
+    which ends there; those below 0 are no light."""
     values = np.maximum(values, 0, dtype=np.float32)
     if transfer == PQ:
         return _pq(np.minimum(values, 1))
     if transfer == HLG:
         return _hlg(values) / _hlg(np.float32(0.75))
+    if transfer in CURVES:
+        return CURVES[transfer](values).astype(np.float32)
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 

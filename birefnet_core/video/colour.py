@@ -18,6 +18,9 @@ RGB, BT709, UNSPECIFIED, BT601_PAL, BT601, BT2020 = 0, 1, 2, 5, 6, 9
 # BT.2020's but a logarithmic one.
 PRIMARIES, TRANSFERS = {10: BT2020}, {BT601_PAL: BT601, BT2020: 14, 10: 14}
 DYNAMIC = {16: "PQ", 18: "HLG"}  # curves of high dynamic range
+# Curves of standard range that look plainly wrong where sRGB's is expected. Not gamma 2.8: PAL discs say they have it,
+# and are made as others are.
+UNUSUAL = {8: "linear light", 9: "a logarithm", 10: "a logarithm", 17: "DCI's cinemas"}
 # Primaries that are not about those of sRGB, as BT.709's and BT.601's are.
 WIDE = {4: "NTSC of 1953", 8: "film", BT2020: "BT.2020", 10: "XYZ", 11: "DCI-P3", 12: "Display P3"}
 LIMITED, FULL = 1, 2  # luma 16-235 or 0-255, as FFmpeg numbers ranges
@@ -61,9 +64,14 @@ class Colours:
         return DYNAMIC.get(self.transfer, "")
 
     @property
+    def curve(self) -> str:
+        """The name of a curve that looks wrong where sRGB's is expected; "" for others."""
+        return DYNAMIC.get(self.transfer) or UNUSUAL.get(self.transfer, "")
+
+    @property
     def to_be_told(self) -> bool:
         """Whether they look wrong in a picture that says nothing, which is taken for sRGB."""
-        return bool(self.dynamic) or self.primaries in WIDE
+        return bool(self.curve) or self.primaries in WIDE
 
     def tag(self, context: av.VideoCodecContext) -> None:
         """Write them into an encoder's context."""

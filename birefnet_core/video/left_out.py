@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .colour import DYNAMIC, WIDE, Colours
+from .colour import DYNAMIC, UNUSUAL, WIDE, Colours
 from .formats import FORMATS, Format
 from .notes import note
 from .source import ClipInfo, Source, audio_streams
@@ -75,9 +75,23 @@ def note_how_shown(info: ClipInfo, format: Format | None, colours: Colours | Non
     if curve and (format is None or format.codec == "png"):
         how = "are given" if format is None else "are kept, in pictures that say so (cICP),"
         note(f"{info.name} is of high dynamic range ({curve}): colours {how} as they are, flat where sRGB is expected")
+    if unusual := UNUSUAL.get((colours or info).transfer):
+        _note_unusual(info, unusual, format)
     if info.field_order and (format is None or not format.fields):
         where = "frames" if format is None else format.label
         note(
             f"{info.name} is interlaced, {info.field_order} field first, which {where} cannot tell: moving edges show "
             "combs unless it is deinterlaced before"
+        )
+
+
+def _note_unusual(info: ClipInfo, curve: str, format: Format | None) -> None:
+    """curve: what its curve of standard range is of. EXR has light, other pictures and clips say which curve it is."""
+    if format is None or format.codec == "libwebp_anim":
+        where = "frames" if format is None else format.label
+        note(f"{info.name} has the curve of {curve}, which {where} cannot tell: wrong where sRGB's is expected")
+    elif format.shows in ("composite", "side-by-side"):
+        note(
+            f"{info.name} has the curve of {curve}, which {format.label} keeps: what is put behind the subject is not "
+            "brought to it and looks wrong, convert the clip before"
         )

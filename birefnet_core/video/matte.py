@@ -164,7 +164,7 @@ def matte_clip(
         size=full,
         frame_rate=rate,
         time_base=info.time_base,
-        colours=Colours(BT709, BT709, BT709) if format.shows == "alpha" and colours.dynamic else colours,
+        colours=Colours(BT709, BT709, BT709) if format.shows == "alpha" and colours.curve else colours,
         pixel_aspect=aspect,
         field_order=info.field_order,
         sound_of=clip.source if sound and info.has_audio and span.every == 1 else None,

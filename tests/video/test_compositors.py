@@ -120,6 +120,34 @@ def test_the_curves_of_high_dynamic_range_are_those_of_their_standards():
     assert to_linear(np.float32([0.0, 0.5, 1.0])) == pytest.approx([0.0, 0.21404, 1.0], abs=1e-4)
 
 
+LIGHT = {4: 0.5**2.2, 5: 0.5**2.8, 8: 0.5, 9: 0.1, 10: 10**-1.25, 17: 52.37 / 48 * 0.5**2.6, 13: 0.21404, 1: 0.21404}
+
+
+@pytest.mark.parametrize("transfer", LIGHT)
+def test_exr_has_the_light_of_the_curve_that_a_clip_names(matted, transfer):
+    def half(index, width, height):
+        return np.full((height, width, 3), 128, np.uint8)
+
+    clip = {"frame": half, "tags": {"color_trc": transfer, "color_primaries": 1}}
+    light = planes(matted("exr", clip=clip, look=Look(alphas="straight")) / "out.1001.exr")[24, 60, :3]
+    assert light == pytest.approx([LIGHT[transfer]] * 3, rel=0.02)
+    assert to_linear(np.float32([0.0]), transfer) == 0 and to_linear(np.float32([1.0]), transfer) == pytest.approx(
+        52.37 / 48 if transfer == 17 else 1
+    )
+
+
+def test_a_curve_of_standard_range_that_is_not_srgbs_is_told(matted):
+    clip = {"tags": {"color_trc": 8, "color_primaries": 1}}
+    with pytest.warns(ClipNote, match=r"in\.mkv has the curve of linear light, which animated WebP .* cannot tell"):
+        matted("webp", clip=clip)
+    with pytest.warns(ClipNote, match=r"curve of linear light, which H\.264 .* what is put behind the subject is not"):
+        made = matted("h264", clip=clip)
+    assert Clip(made).info.transfer == 8
+    assert Clip(matted("mask", clip=clip, out="mask")).info.transfer == 1
+    data = (matted("png", clip=clip) / "000001.png").read_bytes()
+    assert data[data.index(b"cICP") + 5] == 8
+
+
 @pytest.mark.parametrize("format, most", [("webp", 10), ("apng", 0)])
 def test_animated_pictures_keep_alpha_times_and_go_round(matted, format, most):
     def shades(index, width, height):
