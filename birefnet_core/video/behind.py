@@ -45,9 +45,9 @@ def backgrounds(background: Background, size: tuple[int, int], pixel_aspect: Fra
     if isinstance(background, Path) and (background.suffix.lower() in SUFFIXES or moves(background)):
         background = Clip(background)
     if isinstance(background, Clip):
-        note_how_shown(background.info, None)
         background = Loop(background)
     if isinstance(background, Loop):
+        note_how_shown(background.clip.info, None)
         # A little ahead, for times that a file rounds: of two clips of one rate each frame meets one.
         looped, ahead = _Looped(background, size, pixel_aspect), 1 / (4 * background.clip.info.frame_rate)
         return lambda seconds: looped(seconds + ahead)

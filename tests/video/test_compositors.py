@@ -14,6 +14,7 @@ from PIL import Image
 from birefnet_core.matting.linear import to_linear
 from birefnet_core.video import Clip, Look, Stopped, VideoError, matte_clip
 from birefnet_core.video.animated import put_end
+from birefnet_core.video.behind import Loop
 from birefnet_core.video.formats import FORMATS
 from birefnet_core.video.notes import ClipNote
 from tests.video.pictures import numbered
@@ -263,8 +264,9 @@ def test_what_was_painted_before_an_error_is_kept(matted, make_clip, decode, tmp
 def test_what_a_clip_behind_the_subject_is_not_shown_as_is_said(matted, make_clip):
     tags = {"color_primaries": 9, "color_trc": 16, "colorspace": 9}
     behind = make_clip("behind.mkv", codec="ffv1", pixels="yuv444p10le", count=2, size=SIZE, tags=tags)
-    with pytest.warns(ClipNote, match=r"behind.mkv is of high dynamic range \(PQ\): colours are given as they are"):
-        matted("h264", look=Look(background=Clip(behind)))
+    for background in (Clip(behind), Loop(Clip(behind)), behind):
+        with pytest.warns(ClipNote, match=r"behind.mkv is of high dynamic range \(PQ\): colours are given as they are"):
+            matted("h264", look=Look(background=background), overwrite=True)
 
 
 def test_a_batch_behind_the_subject_goes_by_frame_by_frame(matted, decode):
