@@ -23,6 +23,7 @@ BACK = 0.1  # seconds back in one stream that are no disorder but another clock
 AHEAD = 10  # seconds without a packet of any stream that are no pause but another clock
 OVERLAP = Fraction(1, 2)  # seconds of sound that may be lost where parts meet, so that the pictures go on evenly
 COARSE = 2  # ticks a frame, up to which any times fit any rate
+ROUNDED = Fraction(1, 10_000)  # of a rate that a file states; NTSC's differ from whole ones by ten times as much
 RATES = tuple(Fraction(rate) for rate in (12, 15, 24, 25, 30, 48, 50, 60, 100, 120)) + tuple(
     Fraction(rate * 1000, 1001) for rate in (12, 15, 24, 30, 48, 60, 120)
 )
@@ -191,7 +192,8 @@ def needs_reading(container: str, rate: Fraction, time_base: Fraction) -> bool:
 
 def even_rate(pts: tuple[int, ...], time_base: Fraction, hints: list[Fraction]) -> Fraction | None:
     """The rate (frames a second) at which frames shown at `pts` lie evenly, a few left out perhaps, once each time is
-    rounded; None when there is none. hints: rates to try first, as a file's header says."""
+    rounded; None when there is none. hints: rates that the file's header states, of which a usual
+    one is tried first."""
     if len(pts) < 2 or pts[-1] == pts[0]:
         return None
     steps = [after - before for before, after in pairwise(pts)]
@@ -200,7 +202,7 @@ def even_rate(pts: tuple[int, ...], time_base: Fraction, hints: list[Fraction]) 
         return None
     measured = (len(pts) - 1) / ((pts[-1] - pts[0]) * time_base)
     hints = [rate for rate in hints if rate]
-    rates = []
+    rates = [_usual(rate) for rate in hints if _is_usual(rate)]  # of few frames the times fit several
     for guess in (measured, 1 / (usual * time_base)):
         rates += [
             rate for rate in sorted(RATES, key=lambda rate: abs(rate - guess))[:2] if abs(rate / guess - 1) < 0.05
@@ -215,6 +217,15 @@ def even_rate(pts: tuple[int, ...], time_base: Fraction, hints: list[Fraction]) 
         if whole == usual:
             return 1 / (whole * time_base)
     return None
+
+
+def _usual(rate: Fraction) -> Fraction:
+    return min(RATES, key=lambda usual: abs(usual - rate))
+
+
+def _is_usual(rate: Fraction) -> bool:
+    """Whether it is one of RATES but for rounding, as of Matroska's whole nanoseconds a frame."""
+    return abs(_usual(rate) / rate - 1) < ROUNDED
 
 
 def usual_rate(seconds: Fraction) -> Fraction:

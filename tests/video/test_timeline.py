@@ -130,6 +130,24 @@ def test_rounded_times_are_even_again(make_clip, tmp_path, name, rate):
     assert read_batch(clip, Span(count=20)).frame_rate == rate
 
 
+@pytest.mark.parametrize("rate", [24, 30, 60, Fraction(24000, 1001), Fraction(30000, 1001), Fraction(60000, 1001)])
+@pytest.mark.parametrize("name", ["short.mkv", "short.webm"])
+def test_a_short_clip_has_the_rate_that_its_file_states(make_clip, name, rate):
+    """Its times, of whole milliseconds, fit 24 and 23.976."""
+    codec = {"codec": "libvpx-vp9"} if name.endswith("webm") else {}
+    for count in (2, 5, 10):
+        clip = Clip(make_clip(name, rate=rate, time_base=1 / Fraction(rate), count=count, **codec))
+        assert clip.info.frame_rate == rate
+        assert [frame.pts * clip.info.time_base for frame in clip.frames()] == [
+            index / Fraction(rate) for index in range(count)
+        ]
+
+
+def test_a_stated_rate_that_the_times_do_not_have_is_none():
+    pts = tuple(round(index * 1000 * 1001 / 24000) for index in range(100))
+    assert even_rate(pts, Fraction(1, 1000), [Fraction(24), Fraction(25)]) == Fraction(24000, 1001)
+
+
 def test_a_rate_with_frames_left_out_keeps_their_places(make_clip):
     places = [index for index in range(60) if index % 7 != 3]
     rate = Fraction(60000, 1001)
