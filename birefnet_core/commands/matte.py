@@ -231,6 +231,8 @@ def run(args: argparse.Namespace) -> int:
     background = clips.background(args)
     if picture_jobs and isinstance(background, Path):
         background = images.read(background)
+        if text := background.coding and background.coding.behind(args.background):
+            print(text, file=sys.stderr)
     model = load_model(weights, device=own_device(args.device), dtype=args.dtype, patch_order=args.patch_order)
     rank, world = place()
     for text in left_out(args.inputs, recursive=args.recursive) if rank == 0 else ():

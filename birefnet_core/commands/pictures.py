@@ -138,6 +138,7 @@ def matte_file(
     for path in job.outputs.values():
         refuse_existing(path, overwrite)
     picture = images.read(job.source)
+    tell_coding(job, picture, depth)
     height, width = picture.pixels.shape[:2]
     if keep_aspect:
         size = fit_inside((width, height), network_size(size, model.spec.size, (width, height)))
@@ -172,7 +173,27 @@ def matte_file(
         elif kind == "cutout":
             whole = (width, height) if trim and square is None else None  # a square is a picture of its own
             about = {"depth": depth, "alphas": alphas, "position": cut.position, "whole": whole}
-            images.write_cutout(path, pixels, alpha, icc_profile=picture.icc_profile, **about, **saving)
+            about |= {"icc_profile": picture.icc_profile, "coding": picture.coding}
+            images.write_cutout(path, pixels, alpha, **about, **saving)
         else:
-            about = {"position": cut.position, "icc_profile": picture.icc_profile}
+            about = {"position": cut.position, "icc_profile": picture.icc_profile, "coding": picture.coding}
             images.write_composite(path, pixels, alpha, background, **about, **saving)
+
+
+def tell_coding(job: Job, picture: Picture, depth: int) -> None:
+    """Say what becomes of colours that by their PNG are not about sRGB's: EXR has their light, PNG tells what they are.
+    depth: bits of cut-outs."""
+    coding = picture.coding
+    if coding is None or not coding.unlike:
+        return
+    for kind, path in job.outputs.items():
+        suffix, has = path.suffix.lower(), f"{job.source} has {coding.unlike}"
+        if kind == "composite":
+            note(f"{has}: its background is taken as if it had that, too, convert the picture before")
+        if kind == "alpha" or (suffix == ".exr" and coding.known):
+            continue
+        if suffix != ".png":
+            note(f"{has}, which {suffix} cannot tell: wrong where sRGB's is expected, .png can (cICP)")
+        elif coding.dynamic:
+            bands = ", in bands with 8 bits (--output cutout --depth 16)" if depth == 8 or kind == "composite" else ""
+            note(f"{has}: colours are kept as they are and told (cICP), flat where sRGB's is expected{bands}")

@@ -42,10 +42,15 @@ def write_png(path: Path, rgba: np.ndarray, **options) -> None:
 
 def put_position(path: Path, position: tuple[int, int]) -> None:
     """Let a PNG say where in a larger picture it lies: (x, y) in pixels."""
+    put_chunk(path, b"oFFs", struct.pack(">iiB", *position, 0))
+
+
+def put_chunk(path: Path, name: bytes, content: bytes) -> None:
+    """Add a chunk to a PNG, before all others that may come in any order."""
     data = path.read_bytes()
     end = len(PNG_START) + 25  # of IHDR
-    chunk = b"oFFs" + struct.pack(">iiB", *position, 0)
-    path.write_bytes(data[:end] + struct.pack(">I", 9) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[end:])
+    chunk, length = name + content, struct.pack(">I", len(content))
+    path.write_bytes(data[:end] + length + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[end:])
 
 
 def _chunks(data: bytes) -> list[tuple[bytes, memoryview]]:

@@ -19,6 +19,7 @@ from ..picture_files import deep_levels, deep_values, is_grey, opened, upright
 from ..whole import whole_file
 from . import deep as deep_files
 from . import grey_profile, rgb_profile
+from .coding import Coding, coding_of
 from .colour_names import parse_colour
 from .compose import cover, over
 from .linear import to_linear
@@ -35,7 +36,7 @@ class Picture:
 
     pixels: [H, W, 3] float32 0..1. alpha: the file's own transparency [H, W] float32 0..1, None without one.
     icc_profile: of pixels, None stands for sRGB. name: the file's name. metadata: what else the file says, true of the
-    picture as it stands upright.
+    picture as it stands upright. coding: what a PNG says of pixels by its chunk cICP, which counts before a profile.
     """
 
     pixels: Tensor
@@ -43,6 +44,7 @@ class Picture:
     icc_profile: bytes | None
     name: str
     metadata: Metadata = NOTHING
+    coding: Coding | None = None
 
     @property
     def on_black(self) -> Tensor:
@@ -67,12 +69,12 @@ def _picture(image: Image.Image, path: Path) -> Picture:
     profile = image.info.get("icc_profile")
     black, white = deep_levels(image)
     opened, image = image, upright(image)
-    metadata = metadata_of(opened, image.size)
+    metadata, coding = metadata_of(opened, image.size), coding_of(path)
     grey = None
     if image.mode == "CMYK":
         image, profile = _srgb_from_cmyk(image, profile), None
     elif profile is not None and profile[16:20] != b"RGB ":  # the header's colour space field
-        grey = grey_profile.to_srgb(profile) if is_grey(image) else None
+        grey = grey_profile.to_srgb(profile) if is_grey(image) and coding is None else None
         profile = None
     if image.mode == "F" or image.mode.startswith("I"):
         pixels, alpha = _deep_grey(image, black, white)
@@ -88,7 +90,7 @@ def _picture(image: Image.Image, path: Path) -> Picture:
     pixels, alpha = _unit(pixels), None if alpha is None else _unit(alpha)
     if grey is not None:
         pixels = torch.from_numpy(grey(pixels[..., 0].numpy()))[..., None].repeat(1, 1, 3)
-    return Picture(pixels, alpha, profile, path.name, metadata)
+    return Picture(pixels, alpha, profile, path.name, metadata, coding)
 
 
 def _srgb_from_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:
@@ -150,6 +152,7 @@ def write_cutout(
     position: tuple[int, int] = (0, 0),
     whole: tuple[int, int] | None = None,
     icc_profile: bytes | None = None,
+    coding: Coding | None = None,
     metadata: Metadata = NOTHING,
     overwrite: bool = False,
 ) -> None:
@@ -157,8 +160,8 @@ def write_cutout(
 
     depth: bits a channel of PNG and TIFF, 8 or 16; EXR has half floats in linear light. alphas: "straight" or
     "premultiplied"; None: premultiplied in EXR, else straight. position: (x, y) of the picture in a larger one of size
-    `whole` (width, height), which PNG, TIFF and EXR keep. Errors as in write, and ValueError for what the format does
-    not hold.
+    `whole` (width, height), which PNG, TIFF and EXR keep. coding: as of Picture; PNG tells it, and EXR has the light
+    that it stands for. Errors as in write, and ValueError for what the format does not hold.
     """
     path = Path(path)
     options, premultiplied = write_options(path, "cutout"), is_premultiplied(path, alphas)
@@ -166,6 +169,7 @@ def write_cutout(
     if options["format"] == "EXR":
         # Which says nothing of its colours: they are taken for linear light of sRGB's primaries.
         to_light = rgb_profile.to_light(icc_profile) if icc_profile else to_linear
+        to_light = coding.to_light if coding else to_light
         colours = pixels if to_light else _in_space(pixels, icc_profile, None)
         rgba = np.dstack([values.cpu().float().clamp(0, 1) for values in (colours, alpha)])
         how = {"to_light": to_light or to_linear, "premultiplied": premultiplied}
@@ -180,7 +184,7 @@ def write_cutout(
         write_it = partial(deep_files.write_png, rgba=rgba) if depth == 16 else Image.fromarray(rgba).save
         options = options | save_options(metadata, options["format"]) | {"icc_profile": icc_profile}
         save = partial(write_it, **options)
-    _save(path, save, overwrite, position, whole)
+    _save(path, save, overwrite, position, whole, coding)
 
 
 def _in_space(pixels: Tensor, given: bytes | None, wanted: bytes | None) -> Tensor:
@@ -208,18 +212,19 @@ def write_composite(
     *,
     position: tuple[int, int] = (0, 0),
     icc_profile: bytes | None = None,
+    coding: Coding | None = None,
     metadata: Metadata = NOTHING,
     overwrite: bool = False,
 ) -> None:
     """Write pixels [H, W, 3] over a background through alpha [H, W], all 0..1, as PNG, JPEG or WebP by suffix.
 
     background: a colour as of colour_names.parse_colour, in the picture's own colour space, or a picture, which covers
-    it, cut at its longer sides and on black where it is transparent. position: as of write.
+    it, cut at its longer sides and on black where it is transparent. position, coding: as of write.
     ValueError for an unknown colour, other errors as in write.
     """
     behind = _covering(background, alpha.shape, icc_profile) if isinstance(background, Picture) else None
     image = Image.fromarray(_integers(over(pixels, alpha, parse_colour(background) if behind is None else behind)))
-    about = {"position": position, "icc_profile": icc_profile, "metadata": metadata}
+    about = {"position": position, "icc_profile": icc_profile, "coding": coding, "metadata": metadata}
     write(path, image, "composite", overwrite=overwrite, **about)
 
 
@@ -241,18 +246,19 @@ def write(
     *,
     position: tuple[int, int] = (0, 0),
     icc_profile: bytes | None = None,
+    coding: Coding | None = None,
     metadata: Metadata = NOTHING,
     overwrite: bool = False,
 ) -> None:
     """Write a picture of a kind in outputs.WRITE_OPTIONS, whole or not at all. position: (x, y) in a larger picture,
-    which PNG keeps.
+    which PNG keeps. coding: as of Picture, which PNG tells.
 
     Raises ValueError for a suffix the kind is not written as, FileExistsError unless overwrite, OSError from the disk.
     """
     path = Path(path)
     options = write_options(path, kind)
     options = options | save_options(metadata, options["format"])
-    _save(path, partial(image.save, icc_profile=icc_profile, **options), overwrite, position)
+    _save(path, partial(image.save, icc_profile=icc_profile, **options), overwrite, position, coding=coding)
 
 
 def _save(
@@ -261,12 +267,15 @@ def _save(
     overwrite: bool,
     position: tuple[int, int],
     whole: tuple[int, int] | None = None,
+    coding: Coding | None = None,
 ) -> None:
     refuse_existing(path, overwrite)
     with whole_file(path) as temporary:
         save(temporary)
         if any(position) and path.suffix.lower() == ".png":
             deep_files.put_position(temporary, position)
+        if coding is not None and path.suffix.lower() == ".png":
+            deep_files.put_chunk(temporary, b"cICP", coding.chunk)
         if whole is not None and path.suffix.lower() == ".exr":
             deep_files.put_windows(temporary, position, whole)
         refuse_existing(path, overwrite)  # somebody may have written it meanwhile

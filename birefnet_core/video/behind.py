@@ -71,7 +71,10 @@ def filled(background: str | Path | Tensor, size: tuple[int, int], pixel_aspect:
     if isinstance(background, Tensor):
         pixels = compose.on_black(background.cpu())
     elif isinstance(background, Path):
-        pixels = images.read(background).on_black
+        picture = images.read(background)
+        pixels = picture.on_black
+        if text := picture.coding and picture.coding.behind(str(background)):
+            note(text)
     else:
         return np.full((size[1], size[0], 3), [round(255 * value) for value in parse_colour(background)], np.uint8)
     return _cut(integers(pixels, 8), size, pixel_aspect)

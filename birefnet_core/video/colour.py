@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..matting.coding import DYNAMIC, UNUSUAL, WIDE
+
 if TYPE_CHECKING:
     import av
 
@@ -17,12 +19,6 @@ RGB, BT709, UNSPECIFIED, BT601_PAL, BT601, BT2020 = 0, 1, 2, 5, 6, 9
 # Where H.273 numbers primaries and curve otherwise than the matrix: both kinds of BT.601 have one curve, and 9 is not
 # BT.2020's but a logarithmic one.
 PRIMARIES, TRANSFERS = {10: BT2020}, {BT601_PAL: BT601, BT2020: 14, 10: 14}
-DYNAMIC = {16: "PQ", 18: "HLG"}  # curves of high dynamic range
-# Curves of standard range that look plainly wrong where sRGB's is expected. Not gamma 2.8: PAL discs say they have it,
-# and are made as others are.
-UNUSUAL = {8: "linear light", 9: "a logarithm", 10: "a logarithm", 17: "DCI's cinemas"}
-# Primaries that are not about those of sRGB, as BT.709's and BT.601's are.
-WIDE = {4: "NTSC of 1953", 8: "film", BT2020: "BT.2020", 10: "XYZ", 11: "DCI-P3", 12: "Display P3"}
 LIMITED, FULL = 1, 2  # luma 16-235 or 0-255, as FFmpeg numbers ranges
 SCALER = {BT709: 1, 4: 4, BT601_PAL: 5, BT601: 5, 7: 7, BT2020: 9, 10: 9}  # H.273 matrix -> the scaler's number
 FLOATS = ("gbrpf32le", "gbrapf32le")

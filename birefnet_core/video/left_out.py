@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .colour import DYNAMIC, UNUSUAL, WIDE, Colours
+from ..matting.coding import DYNAMIC, UNUSUAL, WIDE
+from .colour import Colours
 from .formats import FORMATS, Format
 from .notes import note
 from .source import ClipInfo, Source, audio_streams

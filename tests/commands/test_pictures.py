@@ -1,4 +1,5 @@
 import argparse
+import re
 import struct
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from birefnet_core.commands import matte as command
 from birefnet_core.commands import pictures
 from birefnet_core.commands.main import main
 from birefnet_core.matting import MattingModel
+from birefnet_core.matting.deep import put_chunk
 from birefnet_core.matting.foreground import estimate_foreground
 from birefnet_core.matting.images import read
 from birefnet_core.matting.load import load_model
@@ -485,6 +487,35 @@ def test_what_a_cutout_cannot_be_is_said_before_anything_is_done(matte, folder, 
     with pytest.raises(ValueError, match=said):
         matte(folder / "a.jpg", *[str(tmp_path / word) if word.startswith("x.") else word for word in arguments])
     assert not matte.loaded
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["-o", "x.png"], [r"high dynamic range \(PQ\) and the primaries of BT\.2020: colours are kept .* in bands"]),
+        (["-o", "x.tif"], [r"which \.tif cannot tell"]),
+        (["-o", "x.exr"], []),
+        (["-o", "x.png", "--output", "alpha"], []),
+        (["-o", "x.jpg", "--background", "white"], ["its background is taken as if", r"which \.jpg cannot tell"]),
+        (["-o", "x.png", "--output", "cutout", "--depth", "16"], [r"flat where sRGB's is expected$"]),
+    ],
+)
+def test_what_becomes_of_high_dynamic_range_is_said(matte, folder, tmp_path, capsys, arguments, said):
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "pq.png")
+    put_chunk(tmp_path / "pq.png", b"cICP", bytes((9, 16, 0, 1)))
+    assert (
+        matte(tmp_path / "pq.png", *[str(tmp_path / word) if word.startswith("x.") else word for word in arguments])
+        == 0
+    )
+    lines = [line for line in capsys.readouterr().err.splitlines() if "dynamic" in line]
+    assert len(lines) == len(said) and all(re.search(*pair) for pair in zip(said, lines))
+
+
+def test_a_background_of_high_dynamic_range_is_told(matte, folder, tmp_path, capsys):
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "pq.png")
+    put_chunk(tmp_path / "pq.png", b"cICP", bytes((9, 16, 0, 1)))
+    assert matte(folder / "a.jpg", "-o", tmp_path / "x.png", "--background", tmp_path / "pq.png") == 0
+    assert "pq.png has high dynamic range (PQ) and the primaries of BT.2020: behind the" in capsys.readouterr().err
 
 
 def before_green(path):

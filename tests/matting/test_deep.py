@@ -4,6 +4,7 @@ import io
 import shutil
 import struct
 import subprocess
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from birefnet_core.matting import images
+from birefnet_core.matting import deep, images
+from birefnet_core.matting.coding import Coding
 from birefnet_core.matting.framing import framed
 from birefnet_core.matting.linear import to_linear
 from birefnet_core.matting.metadata import Metadata
@@ -229,3 +231,60 @@ def test_ffmpeg_reads_them(tmp_path, cutout, name):
     alpha = np.frombuffer(run.stdout, np.float32).reshape(4, SIZE[1], SIZE[0])[3]
     assert not run.stderr
     np.testing.assert_allclose(alpha, cutout[1].numpy(), atol=1e-3)
+
+
+@pytest.fixture
+def coded(tmp_path, cutout):
+    """A PNG of 16 bits that says what its colours are, by FFmpeg's encoder; path, Coding and values [H, W, 3] 0..1."""
+
+    def make(primaries, transfer):
+        values = (cutout[0].numpy() * 65535).round().astype(np.uint16)
+        frame = av.VideoFrame.from_ndarray(values, format="rgb48le").reformat(format="rgb48be")
+        context = av.CodecContext.create("png", "w")
+        context.width, context.height, context.pix_fmt, context.time_base = *SIZE, "rgb48be", Fraction(1, 25)
+        path = tmp_path / "coded.png"
+        path.write_bytes(b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)]))
+        deep.put_chunk(path, b"cICP", bytes((primaries, transfer, 0, 1)))
+        return path, Coding(primaries, transfer), values / 65535
+
+    return make
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_png_says_again_what_its_colours_are(tmp_path, coded, cutout, depth):
+    path, coding, values = coded(9, 16)
+    picture = images.read(path)
+    assert picture.coding == coding
+    np.testing.assert_allclose(picture.pixels.numpy(), values, atol=1e-6)
+    out = tmp_path / "a.png"
+    images.write_cutout(out, picture.pixels, cutout[1], depth=depth, coding=picture.coding)
+    images.write_composite(tmp_path / "b.png", picture.pixels, cutout[1], "white", coding=picture.coding)
+    for written in (out, tmp_path / "b.png"):
+        again = images.read(written)
+        assert again.coding == coding and b"cICP\x09\x10\x00\x01" in written.read_bytes()[:60]
+    with Image.open(out) as image:
+        assert image.mode == "RGBA"
+    assert np.abs(images.read(out).pixels.numpy() - values).max() <= 0.51 / (2**depth - 1)
+
+
+@pytest.mark.parametrize("primaries, transfer", [(9, 16), (12, 13), (1, 8), (9, 18)])
+def test_exr_has_the_light_of_the_colours_that_a_png_names(tmp_path, coded, primaries, transfer):
+    path, coding, values = coded(primaries, transfer)
+    images.write_cutout(tmp_path / "a.exr", images.read(path).pixels, torch.ones(SIZE[::-1]), coding=coding)
+    # Of ITU-R BT.2087 and, for Display P3, of its specification: linear light of these primaries to that of sRGB's.
+    to_srgb = {
+        1: np.eye(3),
+        9: [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]],
+        12: [[1.2249, -0.2247, 0], [-0.0420, 1.0419, 0], [-0.0197, -0.0786, 1.0979]],
+    }[primaries]
+    light = to_linear(values, transfer) @ np.array(to_srgb).T
+    np.testing.assert_allclose(decoded(tmp_path / "a.exr")[0][..., :3], light, rtol=2e-3, atol=5e-4 * light.max())
+
+
+def test_other_pictures_say_nothing_of_the_kind(tmp_path, cutout):
+    for name in ("a.png", "a.webp"):
+        images.write_cutout(tmp_path / name, *cutout)
+        assert images.read(tmp_path / name).coding is None
+    images.write_cutout(tmp_path / "narrow.png", *cutout)
+    deep.put_chunk(tmp_path / "narrow.png", b"cICP", bytes((9, 16, 0, 0)))
+    assert images.read(tmp_path / "narrow.png").coding is None
