@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from .memory import free_memory
 
@@ -48,6 +49,7 @@ PNG_BITS = 24  # where in a PNG file its bits a channel are said
 ORIENTATION_TAG = 0x0112
 TIFF_BITS, TIFF_COMPRESSION, TIFF_PHOTOMETRIC, TIFF_SAMPLES, TIFF_PLANAR = 258, 259, 262, 277, 284
 TIFF_WHITE_IS_ZERO = 0
+VARIES = 255  # for the bits of a JPEG 2000 whose channels differ
 UPRIGHT = {  # what brings a picture with this EXIF orientation upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -187,12 +189,14 @@ PREMULTIPLIED = "RGBa"  # Pillow's name for a TIFF's colours that are darkened b
 
 
 def deep_values(path: Path, image: Image.Image, turned: Callable[[Image.Image], Image.Image]) -> np.ndarray | None:
-    """The values of a PNG or TIFF of 16 bits, of which Pillow gives the upper bytes: uint16 [H, W, 2|3|4], grey with
-    alpha, RGB or RGBA, alpha straight; None for other files.
+    """The values of a PNG or TIFF of 16 bits, or a PPM of more than 8, of which Pillow gives the upper bytes: uint16
+    [H, W, 2|3|4], grey with alpha, RGB, RGBA (alpha straight) or, of mode CMYK, inks; None for other files.
 
     image: the file as it was opened. turned: what is to be done with a picture as it lies, such as `upright`."""
+    if image.format == "PPM":  # which always stands upright
+        return _deep_ppm(path)
     factory = {"PNG": PngImagePlugin.PngImageFile, "TIFF": TiffImagePlugin.TiffImageFile}.get(image.format)
-    if factory is None or image.mode not in ("LA", "RGB", "RGBA"):
+    if factory is None or image.mode not in ("LA", "RGB", "RGBA", "CMYK"):
         return None
 
     def decoded(change: Callable[[str], str]) -> np.ndarray:
@@ -217,6 +221,31 @@ def deep_values(path: Path, image: Image.Image, turned: Callable[[Image.Image], 
     return _straight(decoded(_as_stored) << 8 | low)
 
 
+def _deep_ppm(path: Path) -> np.ndarray | None:
+    with open(path, "rb") as file, PpmImagePlugin.PpmImageFile(file) as image:
+        decoder, _, start, how = image.tile[0]
+        white = how[1] if decoder in ("ppm", "ppm_plain") else 255
+        if image.mode != "RGB" or white <= 255:
+            return None
+        (width, height), _ = image.size, file.seek(start)
+        data = file.read()
+    if decoder == "ppm_plain":
+        values = np.array(re.sub(rb"#[^\r\n]*", b"", data).split()).astype(np.uint32)
+    else:
+        values = np.frombuffer(data, ">u2", width * height * 3).astype(np.uint32)
+    values = np.minimum(values[: width * height * 3], white).reshape(height, width, 3)
+    return ((values * 65535 + white // 2) // white).astype(np.uint16)
+
+
+def stated_bits(path: Path, image: Image.Image) -> int:
+    """Bits a channel, as TIFF and JPEG 2000 state them; 8 for other files."""
+    if image.format == "JPEG2000":
+        with open(path, "rb") as file:
+            _, header, rest = file.read(200).partition(b"ihdr")
+        return (rest[10] & 0x7F) + 1 if header and rest[10] != VARIES else 8
+    return int(np.max(getattr(image, "tag_v2", {}).get(TIFF_BITS, 8)))
+
+
 def _raw_mode(tile: tuple) -> str:
     return tile[3][0] if isinstance(tile[3], tuple) else tile[3]
 
@@ -228,7 +257,7 @@ def _with_raw_mode(tile: tuple, mode: str) -> tuple:
 
 def _is_deep(raw_mode: str) -> bool:
     colours, _, order = raw_mode.partition(";")
-    return order in LOWER and colours in ("RGB", "RGBX", "RGBA", PREMULTIPLIED, *"RGBA")
+    return order in LOWER and colours in ("RGB", "RGBX", "RGBA", "CMYK", PREMULTIPLIED, *"RGBA")
 
 
 def _swapped(raw_mode: str) -> str:

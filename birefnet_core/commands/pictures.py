@@ -139,6 +139,7 @@ def matte_file(
         refuse_existing(path, overwrite)
     picture = images.read(job.source)
     tell_coding(job, picture, depth)
+    tell_reduced(job, picture, depth)
     height, width = picture.pixels.shape[:2]
     if keep_aspect:
         size = fit_inside((width, height), network_size(size, model.spec.size, (width, height)))
@@ -197,3 +198,10 @@ def tell_coding(job: Job, picture: Picture, depth: int) -> None:
         elif coding.dynamic:
             bands = ", in bands with 8 bits (--output cutout --depth 16)" if depth == 8 or kind == "composite" else ""
             note(f"{has}: colours are kept as they are and told (cICP), flat where sRGB's is expected{bands}")
+
+
+def tell_reduced(job: Job, picture: Picture, depth: int) -> None:
+    """Say it where a cut-out of more than 8 bits gets no more of its colours. depth: bits of cut-outs."""
+    path = job.outputs.get("cutout")
+    if picture.reduced and path is not None and (depth == 16 or path.suffix.lower() == ".exr"):
+        note(f"{job.source}: only 8 of the bits of its colours are read, and {path} has no more of them")

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageCms
 from torch import Tensor
 
-from ..picture_files import deep_levels, deep_values, is_grey, opened, upright
+from ..picture_files import deep_levels, deep_values, is_grey, opened, stated_bits, upright
 from ..whole import whole_file
 from . import deep as deep_files
 from . import grey_profile, rgb_profile
@@ -37,6 +37,7 @@ class Picture:
     pixels: [H, W, 3] float32 0..1. alpha: the file's own transparency [H, W] float32 0..1, None without one.
     icc_profile: of pixels, None stands for sRGB. name: the file's name. metadata: what else the file says, true of the
     picture as it stands upright. coding: what a PNG says of pixels by its chunk cICP, which counts before a profile.
+    reduced: whether the file has more bits a channel than the 8 of pixels.
     """
 
     pixels: Tensor
@@ -45,6 +46,7 @@ class Picture:
     name: str
     metadata: Metadata = NOTHING
     coding: Coding | None = None
+    reduced: bool = False
 
     @property
     def on_black(self) -> Tensor:
@@ -56,9 +58,9 @@ def read(path: str | os.PathLike) -> Picture:
     """Read a picture of any format in picture_files.FORMATS, the first frame of an animation, turned upright by its
     EXIF orientation.
 
-    Pictures of 16 bits keep them, grey and colour. An RGB picture keeps its colours and its ICC
-    profile. CMYK and grey become sRGB, through the embedded profile where there is one; the values of grey without one,
-    or with a damaged one, are taken as sRGB.
+    Pictures of 16 bits keep them, grey and colour, but for CMYK with a profile. RGB keeps its colours and its ICC
+    profile. CMYK and grey become sRGB, through the embedded profile where there is one; the values of grey without
+    one, or with a damaged one, are taken as sRGB.
     Raises ImageError for a missing, foreign or damaged file, and for one that does not fit in memory.
     """
     with opened(path) as image:
@@ -70,8 +72,9 @@ def _picture(image: Image.Image, path: Path) -> Picture:
     black, white = deep_levels(image)
     opened, image = image, upright(image)
     metadata, coding = metadata_of(opened, image.size), coding_of(path)
-    grey = None
+    deep, grey = deep_values(path, opened, upright), None
     if image.mode == "CMYK":
+        deep = None if deep is None or profile is not None else _without_inks(deep)
         image, profile = _srgb_from_cmyk(image, profile), None
     elif profile is not None and profile[16:20] != b"RGB ":  # the header's colour space field
         grey = grey_profile.to_srgb(profile) if is_grey(image) and coding is None else None
@@ -83,14 +86,21 @@ def _picture(image: Image.Image, path: Path) -> Picture:
         pixels, alpha = rgba[..., :3], rgba[..., 3]
     else:
         pixels, alpha = np.asarray(image.convert("RGB")), None
-    if (deep := deep_values(path, opened, upright)) is not None:
+    reduced = deep is None and not is_grey(image) and stated_bits(path, opened) > 8
+    if deep is not None:
         deep = deep.astype(np.float32) / 65535
         pixels = deep[..., :3] if deep.shape[2] > 2 else deep[..., :1].repeat(3, axis=2)
         alpha = alpha if deep.shape[2] == 3 else deep[..., -1]
     pixels, alpha = _unit(pixels), None if alpha is None else _unit(alpha)
     if grey is not None:
         pixels = torch.from_numpy(grey(pixels[..., 0].numpy()))[..., None].repeat(1, 1, 3)
-    return Picture(pixels, alpha, profile, path.name, metadata, coding)
+    return Picture(pixels, alpha, profile, path.name, metadata, coding, reduced)
+
+
+def _without_inks(values: np.ndarray) -> np.ndarray:
+    """uint16 [H, W, 4] of CMYK -> [H, W, 3] of RGB, as Pillow makes it of 8 bits where there is no profile."""
+    light = 1 - values.astype(np.float32) / 65535
+    return (light[..., :3] * light[..., 3:] * 65535 + 0.5).astype(np.uint16)
 
 
 def _srgb_from_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:

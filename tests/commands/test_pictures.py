@@ -511,6 +511,16 @@ def test_what_becomes_of_high_dynamic_range_is_said(matte, folder, tmp_path, cap
     assert len(lines) == len(said) and all(re.search(*pair) for pair in zip(said, lines))
 
 
+@pytest.mark.parametrize("name, more", [("x.tif", ("--depth", "16")), ("x.exr", ()), ("x.tif", ())])
+def test_a_deep_cutout_of_colours_read_with_8_bits_is_told(matte, tmp_path, capsys, name, more):
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "a.jp2")
+    data = (tmp_path / "a.jp2").read_bytes()
+    place = data.index(b"ihdr") + 14
+    (tmp_path / "a.jp2").write_bytes(data[:place] + bytes([15]) + data[place + 1 :])
+    assert matte(tmp_path / "a.jp2", "-o", tmp_path / name, *more) == 0
+    assert ("only 8 of the bits of its colours are read" in capsys.readouterr().err) == (name == "x.exr" or bool(more))
+
+
 def test_a_background_of_high_dynamic_range_is_told(matte, folder, tmp_path, capsys):
     Image.new("RGB", (64, 48), "red").save(tmp_path / "pq.png")
     put_chunk(tmp_path / "pq.png", b"cICP", bytes((9, 16, 0, 1)))

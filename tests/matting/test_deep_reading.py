@@ -2,7 +2,9 @@
 
 import struct
 import zlib
+from fractions import Fraction
 
+import av
 import numpy as np
 import PIL
 import pytest
@@ -132,3 +134,39 @@ def test_a_transparent_colour_of_a_picture_that_lies_turned(tmp_path, orientatio
     np.testing.assert_allclose(found.pixels.numpy(), np.rot90(values, turns) / 65535, atol=1e-6)
     clear = (values == values[2, 5]).all(axis=2)
     np.testing.assert_array_equal(found.alpha.numpy(), np.rot90(~clear, turns))
+
+
+@pytest.mark.parametrize("white", [65535, 1023])
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_ppm_keeps_all_its_bits(tmp_path, plain, white):
+    values = noise(3) >> (16 - white.bit_length())
+    data = values.astype(">u2").tobytes()
+    if plain:
+        data = b"# made by hand\n" + b"\n".join(b"%d" % value for value in values.ravel()) + b" # the end\n"
+    (tmp_path / "a.ppm").write_bytes(b"P%d\n# told\n%d %d\n%d\n" % (3 if plain else 6, WIDTH, HEIGHT, white) + data)
+    found = images.read(tmp_path / "a.ppm")
+    np.testing.assert_allclose(found.pixels.numpy(), values / white, atol=1e-5)
+    assert not found.reduced and found.alpha is None
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_inks_without_a_profile_keep_16_bits(tmp_path, order):
+    values = noise(4)
+    write_tiff(tmp_path / "a.tif", values, order=order, photometric=5)
+    found = images.read(tmp_path / "a.tif")
+    light = 1 - values / 65535
+    np.testing.assert_allclose(found.pixels.numpy(), light[..., :3] * light[..., 3:], atol=1e-5)
+    assert not found.reduced and found.alpha is None
+
+
+def test_what_is_read_with_8_bits_though_it_has_more(tmp_path):
+    write_tiff(tmp_path / "a.tif", noise(3), layers=True, packed=True)
+    assert images.read(tmp_path / "a.tif").reduced
+    frame = av.VideoFrame.from_ndarray(noise(3), format="rgb48le")
+    context = av.CodecContext.create("jpeg2000", "w")
+    context.width, context.height, context.pix_fmt, context.time_base = WIDTH, HEIGHT, "rgb48le", Fraction(1, 25)
+    (tmp_path / "a.jp2").write_bytes(b"".join(bytes(one) for one in [*context.encode(frame), *context.encode(None)]))
+    assert images.read(tmp_path / "a.jp2").reduced
+    for name in ("8.jp2", "8.tif", "8.ppm"):
+        Image.new("RGB", (20, 20)).save(tmp_path / name)
+        assert not images.read(tmp_path / name).reduced
