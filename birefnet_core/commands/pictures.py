@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ..matting.outputs import WRITE_OPTIONS, check_depth, is_premultiplied, refuse_existing, write_options
 from ..matting.size import fit_inside, network_size
 from ..notes import note, notes_to
+from ..video.formats import FORMATS
 from .outputs import attempt, names_a_file, refuse_clashes
 
 if TYPE_CHECKING:
@@ -62,13 +63,24 @@ def plan(
     jobs = [Job(source, name, outputs(name, single, out, kinds, suffix)) for source, name in sources]
     for job in jobs:
         for kind, path in job.outputs.items():
-            write_options(path, kind)
+            check_suffix(path, kind)
             if kind == "cutout":
                 is_premultiplied(path, alphas)
                 check_depth(path, depth)
     written = ((job.source, path) for job in jobs for path in job.outputs.values())
     refuse_clashes((source for source, _ in sources), written)
     return jobs
+
+
+def check_suffix(path: Path, kind: str) -> None:
+    """ValueError when the kind is not written as this; of a clip's suffix it says what would be."""
+    try:
+        write_options(path, kind)
+    except ValueError as error:
+        named = [row.name for row in FORMATS.values() if row.suffix == path.suffix.lower()]
+        if not named:
+            raise
+        raise ValueError(f"{error}; for all frames of an animated picture add --format {named[0]}") from None
 
 
 def outputs(name: Path, single: bool, out: str, kinds: list[str], suffix: str = ".png") -> dict[str, Path]:
@@ -133,11 +145,16 @@ def matte_file(
     from ..matting.foreground import estimate_foreground
     from ..matting.framing import framed
     from ..matting.metadata import at_size
+    from ..video.animation import moves
     from ..video.screens import Screens
 
     for path in job.outputs.values():
         refuse_existing(path, overwrite)
     picture = images.read(job.source)
+    if moves(job.source):
+        note(
+            f"{job.source} is animated, and this is its first frame: given alone with --format apng it is matted whole"
+        )
     tell_coding(job, picture, depth)
     tell_reduced(job, picture, depth)
     height, width = picture.pixels.shape[:2]

@@ -511,6 +511,26 @@ def test_what_becomes_of_high_dynamic_range_is_said(matte, folder, tmp_path, cap
     assert len(lines) == len(said) and all(re.search(*pair) for pair in zip(said, lines))
 
 
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png"])
+def test_an_animated_picture_of_which_a_frame_is_matted_is_told(matte, tmp_path, capsys, name):
+    frames = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue", "green", "white")]
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=100)
+    frames[0].save(tmp_path / f"still{name}")
+    for path in (tmp_path / name, tmp_path / f"still{name}"):
+        assert matte(path, "-o", tmp_path / "out") == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "animated" in line]
+    assert len(said) == 1 and f"{tmp_path / name} is animated, and this is its first frame" in said[0]
+    assert matte(tmp_path / name, "-o", tmp_path / "x.apng", "--format", "apng") == 0
+    with Image.open(tmp_path / "x.apng") as image:
+        assert image.n_frames == 4
+
+
+def test_a_picture_named_as_a_clip_is_refused_with_the_format_of_one(matte, folder, tmp_path):
+    said = r"x\.apng: a cutout is written as .*; for all frames of an animated picture add --format apng$"
+    refused(matte, said, folder / "a.jpg", "-o", tmp_path / "x.apng")
+    refused(matte, r"as \.png or .*\.exr$", folder / "a.jpg", "-o", tmp_path / "x.bmp")
+
+
 @pytest.mark.parametrize("name, more", [("x.tif", ("--depth", "16")), ("x.exr", ()), ("x.tif", ())])
 def test_a_deep_cutout_of_colours_read_with_8_bits_is_told(matte, tmp_path, capsys, name, more):
     Image.new("RGB", (64, 48), "red").save(tmp_path / "a.jp2")
