@@ -216,6 +216,11 @@ def predictor(model: Any) -> ManagedModel | ForeignModel:
     raise ValueError(f"{type(model).__name__} is not a background-removal model: connect Load BiRefNet")
 
 
+def drawn_radius(model: Any) -> int:
+    """How far a predictor's model draws edges by itself, in pixels of its size; 0: not at all, as other loaders'."""
+    return model.spec.edge_radius if isinstance(model, ManagedModel) else 0
+
+
 def far_from_own_size(spec: ModelSpec, seen: tuple[int, int]) -> str:
     """A sentence when the size seen (width, height) is far from what the model was trained for, else nothing."""
     if spec.size is None:

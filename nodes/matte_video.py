@@ -250,12 +250,14 @@ class MatteVideo:
         prompt: dict | None = None,
         extra_pnginfo: dict | None = None,
     ):
+        from ..birefnet_core.matting.size import idle_radius
         from ..birefnet_core.video import Look, Span, matte_clip
         from ..birefnet_core.video.behind import Loop
         from ..birefnet_core.video.formats import find_format
         from ..birefnet_core.video.matte import BATCH
+        from ..birefnet_core.video.notes import note
         from .hints import asked_of
-        from .managed import predictor
+        from .managed import drawn_radius, predictor
 
         chosen = find_format(format)
         if background_image is not None:
@@ -265,6 +267,11 @@ class MatteVideo:
         folder, name = host.output_place(filename_prefix, (clip.info.width, clip.info.height))
         model = predictor(model)
         seen = None if asked else seen_size(model, clip, size, mode)
+        radius = idle_radius(edges, edge_radius or None, drawn_radius(model))
+        behind = {"background_image": background_image, "background_video": background_video}
+        for idle in (radius, *unseen(chosen, behind), idle_after_cut(after_cut, asked)):
+            if idle:
+                note(f"{clip.info.name}: {idle}")
 
         def matte(pixels: Tensor, hint: Tensor | None = None) -> Tensor:
             at = seen or size or None
@@ -328,6 +335,20 @@ def shown(path: Path, preview: Path | None) -> dict[str, Any]:
     if preview is None:
         return {"images": [written], "animated": (True,)}
     return {"images": [host.shown(preview, "temp")], "animated": (True,), "files": [written]}
+
+
+def unseen(format: Any, behind: dict[str, Any]) -> list[str]:
+    """What to say of each background by its input's name, where the format shows none."""
+    names = [name for name, given in behind.items() if given is not None and format.shows != "composite"]
+    return [f"{name} is not seen in {format.label}: choose the format h264, or disconnect it" for name in names]
+
+
+def idle_after_cut(after_cut: str, asked: Any) -> str:
+    """Why after_cut does nothing, "" where it does something or is as it is by itself."""
+    if after_cut == "nothing" or (asked is not None and asked.carried):
+        return ""
+    why = "there is no hint" if asked is None else "each frame has its own hint"
+    return f"after_cut {after_cut} does nothing, since {why}"
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from torch import Tensor
@@ -135,13 +136,17 @@ class Segment:
         edges: str = "auto",
         edge_radius: int = 0,
     ) -> tuple[Tensor, Tensor]:
+        from ..birefnet_core.matting.size import idle_radius
         from .hints import hint_from
-        from .managed import predictor
+        from .managed import drawn_radius, predictor
 
         asked_for = hint_from(hint, boxes, image)
         size = (width or height, height or width) if width or height else None
+        model = predictor(model)
+        if idle := idle_radius(edges, edge_radius or None, drawn_radius(model)):
+            host.say(f"Segment: {idle}", logging.WARNING)
         with host.progress(len(image)) as bar:
-            alpha = predictor(model).predict(
+            alpha = model.predict(
                 image, size, batch_size or None, mode, bar.report, asked_for, edges, edge_radius or None
             )
         mask = host.output(alpha)

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..matting.colour_names import parse_colour
 from ..matting.outputs import PREMULTIPLIED, STRAIGHT, WRITE_OPTIONS
 from ..matting.screens_asked import SCREENS, check_screens
-from ..matting.size import DRAWN_RADIUS, EDGES, MODES, checked, edge_radius
+from ..matting.size import DRAWN_RADIUS, EDGES, MODES, checked, edge_radius, idle_radius
 from . import clips, hints, pictures
 from .clips import given as clip_options
 from .inputs import find, left_out
@@ -198,6 +198,8 @@ def run(args: argparse.Namespace) -> int:
     if still and args.background and clips.is_clip(Path(args.background)) and Path(args.background).is_file():
         raise ValueError(f"--background {args.background}: pictures go on a colour or a picture, only clips on a clip")
     single = len(sources) == 1
+    if args.edges == "off" and (idle := idle_radius("off", args.edge_radius, 0)):
+        raise ValueError(f"--edge-radius: {idle}")
     edge_radius(args.edges, args.edge_radius, 0)
     hints.check(args, single=single)
     check_screens(args.screen, args.despill, args.invert)
@@ -213,6 +215,8 @@ def run(args: argparse.Namespace) -> int:
     clip_jobs = clips.plan(moving, args, single=single, pictures=bool(still))
     if args.alpha and not moving and not any("cutout" in job.outputs for job in picture_jobs):
         raise ValueError(f"--alpha {args.alpha} is for cut-outs: add --output cutout")
+    if args.after_cut != "nothing" and moving and not hints.given(args):
+        raise ValueError(f"--after-cut {args.after_cut} does nothing without a hint: add --hint, --box or --point")
     refuse_idle(args, pictures=bool(still), clips=bool(moving), single=single)
     coloured = [job for job in picture_jobs if job.outputs.keys() != {"alpha"}]
     refuse_colourless(args, bool(coloured) or any(job.format.shows != "alpha" for job in clip_jobs))
@@ -234,6 +238,8 @@ def run(args: argparse.Namespace) -> int:
         if text := background.coding and background.coding.behind(args.background):
             print(text, file=sys.stderr)
     model = load_model(weights, device=own_device(args.device), dtype=args.dtype, patch_order=args.patch_order)
+    if idle := idle_radius(args.edges, args.edge_radius, model.spec.edge_radius):
+        raise ValueError(f"--edge-radius: {idle}")
     rank, world = place()
     for text in left_out(args.inputs, recursive=args.recursive) if rank == 0 else ():
         print(text, file=sys.stderr)

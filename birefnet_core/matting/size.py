@@ -31,6 +31,15 @@ def edge_radius(edges: str, asked: int | None, own: int) -> int:
     return {"auto": own and (asked or own), "off": 0, "drawn": asked or own or DRAWN_RADIUS}[edges]
 
 
+def idle_radius(edges: str, asked: int | None, own: int) -> str:
+    """Why a radius that was asked for does nothing, "" where it does something. Arguments and errors as of
+    edge_radius."""
+    if asked is None or edge_radius(edges, asked, own):
+        return ""
+    why = "edges are off" if edges == "off" else "the model draws no edges by itself"
+    return f"an edge radius of {asked} does nothing, since {why}: choose edges drawn, or leave it out"
+
+
 def network_size(
     size: int | tuple[int, int] | None, spec_size: tuple[int, int] | None, picture_size: tuple[int, int]
 ) -> tuple[int, int]:

@@ -175,6 +175,11 @@ def test_locate_and_detail_see_whole_frames(mode, stubbed, clip, tmp_path, decod
         (["-o", "out", "--output", "cutout", "--format", "mask"], "--output cutout is for pictures: clips become mask"),
         (["-o", "out.mov", "--background", "greenish"], "no file and no colour"),
         (["-o", "clip.mp4", "--overwrite"], "would replace the input"),
+        (["-o", "out.mov", "--after-cut", "everything"], "--after-cut everything does nothing without a hint"),
+        (
+            ["-o", "out.mov", "--edges", "off", "--edge-radius", "5"],
+            "an edge radius of 5 does nothing, since edges are",
+        ),
     ],
 )
 def test_wrong_arguments_are_told_in_one_sentence(stubbed, clip, capsys, monkeypatch, arguments, said):

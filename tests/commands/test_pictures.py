@@ -378,6 +378,14 @@ def test_nothing_matched(matte, tmp_path):
     refused(matte, "no pictures or clips in", tmp_path / "empty", "-o", tmp_path / "out")
 
 
+@pytest.mark.parametrize("edges, said", [("off", "edges are off"), ("auto", "draws no edges by itself")])
+def test_a_radius_of_edges_that_are_not_drawn_is_refused(matte, folder, tmp_path, edges, said):
+    asked = ("--edges", edges, "--edge-radius", "5")
+    with pytest.raises(ValueError, match=f"--edge-radius: an edge radius of 5 does nothing, since .*{said}"):
+        matte(folder / "a.jpg", "-o", tmp_path / "x.png", *asked)
+    assert matte(folder / "a.jpg", "-o", tmp_path / "x.png", "--edges", "drawn", "--edge-radius", "5") == 0
+
+
 def test_an_empty_name_is_not_the_current_folder(matte, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     refused(matte, "an input is empty", "", "-o", tmp_path / "out.png")

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from birefnet_core.matting import edges
 from birefnet_core.matting.load import load_model
 from birefnet_core.matting.model import MattingModel, drawn_after
+from birefnet_core.matting.size import idle_radius
 from birefnet_core.matting.tensors import resize
 from birefnet_core.weights.inspection import inspect
 from birefnet_core.weights.save import save_model
@@ -135,3 +136,11 @@ def test_edges_are_drawn_by_choice_for_any_model(model, photograph, own):
 def test_edges_there_are_not_are_refused(model, photograph, options):
     with pytest.raises(ValueError, match="edge"):
         model.predict(torch.from_numpy(photograph)[None], **options)
+
+
+def test_a_radius_that_does_nothing_is_known():
+    assert "edges are off: choose edges drawn" in idle_radius("off", 5, 4)
+    assert "of 5 does nothing, since the model draws no edges by itself" in idle_radius("auto", 5, 0)
+    assert not any(
+        idle_radius(*case) for case in [("off", None, 4), ("auto", None, 0), ("auto", 5, 4), ("drawn", 5, 0)]
+    )

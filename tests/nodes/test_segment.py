@@ -400,7 +400,7 @@ def test_an_unknown_mode_is_refused(segment, model):
         segment(model, torch.rand(1, 20, 30, 3), mode="else")
 
 
-def test_edges_and_detail_for_models_of_other_loaders(module):
+def test_edges_and_detail_for_models_of_other_loaders(module, caplog):
     """As of our own: the same network behind `encode_image` at the same size gives nearly the same edges."""
     image = module("birefnet_core.matting.images").read(PHOTOGRAPH).pixels[None, ::2, ::2]
     own = module("birefnet_core.matting.load").load_model("bundled", device="cpu")
@@ -413,7 +413,11 @@ def test_edges_and_detail_for_models_of_other_loaders(module):
 
     segment = module("nodes.segment").Segment()
     plain = segment.segment(Foreign(), image)[0]
+    segment.segment(Foreign(), image, edge_radius=6)
+    assert "an edge radius of 6 does nothing, since the model draws no edges by itself" in caplog.text
+    caplog.clear()
     drawn = segment.segment(Foreign(), image, edges="drawn", edge_radius=6)[0]
+    assert "does nothing" not in caplog.text
     expected = own.predict(image)
     assert torch.equal(plain, own.predict(image, edges="off"))
     assert (drawn - expected).abs().mean() < 0.3 * (plain - expected).abs().mean()

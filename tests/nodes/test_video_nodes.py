@@ -518,6 +518,24 @@ def test_what_the_hint_became_is_said_on_the_node(matte, make_clip, folders, mod
         assert f"the hint ends at a cut: {after_cut} is matted from there (at 0.33 s)" in said[-1]
 
 
+def test_inputs_that_do_nothing_are_said_on_the_node(matte, clip, module, monkeypatch):
+    said = []
+    monkeypatch.setattr(module("nodes.host"), "say_on_node", said.append)
+    video, image = Video(str(clip), 0, 0.16), torch.zeros(1, 4, 4, 3)
+    idle = {"edges": "off", "edge_radius": 5, "after_cut": "everything", "background_image": image}
+    matte(video, Model(), format="mask", sound=False, **idle)
+    for words in (
+        "an edge radius of 5 does nothing, since edges are off",
+        "background_image is not seen in H.264 of the mask (.mp4): choose the format h264",
+        "after_cut everything does nothing, since there is no hint",
+    ):
+        assert words in said[-1]
+    said.clear()
+    busy = {"edges": "drawn", "edge_radius": 5, "after_cut": "everything", "background_image": image}
+    matte(video, Model(), format="h264", sound=False, hint=lower_half(1), **busy)
+    assert not any("does nothing" in text or "not seen" in text for text in said)
+
+
 class Quiet(Model):
     """Of frames without a number."""
 
