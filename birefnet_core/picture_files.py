@@ -48,7 +48,10 @@ BYTES_A_PIXEL = 60  # of memory, to matte a picture and write all kinds of outpu
 PNG_BITS = 24  # where in a PNG file its bits a channel are said
 ORIENTATION_TAG = 0x0112
 TIFF_BITS, TIFF_COMPRESSION, TIFF_PHOTOMETRIC, TIFF_SAMPLES, TIFF_PLANAR = 258, 259, 262, 277, 284
-TIFF_WHITE_IS_ZERO = 0
+TIFF_FORMAT = 339
+TIFF_WHITE_IS_ZERO, BIG_TIFF = 0, 43
+TIFF_COLOURS = {0: "grey", 1: "grey", 2: "RGB", 3: "a palette", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
+TIFF_VALUES = {1: "whole numbers", 2: "whole numbers with a sign", 3: "floating point"}
 VARIES = 255  # for the bits of a JPEG 2000 whose channels differ
 UPRIGHT = {  # what brings a picture with this EXIF orientation upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -96,7 +99,9 @@ def opened(path: str | os.PathLike) -> Iterator[Image.Image]:
             yield image
     except UnidentifiedImageError as error:
         missing = _missing_format(path)
-        advice = ADVICE[missing] if missing else f"not a picture we can read ({', '.join(FORMATS)})"
+        advice = (
+            ADVICE[missing] if missing else _unread_tiff(path) or f"not a picture we can read ({', '.join(FORMATS)})"
+        )
         raise ImageError(f"{path} is {advice}") from error
     except MemoryError:
         raise
@@ -158,6 +163,24 @@ def _missing_format(path: Path) -> str | None:
     else:
         return None
     return name if name in MISSING else None
+
+
+def _unread_tiff(path: Path) -> str:
+    """Which layout a TIFF has that Pillow does not know, and what to do; "" for other and for damaged files."""
+    with contextlib.suppress(Exception), open(path, "rb") as file:  # Pillow raises nearly anything
+        head = file.read(8)
+        if not head.startswith(tuple(TiffImagePlugin.PREFIXES)):
+            return ""
+        head += file.read(8) if head[2] == BIG_TIFF or head[3] == BIG_TIFF else b""
+        tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+        file.seek(tags.next)
+        tags.load(file)
+        colours = TIFF_COLOURS.get(tags.get(TIFF_PHOTOMETRIC), "unknown colours")
+        values = TIFF_VALUES.get(np.max(tags.get(TIFF_FORMAT, 1)), "unknown values")
+        channels, bits = tags.get(TIFF_SAMPLES, 1), np.max(tags[TIFF_BITS])
+        layout = f"{colours} in {channels} channel{'s' * (channels > 1)} of {bits} bits, {values}"
+        return f"a TIFF of a layout that is not read ({layout}): save it as RGB, RGBA or grey of 8 or 16 bits"
+    return ""
 
 
 def _with_alpha(image: Image.Image, path: Path) -> Image.Image:

@@ -17,7 +17,9 @@ HEIGHT, WIDTH, TILE = 19, 23, 16
 UNSPECIFIED, PREMULTIPLIED, STRAIGHT = 0, 1, 2  # of ExtraSamples
 
 
-def write_tiff(path, values, *, order="<", layers=False, tiles=False, packed=False, extra=None, photometric=2):
+def write_tiff(
+    path, values, *, order="<", layers=False, tiles=False, packed=False, extra=None, photometric=2, kind=None
+):
     """values: uint16 [H, W, C]."""
     channels = values.shape[2]
     parts = [values[..., index : index + 1] for index in range(channels)] if layers else [values]
@@ -33,16 +35,17 @@ def write_tiff(path, values, *, order="<", layers=False, tiles=False, packed=Fal
     tags |= {322: [TILE], 323: [TILE], 324: places, 325: list(map(len, chunks))} if tiles else {}
     tags |= {} if tiles else {273: places, 278: [HEIGHT], 279: list(map(len, chunks))}
     tags |= {} if extra is None else {338: [extra]}
+    tags |= {} if kind is None else {339: [kind] * channels}
     body = b"".join(chunks)
     body += b"\0" * (len(body) % 2)
     directory, beyond = struct.pack(f"{order}H", len(tags)), b""
     after = 8 + len(body) + 2 + 12 * len(tags) + 4
     for tag, numbers in sorted(tags.items()):
-        kind = "I" if tag in (273, 279, 324, 325) else "H"
-        data = struct.pack(f"{order}{len(numbers)}{kind}", *numbers)
+        size = "I" if tag in (273, 279, 324, 325) else "H"
+        data = struct.pack(f"{order}{len(numbers)}{size}", *numbers)
         place = data.ljust(4, b"\0") if len(data) <= 4 else struct.pack(f"{order}I", after + len(beyond))
         beyond += data if len(data) > 4 else b""
-        directory += struct.pack(f"{order}HHI", tag, 4 if kind == "I" else 3, len(numbers)) + place
+        directory += struct.pack(f"{order}HHI", tag, 4 if size == "I" else 3, len(numbers)) + place
     head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8 + len(body))
     path.write_bytes(head + body + directory + b"\0\0\0\0" + beyond)
 
@@ -170,3 +173,20 @@ def test_what_is_read_with_8_bits_though_it_has_more(tmp_path):
     for name in ("8.jp2", "8.tif", "8.ppm"):
         Image.new("RGB", (20, 20)).save(tmp_path / name)
         assert not images.read(tmp_path / name).reduced
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"channels": 2, "photometric": 1, "extra": 2}, "grey in 2 channels of 16 bits, whole numbers"),
+        ({"channels": 5, "extra": 2}, "RGB in 5 channels of 16 bits, whole numbers"),
+        ({"format": 3}, "RGB in 3 channels of 16 bits, floating point"),
+        ({"order": ">", "format": 2}, "RGB in 3 channels of 16 bits, whole numbers with a sign"),
+    ],
+)
+def test_which_layout_of_a_tiff_is_not_read_is_said(tmp_path, change, said):
+    options = {"channels": 3} | change
+    channels, kind = options.pop("channels"), options.pop("format", None)
+    write_tiff(tmp_path / "a.tif", noise(channels), **options, kind=kind)
+    with pytest.raises(ImageError, match=rf"a\.tif is a TIFF of a layout that is not read \({said}\): save it as RGB"):
+        images.read(tmp_path / "a.tif")
