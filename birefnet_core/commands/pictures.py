@@ -38,12 +38,13 @@ class Job:
 
 def kinds(args: argparse.Namespace) -> list[str]:
     """The kinds of output asked for; --background stands for a composite, --depth 16 for alpha unless a cut-out is
-    asked for, as it is by a suffix that only cut-outs have."""
+    asked for, as it is by a suffix that alpha has not, where nothing else is."""
     asked = set(args.output or ())
     if args.background is not None:
         asked.add("composite")
     suffix = args.suffix or Path(args.out).suffix.lower()
-    if args.depth == 16 and "cutout" not in asked and suffix not in WRITE_OPTIONS["cutout"].keys() - {".png", ".webp"}:
+    of_others = {other for options in WRITE_OPTIONS.values() for other in options} - WRITE_OPTIONS["alpha"].keys()
+    if args.depth == 16 and "cutout" not in asked and (asked or suffix not in of_others):
         asked.add("alpha")
     return [kind for kind in KINDS if kind in asked] or ["cutout"]
 

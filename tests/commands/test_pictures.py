@@ -169,9 +169,23 @@ def test_a_transparent_picture_keeps_its_colours(matte, model, tmp_path):
 def test_what_an_option_implies(matte, folder, tmp_path):
     assert matte(folder / "a.jpg", "-o", tmp_path / "on.jpg", "--background", "navy") == 0
     assert matte(folder / "a.jpg", "-o", tmp_path / "deep.png", "--depth", "16") == 0
+    assert matte(folder / "a.jpg", "-o", tmp_path / "two.webp", "--depth", "16", "--background", "navy") == 0
+    assert {path.name for path in tmp_path.glob("two*")} == {"two_alpha.png", "two_composite.webp"}
     with Image.open(tmp_path / "on.jpg") as composite, Image.open(tmp_path / "deep.png") as alpha:
         assert (composite.format, composite.mode) == ("JPEG", "RGB")
         assert alpha.mode == "I;16"
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["-o", "x.webp"], r"x\.webp: \.webp has 8 bits; cut-outs of 16 are \.png, \.tif or \.exr$"),
+        (["-o", "x.jpg"], r"x\.jpg: a cutout is written as \.png"),
+    ],
+)
+def test_16_bits_under_a_name_without_them_are_refused_as_a_cutout(matte, folder, options, said, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    refused(matte, said, folder / "a.jpg", *options, "--depth", "16")
 
 
 def test_pictures_go_on_a_picture(matte, model, folder, tmp_path):
