@@ -246,7 +246,8 @@ def run(args: argparse.Namespace) -> int:
     picture_jobs = picture_jobs[rank::world]
     failed = clips.run(model, clip_jobs, args)
     if clip_jobs:
-        print(f"{len(clip_jobs) - failed} of {len(clip_jobs)} clips matted into {args.out}")
+        into = clip_jobs[0].out if single and names_a_file(args.out) else args.out  # pictures go into a folder
+        print(f"{len(clip_jobs) - failed} of {len(clip_jobs)} clips matted into {into}")
     if not picture_jobs:
         return 1 if failed or unmatched else 0
     failed_pictures = pictures.matte_files(

@@ -363,7 +363,7 @@ def _coded_size(size: tuple[int, int], format: Format) -> tuple[int, int]:
 
 def refuse(path: Path, format: Format, overwrite: bool) -> None:
     """FileExistsError when path exists and may not be replaced. A folder of pictures may take the place of another one
-    of our own making only, never of anything else."""
+    of our own making and of the same kind only, never of anything else."""
     if format.muxer is not None:
         refuse_existing(path, overwrite)
     elif path.exists():
@@ -371,6 +371,12 @@ def refuse(path: Path, format: Format, overwrite: bool) -> None:
             raise FileExistsError(f"{path} exists and is not overwritten (--overwrite allows it)")
         if not path.is_dir() or not (path / TIMES).is_file():
             raise FileExistsError(f"{path} is not a folder of pictures made from a clip, and is left alone")
+        kept = {TIMES, f".{format.codec}"}
+        others = [file.name for file in path.iterdir() if not {file.name, file.suffix} & kept and file.name[0] != "."]
+        if others:
+            raise FileExistsError(
+                f"{path} has {min(others)} in it, which .{format.codec} pictures do not replace: choose another name"
+            )
 
 
 def rename(temporary: Path, path: Path) -> None:

@@ -129,6 +129,16 @@ def test_pictures_named_by_their_suffix_go_into_a_folder_of_that_name(stubbed, c
     assert names(tmp_path / "shot.v2") == names(tmp_path / "deep") == ["000001.png", "times.txt"]
 
 
+def test_a_folder_of_pictures_is_named_and_replaced_by_its_kind_only(stubbed, clip, tmp_path, capsys):
+    assert matte(clip, "-o", tmp_path / "plate.exr", "--frames", "2") == 0
+    assert f"1 of 1 clips matted into {tmp_path / 'plate'}\n" in capsys.readouterr().out
+    assert matte(clip, "-o", tmp_path / "plate.png", "--frames", "1", "--overwrite") == 1
+    assert "plate has plate.1001.exr in it, which .png pictures do not replace" in capsys.readouterr().err
+    (tmp_path / "plate" / ".DS_Store").touch()
+    assert matte(clip, "-o", tmp_path / "plate.exr", "--frames", "1", "--overwrite") == 0
+    assert names(tmp_path / "plate") == ["plate.1001.exr", "times.txt"]
+
+
 @pytest.mark.parametrize("name", ["moving.gif", "moving.webp", "moving.png"])
 def test_an_animated_picture_behind_the_subject_moves(tmp_path, name):
     from birefnet_core.video.behind import backgrounds
