@@ -158,6 +158,8 @@ def matte_file(
         )
     tell_coding(job, picture, depth)
     tell_reduced(job, picture, depth)
+    if metadata:
+        tell_left_out(job, picture)
     height, width = picture.pixels.shape[:2]
     if keep_aspect:
         size = fit_inside((width, height), network_size(size, model.spec.size, (width, height)))
@@ -223,3 +225,12 @@ def tell_reduced(job: Job, picture: Picture, depth: int) -> None:
     path = job.outputs.get("cutout")
     if picture.reduced and path is not None and (depth == 16 or path.suffix.lower() == ".exr"):
         note(f"{job.source}: only 8 of the bits of its colours are read, and {path} has no more of them")
+
+
+def tell_left_out(job: Job, picture: Picture) -> None:
+    """Say what of the file EXR has no place for."""
+    named = {"EXIF": picture.metadata.exif, "XMP": picture.metadata.xmp}
+    for path in job.outputs.values():
+        if path.suffix.lower() == ".exr" and any(named.values()):
+            told = " and ".join(name for name, given in named.items() if given)
+            note(f"{job.source}: {told} left out of {path}, which has no place for it (--strip-metadata asks for that)")

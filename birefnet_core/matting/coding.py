@@ -18,15 +18,19 @@ UNUSUAL = {8: "linear light", 9: "a logarithm", 10: "a logarithm", 17: "DCI's ci
 # Primaries that are not about those of sRGB, as BT.709's and BT.601's are.
 WIDE = {4: "NTSC of 1953", 8: "film", 9: "BT.2020", 10: "XYZ", 11: "DCI-P3", 12: "Display P3"}
 UNSPECIFIED = 2
-# Chromaticities of red, green and blue, of primaries whose white is D65.
-D65 = (0.3127, 0.3290)
-SRGB = ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
+# Chromaticities of red, green, blue and white, by the number of the primaries.
+C, D65 = (0.310, 0.316), (0.3127, 0.3290)
+P3 = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
+SRGB = ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060), D65)
 CHROMATICITIES = {
     1: SRGB,
-    5: ((0.640, 0.330), (0.290, 0.600), (0.150, 0.060)),
-    6: ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070)),
-    9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),
-    12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
+    4: ((0.67, 0.33), (0.21, 0.71), (0.14, 0.08), C),
+    5: ((0.640, 0.330), (0.290, 0.600), (0.150, 0.060), D65),
+    6: ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070), D65),
+    8: ((0.681, 0.319), (0.243, 0.692), (0.145, 0.049), C),
+    9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046), D65),
+    11: (*P3, (0.314, 0.351)),
+    12: (*P3, D65),
 }
 PNG_START, PNG_PIXELS = b"\x89PNG\r\n\x1a\n", (b"IDAT", b"IEND")
 RGB, WHOLE_RANGE = 0, 1  # the chunk's other numbers
@@ -65,22 +69,22 @@ class Coding:
 
     @property
     def known(self) -> bool:
-        """Whether `to_light` knows the primaries."""
-        return self.primaries in (UNSPECIFIED, *CHROMATICITIES)
+        """Whether `to_light` knows the primaries: those whose white is sRGB's."""
+        return self.primaries == UNSPECIFIED or CHROMATICITIES.get(self.primaries, (None,))[-1] == D65
 
     def to_light(self, values: np.ndarray) -> np.ndarray:
         """Values [..., 3] as linear light of sRGB's primaries, float32; colours that sRGB has not are below 0 or above
         1. Of unknown primaries the light is theirs."""
         light = to_linear(values, self.transfer)
-        own = CHROMATICITIES.get(self.primaries, SRGB)
-        if own == SRGB:
+        if not self.known or self.primaries in (1, UNSPECIFIED):
             return light
+        own = CHROMATICITIES[self.primaries]
         return (light @ (np.linalg.inv(_to_xyz(SRGB)) @ _to_xyz(own)).T).astype(np.float32)
 
 
 def _to_xyz(chromaticities: tuple) -> np.ndarray:
-    """The matrix from light of these primaries to XYZ, white being D65."""
-    columns = np.array([(x / y, 1, (1 - x - y) / y) for x, y in (*chromaticities, D65)]).T
+    """The matrix from light of these primaries to XYZ."""
+    columns = np.array([(x / y, 1, (1 - x - y) / y) for x, y in chromaticities]).T
     return columns[:, :3] * np.linalg.solve(columns[:, :3], columns[:, 3])
 
 

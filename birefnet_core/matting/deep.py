@@ -127,9 +127,11 @@ def write_exr(
     *,
     to_light: Callable[[np.ndarray], np.ndarray] = to_linear,
     premultiplied: bool = True,
+    dpi: tuple[float, float] | None = None,
 ) -> None:
     """rgba: float32 [H, W, 4] 0..1, straight; to_light makes linear light of colours [..., 3], by default of sRGB's. It
-    is written as half floats, multiplied with alpha unless premultiplied is False."""
+    is written as half floats, multiplied with alpha unless premultiplied is False. dpi: pixels an inch, of which EXR
+    has those across."""
     import av
 
     height, width = rgba.shape[:2]
@@ -143,34 +145,48 @@ def write_exr(
         for plane, values in zip(planes, (light[..., 1], light[..., 2], light[..., 0], alpha)):
             plane[band] = values.astype(np.float16)  # rounded; the encoder would cut off
     options = {"format": "half", "compression": f"zip{EXR_LINES}"}
-    path.write_bytes(_encoded(_encoder("exr", rgba.shape, "gbrapf32le", options), frame))
+    data = _encoded(_encoder("exr", rgba.shape, "gbrapf32le", options), frame)
+    path.write_bytes(with_attribute(data, b"xDensity", b"float", struct.pack("<f", dpi[0])) if dpi else data)
 
 
 def put_windows(path: Path, position: tuple[int, int], whole: tuple[int, int]) -> None:
     """Let an EXR of scan lines say where in a larger picture it lies: position (x, y) of its upper left corner, and the
     (width, height) of the whole. Its data window moves there, the whole becomes its display window."""
     data = bytearray(path.read_bytes())
-    (x, y), place = position, 8
-    while data[place]:
-        name, start = _attribute(data, place)
-        (size,) = struct.unpack_from("<i", data, start)
-        if name == b"dataWindow":
-            left, top, right, bottom = struct.unpack_from("<4i", data, start + 4)
-            struct.pack_into("<4i", data, start + 4, left + x, top + y, right + x, bottom + y)
-        elif name == b"displayWindow":
-            struct.pack_into("<4i", data, start + 4, 0, 0, whole[0] - 1, whole[1] - 1)
-        place = start + 4 + size
-    for index in range(-(-(bottom + 1 - top) // EXR_LINES)):  # the table of where the pieces begin: each says its row
-        (piece,) = struct.unpack_from("<Q", data, place + 1 + 8 * index)
+    (x, y), (places, end) = position, _header(data)
+    left, top, right, bottom = struct.unpack_from("<4i", data, places[b"dataWindow"])
+    for index in range(_pieces(data, places)):  # the table of where the pieces begin: each says its row
+        (piece,) = struct.unpack_from("<Q", data, end + 8 * index)
         (row,) = struct.unpack_from("<i", data, piece)
         struct.pack_into("<i", data, piece, row + y)
+    struct.pack_into("<4i", data, places[b"dataWindow"], left + x, top + y, right + x, bottom + y)
+    struct.pack_into("<4i", data, places[b"displayWindow"], 0, 0, whole[0] - 1, whole[1] - 1)
     path.write_bytes(data)
 
 
-def _attribute(data: bytes, place: int) -> tuple[bytes, int]:
-    """The name of a header's attribute that begins there, and where its size does, after its type."""
-    end = data.index(b"\0", place)
-    return bytes(data[place:end]), data.index(b"\0", end + 1) + 1
+def with_attribute(data: bytes, name: bytes, kind: bytes, content: bytes) -> bytes:
+    """An EXR of scan lines whose header has this attribute, too. name, kind: of OpenEXR's standard attributes."""
+    places, end = _header(data)
+    added = name + b"\0" + kind + b"\0" + struct.pack("<i", len(content)) + content
+    pieces = _pieces(data, places)
+    begins = np.frombuffer(data, "<u8", pieces, end) + np.uint64(len(added))
+    return data[: end - 1] + added + b"\0" + begins.astype("<u8").tobytes() + data[end + 8 * pieces :]
+
+
+def _header(data: bytes) -> tuple[dict[bytes, int], int]:
+    """Where in an EXR the content of each attribute begins, by name, and where the table of its pieces does."""
+    places, place = {}, 8
+    while data[place]:
+        end = data.index(b"\0", place)
+        name, start = bytes(data[place:end]), data.index(b"\0", end + 1) + 1  # after its type
+        (size,) = struct.unpack_from("<i", data, start)
+        places[name], place = start + 4, start + 4 + size
+    return places, place + 1
+
+
+def _pieces(data: bytes, places: dict[bytes, int]) -> int:
+    _, top, _, bottom = struct.unpack_from("<4i", data, places[b"dataWindow"])
+    return -(-(bottom + 1 - top) // EXR_LINES)
 
 
 def _encoder(codec: str, shape: tuple[int, ...], pixels: str, options: dict[str, str]):

@@ -182,7 +182,7 @@ def write_cutout(
         to_light = coding.to_light if coding else to_light
         colours = pixels if to_light else _in_space(pixels, icc_profile, None)
         rgba = np.dstack([values.cpu().float().clamp(0, 1) for values in (colours, alpha)])
-        how = {"to_light": to_light or to_linear, "premultiplied": premultiplied}
+        how = {"to_light": to_light or to_linear, "premultiplied": premultiplied, "dpi": metadata.dpi}
         save = partial(deep_files.write_exr, rgba=rgba, **how)
     elif options["format"] == "TIFF":
         colours = pixels * alpha[..., None] if premultiplied else pixels

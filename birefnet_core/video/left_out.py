@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..matting.coding import DYNAMIC, UNUSUAL, WIDE
+from ..matting.coding import CHROMATICITIES, DYNAMIC, UNUSUAL, WIDE
 from .colour import Colours
 from .formats import FORMATS, Format
 from .notes import note
@@ -13,7 +13,7 @@ from .source import ClipInfo, Source, audio_streams
 if TYPE_CHECKING:
     import av
 
-UNTOLD = ("exr", "libwebp_anim")  # codecs whose pictures do not say, from FFmpeg, what their primaries are
+UNTOLD = ("libwebp_anim",)  # codecs whose pictures do not say what their primaries are
 # Side data of frames of high dynamic range, by FFmpeg's names.
 OF_DISPLAYS = {
     "MASTERING_DISPLAY_METADATA": "mastering display",
@@ -69,10 +69,16 @@ def note_of_displays(info: ClipInfo, first: av.VideoFrame, format: Format) -> No
 def note_how_shown(info: ClipInfo, format: Format | None, colours: Colours | None = None) -> None:
     """What frames alone do not tell of how they are to be shown. format: None for frames in memory. colours: the
     clip's, where more is known of them than info has."""
-    curve, wide = DYNAMIC.get(info.transfer), WIDE.get((colours or info).primaries)
+    primaries = (colours or info).primaries
+    curve, wide = DYNAMIC.get(info.transfer), WIDE.get(primaries)
     if wide and not (curve and format is None) and (format is None or format.codec in UNTOLD):
         where = "frames" if format is None else format.label
         note(f"{info.name} has the primaries of {wide}, which {where} cannot tell: dull where sRGB's are expected")
+    if wide and format is not None and format.linear:
+        told = "in pictures that say so (chromaticities)" if primaries in CHROMATICITIES else "which they cannot tell"
+        note(
+            f"{info.name} has the primaries of {wide}: {format.label} keep them, {told}; dull where sRGB's are expected"
+        )
     if curve and (format is None or format.codec == "png"):
         how = "are given" if format is None else "are kept, in pictures that say so (cICP),"
         note(f"{info.name} is of high dynamic range ({curve}): colours {how} as they are, flat where sRGB is expected")

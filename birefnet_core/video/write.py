@@ -11,6 +11,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from ..matting.coding import CHROMATICITIES
+from ..matting.deep import with_attribute
 from ..matting.outputs import refuse_existing
 from .animated import put_end
 from .colour import LIMITED, Colours
@@ -66,7 +70,7 @@ class Writer:
                 names = numbered(format, path)
                 self._output = _Pictures(self._temporary, format, names, first_number, size, time_base, pixel_aspect)
                 self._output.context.framerate = frame_rate
-                if colours.to_be_told and not format.linear:  # PNG has a chunk (cICP)
+                if colours.to_be_told:
                     self._output.tag(colours)
                 return
             self._output = _Encoded(self._temporary, format, metadata or {})
@@ -317,6 +321,7 @@ class _Pictures:
         folder.mkdir()
         self._folder, self._names, self._number, self._times = folder, names, first, []
         self._marks: Marks | None = None  # of pictures that say what their colours are
+        self._primaries: tuple = ()  # of EXR, to be told
         self.context = self._context = av.CodecContext.create(format.codec, "w")
         self._context.width, self._context.height, self._context.pix_fmt = *size, format.pixels
         self._context.time_base = time_base
@@ -330,12 +335,19 @@ class _Pictures:
         self._save(self._context.encode(frame if self._marks is None else self._marks(frame)))
 
     def tag(self, colours: Colours) -> None:
+        """Let each picture say what its colours are: PNG in a chunk (cICP), EXR its primaries."""
+        if self._context.codec.name == "exr":
+            self._primaries = CHROMATICITIES.get(colours.primaries, ())
+            return
         self._marks = _marks(colours)
         self._context.color_primaries, self._context.color_trc = colours.primaries, colours.transfer
 
     def _save(self, packets: list[av.Packet]) -> None:
         for packet in packets:
-            (self._folder / self._names.format(self._number)).write_bytes(bytes(packet))
+            data = bytes(packet)
+            if self._primaries:
+                data = with_attribute(data, b"chromaticities", b"chromaticities", np.float32(self._primaries).tobytes())
+            (self._folder / self._names.format(self._number)).write_bytes(data)
             self._number += 1
 
     def finish(self, *, everything: bool) -> None:

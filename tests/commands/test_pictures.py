@@ -563,6 +563,16 @@ def test_a_deep_cutout_of_colours_read_with_8_bits_is_told(matte, tmp_path, caps
     assert ("only 8 of the bits of its colours are read" in capsys.readouterr().err) == (name == "x.exr" or bool(more))
 
 
+def test_what_exr_has_no_place_for_is_told(matte, tmp_path, capsys):
+    exif = Image.Exif()
+    exif[271] = "Maker"
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "a.jpg", exif=exif, dpi=(300, 300))
+    for name, more, told in (("x.exr", (), True), ("y.exr", ("--strip-metadata",), False), ("x.tif", (), False)):
+        assert matte(tmp_path / "a.jpg", "-o", tmp_path / name, *more) == 0
+        assert (f"EXIF left out of {tmp_path / name}" in capsys.readouterr().err) == told
+        assert (b"xDensity" in (tmp_path / name).read_bytes()) == told
+
+
 def test_a_background_of_high_dynamic_range_is_told(matte, folder, tmp_path, capsys):
     Image.new("RGB", (64, 48), "red").save(tmp_path / "pq.png")
     put_chunk(tmp_path / "pq.png", b"cICP", bytes((9, 16, 0, 1)))

@@ -120,6 +120,11 @@ def test_exr_lies_where_it_was_in_the_whole_picture(tmp_path, height):
     about = {"alphas": "straight"}
     images.write_cutout(tmp_path / "a.exr", pixels, alpha, **about)
     images.write_cutout(tmp_path / "b.exr", pixels, alpha, position=(5, 3), whole=(20, 50), **about)
+    told = Metadata(dpi=(300.0, 300.0))
+    images.write_cutout(tmp_path / "c.exr", pixels, alpha, position=(5, 3), whole=(20, 50), metadata=told, **about)
+    data = (tmp_path / "c.exr").read_bytes()
+    assert b"xDensity\0float\0" + struct.pack("<if", 4, 300) in data
+    np.testing.assert_array_equal(decoded(tmp_path / "c.exr")[0], decoded(tmp_path / "b.exr")[0])
     alone, placed = (decoded(tmp_path / f"{name}.exr")[0] for name in "ab")
     assert placed.shape[:2] == (50, 20)
     np.testing.assert_array_equal(placed[3 : 3 + height, 5:14], alone)

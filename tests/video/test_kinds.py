@@ -1,5 +1,6 @@
 """Clips of rarer kinds: animated pictures, interlaced frames, a cover before the pictures, high dynamic range."""
 
+import struct
 import warnings
 from fractions import Fraction
 
@@ -205,7 +206,28 @@ def test_pictures_of_wide_gamut_say_so(make_clip, tmp_path, format, primaries, t
     assert list(data[place + 4 : place + 8]) == [primaries, transfer, 0, 1]
 
 
-@pytest.mark.parametrize("format", ["exr", "webp", None])
+@pytest.mark.parametrize(("primaries", "blue", "white"), [(9, 0.131, 0.3127), (12, 0.15, 0.3127), (11, 0.15, 0.314)])
+def test_exr_of_wide_gamut_says_so(make_clip, tmp_path, primaries, blue, white):
+    clip = Clip(make_clip("wide.mp4", count=2, tags={"color_primaries": primaries, "color_trc": 13}))
+    with pytest.warns(ClipNote, match=r"wide\.mp4 has the primaries of .*: EXR .* say so \(chromaticities\)"):
+        folder = matte_clip(clip, tmp_path / "wide", opaque, format="exr")
+    plain = Clip(make_clip("plain.mp4", count=2, tags={"color_primaries": 1, "color_trc": 13}))
+    other = matte_clip(plain, tmp_path / "plain", opaque, format="exr")
+    shown = []
+    for name, path in (("plain", other), ("wide", folder)):
+        for number in (1001, 1002):
+            data = (path / f"{name}.{number}.exr").read_bytes()
+            assert (b"chromaticities" in data) == (name == "wide")
+        with av.open(str(path / f"{name}.1002.exr")) as container:
+            picture = next(container.decode(video=0))
+            shown.append([np.frombuffer(plane, np.uint8).copy() for plane in picture.planes])
+    assert all(map(np.array_equal, *shown))
+    told = data[data.index(b"chromaticities\0chromaticities\0") + 30 :]
+    size, *numbers = struct.unpack("<i8f", told[:36])
+    assert (size, numbers[4], numbers[6]) == (32, pytest.approx(blue), pytest.approx(white))
+
+
+@pytest.mark.parametrize("format", ["webp", None])
 def test_who_cannot_tell_wide_gamut_says_so(make_clip, tmp_path, format):
     clip = Clip(make_clip("wide.mp4", count=2, tags={"color_primaries": 12, "color_trc": 13}))
     with pytest.warns(ClipNote, match=r"wide\.mp4 has the primaries of Display P3, which .* cannot tell"):
