@@ -17,6 +17,7 @@ from ..matting.size import fit_inside, network_size
 from ..notes import note, notes_to
 from ..video.formats import FORMATS
 from .outputs import attempt, names_a_file, refuse_clashes
+from .told import tell
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -146,20 +147,12 @@ def matte_file(
     from ..matting.foreground import estimate_foreground
     from ..matting.framing import framed
     from ..matting.metadata import at_size
-    from ..video.animation import moves
     from ..video.screens import Screens
 
     for path in job.outputs.values():
         refuse_existing(path, overwrite)
     picture = images.read(job.source)
-    if moves(job.source):
-        note(
-            f"{job.source} is animated, and this is its first frame: given alone with --format apng it is matted whole"
-        )
-    tell_coding(job, picture, depth)
-    tell_reduced(job, picture, depth)
-    if metadata:
-        tell_left_out(job, picture)
+    tell(job, picture, depth, metadata)
     height, width = picture.pixels.shape[:2]
     if keep_aspect:
         size = fit_inside((width, height), network_size(size, model.spec.size, (width, height)))
@@ -199,38 +192,3 @@ def matte_file(
         else:
             about = {"position": cut.position, "icc_profile": picture.icc_profile, "coding": picture.coding}
             images.write_composite(path, pixels, alpha, background, **about, **saving)
-
-
-def tell_coding(job: Job, picture: Picture, depth: int) -> None:
-    """Say what becomes of colours that by their PNG are not about sRGB's: EXR has their light, PNG tells what they are.
-    depth: bits of cut-outs."""
-    coding = picture.coding
-    if coding is None or not coding.unlike:
-        return
-    for kind, path in job.outputs.items():
-        suffix, has = path.suffix.lower(), f"{job.source} has {coding.unlike}"
-        if kind == "composite":
-            note(f"{has}: its background is taken as if it had that, too, convert the picture before")
-        if kind == "alpha" or (suffix == ".exr" and coding.known):
-            continue
-        if suffix != ".png":
-            note(f"{has}, which {suffix} cannot tell: wrong where sRGB's is expected, .png can (cICP)")
-        elif coding.dynamic:
-            bands = ", in bands with 8 bits (--output cutout --depth 16)" if depth == 8 or kind == "composite" else ""
-            note(f"{has}: colours are kept as they are and told (cICP), flat where sRGB's is expected{bands}")
-
-
-def tell_reduced(job: Job, picture: Picture, depth: int) -> None:
-    """Say it where a cut-out of more than 8 bits gets no more of its colours. depth: bits of cut-outs."""
-    path = job.outputs.get("cutout")
-    if picture.reduced and path is not None and (depth == 16 or path.suffix.lower() == ".exr"):
-        note(f"{job.source}: only 8 of the bits of its colours are read, and {path} has no more of them")
-
-
-def tell_left_out(job: Job, picture: Picture) -> None:
-    """Say what of the file EXR has no place for."""
-    named = {"EXIF": picture.metadata.exif, "XMP": picture.metadata.xmp}
-    for path in job.outputs.values():
-        if path.suffix.lower() == ".exr" and any(named.values()):
-            told = " and ".join(name for name, given in named.items() if given)
-            note(f"{job.source}: {told} left out of {path}, which has no place for it (--strip-metadata asks for that)")

@@ -75,10 +75,8 @@ def note_how_shown(info: ClipInfo, format: Format | None, colours: Colours | Non
         where = "frames" if format is None else format.label
         note(f"{info.name} has the primaries of {wide}, which {where} cannot tell: dull where sRGB's are expected")
     if wide and format is not None and format.linear:
-        told = "in pictures that say so (chromaticities)" if primaries in CHROMATICITIES else "which they cannot tell"
-        note(
-            f"{info.name} has the primaries of {wide}: {format.label} keep them, {told}; dull where sRGB's are expected"
-        )
+        kept = "keeps and tells (chromaticities)" if primaries in CHROMATICITIES else "keeps and cannot tell"
+        note(f"{info.name} has the primaries of {wide}, which EXR {kept}: dull where sRGB's are expected")
     if curve and (format is None or format.codec == "png"):
         how = "are given" if format is None else "are kept, in pictures that say so (cICP),"
         note(f"{info.name} is of high dynamic range ({curve}): colours {how} as they are, flat where sRGB is expected")
