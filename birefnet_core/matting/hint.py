@@ -177,8 +177,9 @@ def asked_for(
 
     seen_of: from a picture's (width, height) to that at which the network sees it. matte: from a picture [1, H, W, 3],
     what the network is told of it, a hint [1, h, w] 0..1 of any size or None, and `scale`, what of that size it sees it
-    at, 1 if not given, to its alpha [1, H, W]; asked twice at most, of dots three times; of dots beside a mask that it
-    does not answer as often again. takes_hint: whether the network can be told; else it is always None.
+    at, 1 if not given, to its alpha [1, H, W]; asked twice at most, of dots three times, of broad ones four; of dots
+    beside a mask that does not show what they are on as often again. takes_hint: whether the network can be told; else
+    it is always None.
     """
     hint = hint.float().cpu()
     if hint.max() <= FAINT:
@@ -221,9 +222,9 @@ def _asked_for(
     height, width = image.shape[:2]
     alpha, frame = torch.zeros(height, width, device=image.device), Box(0, 0, width, height)
     boxes, rest = boxes_and_rest(hint)
-    # What may be a dot says nothing of the subject's size: the first look is then at everything.
     if rest is not None and _are_dabs(image, rest, matte):
         rest = _dots(rest)
+    # What may be a dot says nothing of the subject's size: the first look is then at everything.
     thin = rest is not None and _may_be_dot(rest, frame)
     box = first = frame if thin else _around(hint, frame, seen_of)
     part = image[box.pixels][..., :3]
@@ -236,12 +237,8 @@ def _asked_for(
     found = matte(part[None], given, looks[0])[0]
     colours, shown = _small(part), _small(found)
     kind = kind_of(marks, shown, colours) if alone else None
-    if kind == "dot":  # what a network that was told it shows is the answer: nothing is left to decide
-        for scale in looks[1:]:
-            box, asked = _around_dots(rest, _small(found), frame, seen_of)
-            found = torch.zeros_like(alpha)
-            found[box.pixels] = matte(image[box.pixels][..., :3][None], asked[None], scale)[0].to(alpha)
-        return found
+    if kind == "dot":
+        return _followed(image, rest, found, looks[1:], seen_of, matte)
     parts = [_Part(plane, kind) for plane, kind in ((boxes, "box"), (rest, kind)) if plane is not None]
     belongs = np.max([each.read(colours, shown, frame, box) for each in parts], axis=0)
     others = others_of(belongs, shown)
@@ -258,6 +255,24 @@ def _asked_for(
         belongs = np.max([each.read_again(colours, shown, frame, first, box) for each in parts], axis=0)
     alpha[box.pixels] = _kept(part, found, colours, shown, belongs).to(alpha)
     return alpha
+
+
+def _followed(
+    image: Tensor,
+    dots: Tensor,
+    found: Tensor,
+    looks: Sequence[float],
+    seen_of: Callable[[Size], Size],
+    matte: Callable[..., Tensor],
+) -> Tensor:
+    """What a network that was told dots [h, w] shows of them in the end, [H, W], after it has `found` [H, W] at first.
+    That is the answer: nothing is left to decide. looks: the further ones, of its size. The rest as of asked_for."""
+    frame = Box(0, 0, *image.shape[1::-1])
+    for scale in looks:
+        box, asked = _around_dots(dots, _small(found), frame, seen_of)
+        found = torch.zeros(image.shape[:2], device=image.device)
+        found[box.pixels] = matte(image[box.pixels][..., :3][None], asked[None], scale)[0].to(found)
+    return found
 
 
 def _around_dots(dots: Tensor, shown: np.ndarray, frame: Box, seen_of: Callable[[Size], Size]) -> tuple[Box, Tensor]:

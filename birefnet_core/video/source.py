@@ -261,7 +261,7 @@ def probe(source: Source, strict: bool = False) -> ClipInfo:
             raise VideoError(f"{name} cannot be decoded: {errors[0].strerror}") from errors[0]
         if frame is None:
             raise VideoError(f"{name} has no frames: its pictures are missing or cut off")
-        rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+        rate = stream.average_rate or _guessed_rate(frame, stream)
         if not rate or not 0 < rate <= HIGHEST_RATE:
             raise VideoError(f"{name} says it has {rate or 0} frames a second, which none has: its header is damaged")
         if max(frame.width, frame.height) > LONGEST_SIDE:
@@ -292,6 +292,15 @@ def probe(source: Source, strict: bool = False) -> ClipInfo:
             transfer=stream.codec_context.color_trc,
             field_order="" if rotation or _is_mirrored(frame) else _field_order(frame, stream),
         )
+
+
+def _guessed_rate(frame: av.VideoFrame, stream: av.VideoStream) -> Fraction | None:
+    """The rate of a clip that states none, as an animated PNG of two frames: FFmpeg's guess, unless that is the ticks
+    in which times are counted; then by how long its first frame is shown."""
+    rate = stream.guessed_rate or stream.base_rate
+    if frame.duration and (not rate or rate > HIGHEST_RATE):
+        return 1 / (frame.duration * stream.time_base)
+    return rate
 
 
 def _field_order(frame: av.VideoFrame, stream: av.VideoStream) -> str:

@@ -180,6 +180,18 @@ def test_the_last_animated_picture_is_held_as_long_as_it_was(matted, tmp_path, f
         assert image.info["duration"] == pytest.approx(70_000, abs=20)
 
 
+@pytest.mark.parametrize("suffix", ["png", "gif", "webp"])
+@pytest.mark.parametrize("count", [2, 3])
+def test_an_animated_picture_of_few_frames_is_a_clip(tmp_path, suffix, count):
+    pictures = [Image.new("RGB", SIZE, (90 * index, 40, 0)) for index in range(count)]
+    path, lengths = tmp_path / f"few.{suffix}", [100, 200, 50][:count]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=lengths)
+    with Image.open(matte_clip(Clip(path), tmp_path / "out.apng", ramp, format="apng")) as made:
+        assert made.n_frames == count
+        made.load()
+        assert made.info["duration"] == lengths[0]
+
+
 @pytest.mark.parametrize("format, most", [("webp", (1 << 24) - 1), ("apng", 65_535_000)])
 def test_no_picture_is_held_for_longer_than_the_format_can_say(matted, tmp_path, format, most):
     def shades(index, width, height):
