@@ -95,11 +95,11 @@ def take_spill(
             shown = shown_of_screen(colours, behind, screen.channel, ratio)
             pure = unmixed(colours, matte, behind, shown)
             solid = far * torch.maximum(unlike(pure, colours, nearby), lacking(colours, behind, matte))
-            pure = torch.lerp(pure, colours, solid[..., None])
-            matte, own = torch.maximum(matte, solid), torch.maximum(own, solid)
             if foreground is not None:
                 untold = torch.maximum(own, ramp(shown, *MOSTLY_SCREEN))[..., None]
                 pure = torch.lerp(pure.clamp(0, 1), given, untold)
+            pure = torch.lerp(pure, colours, solid[..., None])
+            matte, own = torch.maximum(matte, solid), torch.maximum(own, solid)
         pure = limited(pure, behind, screen.channel, own, matte)
         out[rows] = torch.lerp(given, pure.clamp(0, 1), strength).to(out.dtype)
 

@@ -41,7 +41,7 @@ def boxes_and_rest(hint: Tensor) -> tuple[Tensor | None, Tensor | None]:
 
 def marks_beside_mask(hint: Tensor) -> np.ndarray | None:
     """Where in hint [h, w], which has no boxes, marks are beside a mask: bool, of any size; None without both. Shreds
-    of a mask are of other shapes: of the 400 masks of `pairs` three have what is taken for a mark."""
+    of a mask are of other shapes: of the 400 masks of `pairs` none has what is taken for a mark."""
     step = -(-max(hint.shape) // FINEST)
     inside = solid(hint[::step, ::step].numpy())
     pieces, _ = ndimage.label(inside, np.ones((3, 3)))
@@ -52,11 +52,9 @@ def marks_beside_mask(hint: Tensor) -> np.ndarray | None:
     marks = np.isin(pieces, 1 + np.flatnonzero(drawn))
     mask = inside & ~marks
     from_mask, from_marks = (ndimage.distance_transform_edt(~part) for part in (mask, marks))
-    far = np.unique(pieces[marks & (from_mask > REACH * mask.sum() ** 0.5)])
-    if not far.size:
-        return None
-    near = np.isin(pieces, far, invert=True) & marks
-    return (from_marks < from_mask) & ~near if near.any() else from_marks < from_mask
+    shreds = np.unique(pieces[marks & (from_mask < REACH * mask.sum() ** 0.5)])
+    near = marks & np.isin(pieces, shreds)
+    return None if near.sum() == marks.sum() else (from_marks < from_mask) & ~near
 
 
 def _is_mark(piece: np.ndarray, shape: tuple[int, int]) -> bool:
