@@ -42,6 +42,7 @@ AROUND = 4  # pixels around what is not asked for that are painted over with it
 CROWDED = 0.02  # share of the subject's area from which other things are worth a second look without them
 HAIR = 0.08  # of the subject's size: how far soft alpha may reach beyond what surely belongs
 TINY, FEW = 12, 49  # pixels of which no shape can be seen, or hardly any
+DISC = 0.9  # IoU with a disc
 DAB, BROAD = 0.004, 0.02  # of the picture: up to the first a round piece is a dot, up to the second it may be
 SMALL = 0.2  # share of what alpha shows there that a dot or a scribble covers at most
 
@@ -103,10 +104,18 @@ def _is_round(inside: np.ndarray) -> bool:
     return bool(even and (inside.sum() <= FEW or 0.65 < filled < 0.92))
 
 
+def is_disc(piece: np.ndarray) -> bool:
+    """Whether a piece [h, w] bool of a hint is a disc, as near as pixels can be."""
+    rows, columns = np.nonzero(piece)
+    down, right = np.ogrid[: piece.shape[0], : piece.shape[1]]
+    disc = np.hypot(down - rows.mean(), right - columns.mean()) <= (piece.sum() / np.pi) ** 0.5
+    return bool((piece & disc).sum() > DISC * (piece | disc).sum())
+
+
 def may_be_dabs(inside: np.ndarray) -> bool:
-    """Whether a hint may be dots of a broad brush: each piece round, and larger than a dot is. A small ball's mask is
+    """Whether a hint may be dots of a broad brush: each piece a disc, and larger than a dot is. A small ball's mask is
     like that too."""
-    return all(_is_round(piece) and DAB <= piece.mean() < BROAD for piece in _pieces(inside))
+    return all(DAB <= piece.mean() < BROAD and is_disc(piece) for piece in _pieces(inside))
 
 
 def are_dabs(inside: np.ndarray, alpha: np.ndarray, colours: np.ndarray) -> bool:

@@ -12,13 +12,17 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from .belonging import BROAD, REACH, solid
+from .belonging import BROAD, is_disc, solid
 
 NARROW, FEW = 0.02, 5  # of the picture's longer side, and pixels: a rectangle no wider may be a stroke or a dot
 CORNERS = 12  # of the outline of two boxes that overlap; round things of more than FEW pixels a side have more
 FINEST = 768  # of the longer side of a hint in which marks are looked for
-ROUND, EVEN = 0.9, 0.8  # IoU of a dot with a disc; how much of what its length and width give a stroke covers
-NARROWEST, SHORTEST = 0.008, 0.05  # of the longer side: of a dot, and of a stroke
+EVEN = 0.8  # of what its length and width give, what a stroke covers
+NARROWEST, SHORTEST = 0.014, 0.05  # of the longer side: of a dot, and of a stroke
+LARGER, BESIDE_MASK = (
+    2,
+    0.2,
+)  # times the marks: of a mask; of its size (the root of its area): how far from it marks are
 BESIDE = 3  # pixels around a box that are its own soft border
 
 
@@ -40,19 +44,22 @@ def boxes_and_rest(hint: Tensor) -> tuple[Tensor | None, Tensor | None]:
 
 
 def marks_beside_mask(hint: Tensor) -> np.ndarray | None:
-    """Where in hint [h, w], which has no boxes, marks are beside a mask: bool, of any size; None without both. Shreds
-    of a mask are of other shapes: of the 400 masks of `pairs` none has what is taken for a mark."""
+    """Where in hint [h, w], which has no boxes, marks are beside a mask: bool, of any size; None without both.
+
+    A mask's own shreds are of other shapes, near it or most of it: none is taken for a mark of the 400 masks of the set
+    `pairs` and the 720 that are made of E1's truths.
+    """
     step = -(-max(hint.shape) // FINEST)
     inside = solid(hint[::step, ::step].numpy())
     pieces, _ = ndimage.label(inside, np.ones((3, 3)))
     places = ndimage.find_objects(pieces)
     drawn = [_is_mark(pieces[place] == label, inside.shape) for label, place in enumerate(places, 1)]
-    if all(drawn) or not any(drawn):
-        return None
     marks = np.isin(pieces, 1 + np.flatnonzero(drawn))
     mask = inside & ~marks
+    if not marks.any() or mask.sum() < LARGER * marks.sum():
+        return None
     from_mask, from_marks = (ndimage.distance_transform_edt(~part) for part in (mask, marks))
-    shreds = np.unique(pieces[marks & (from_mask < REACH * mask.sum() ** 0.5)])
+    shreds = np.unique(pieces[marks & (from_mask < BESIDE_MASK * mask.sum() ** 0.5)])
     near = marks & np.isin(pieces, shreds)
     return None if near.sum() == marks.sum() else (from_marks < from_mask) & ~near
 
@@ -63,10 +70,7 @@ def _is_mark(piece: np.ndarray, shape: tuple[int, int]) -> bool:
     (shortest, longest), across = sorted(piece.shape), max(shape)
     even = shortest >= max(FEW, NARROWEST * across) and shortest > 0.85 * longest
     if even and piece.sum() < BROAD * shape[0] * shape[1]:
-        rows, columns = np.nonzero(np.ones_like(piece))
-        from_middle = np.hypot(rows - np.nonzero(piece)[0].mean(), columns - np.nonzero(piece)[1].mean())
-        disc = from_middle.reshape(piece.shape) <= (piece.sum() / np.pi) ** 0.5
-        return bool((piece & disc).sum() > ROUND * (piece | disc).sum())
+        return is_disc(piece)
     if longest < max(4 * FEW, SHORTEST * across):
         return False
     padded = np.pad(piece, 1)
