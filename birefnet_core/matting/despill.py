@@ -87,19 +87,22 @@ def take_spill(
     subject = subjects(image, alpha, screen, factor)
     for rows in bands(height, width):
         colours, behind = unit(image[rows, :, :3]).float(), screen.at(rows, width)
-        told, nearby = enlarged(subject, rows, width, factor).split([3, 3], -1)
-        own, ratio, far = told.unbind(-1)
+        own, ratio, far = enlarged(subject[..., :3], rows, width, factor).unbind(-1)
         given = pure = colours if foreground is None else foreground[rows].float()
         matte = alpha[rows].float()
         if screen.seen:
             shown = shown_of_screen(colours, behind, screen.channel, ratio)
             pure = unmixed(colours, matte, behind, shown)
-            solid = far * torch.maximum(unlike(pure, colours, nearby), lacking(colours, behind, matte))
+            doubted = ((far > 0) & (matte < 1)).any()
+            if doubted:
+                nearby = enlarged(subject[..., 3:], rows, width, factor)
+                solid = far * torch.maximum(unlike(pure, colours, nearby), lacking(colours, behind, matte))
             if foreground is not None:
                 untold = torch.maximum(own, ramp(shown, *MOSTLY_SCREEN))[..., None]
                 pure = torch.lerp(pure.clamp(0, 1), given, untold)
-            pure = torch.lerp(pure, colours, solid[..., None])
-            matte, own = torch.maximum(matte, solid), torch.maximum(own, solid)
+            if doubted:
+                pure = torch.lerp(pure, colours, solid[..., None])
+                matte, own = torch.maximum(matte, solid), torch.maximum(own, solid)
         pure = limited(pure, behind, screen.channel, own, matte)
         out[rows] = torch.lerp(given, pure.clamp(0, 1), strength).to(out.dtype)
 
