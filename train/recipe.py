@@ -316,7 +316,10 @@ def read_recipe(path: str | Path, *, overrides: dict[str, Any] | None = None) ->
     _check(recipe, path)
     if recipe.hint is None and recipe.architecture_from_init and not recipe.architecture.hint:
         return recipe  # as the model it starts from (take_architecture)
-    return with_hint(recipe, recipe.hint or recipe.architecture.hint)
+    recipe = with_hint(recipe, recipe.architecture.hint if recipe.hint is None else recipe.hint)
+    if recipe.hint and not recipe.hints.share:
+        raise ValueError(f"{path}: with hints.share 0 the network learns no hint: set it above 0, or hint to false.")
+    return recipe
 
 
 def with_hint(recipe: Recipe, hint: bool) -> Recipe:

@@ -100,6 +100,8 @@ def of_clip(args: argparse.Namespace, name: Path, size: tuple[int, int], *, only
     if hints is not None and len(hints) > 1:
         if args.box or args.point:
             raise ValueError(f"--box and --point are of the first frame, and {args.hint} has {len(hints)} masks for it")
+        if args.after_cut != "nothing":
+            raise ValueError(f"--after-cut {args.after_cut} does nothing, since {args.hint} has a mask for each frame")
         return Asked(hints, args.after_cut)
     return Asked(_together(args, hints[0] if hints else None, size), args.after_cut)
 

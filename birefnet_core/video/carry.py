@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -28,10 +29,13 @@ ALIKE, WHOLE = 0.7, 0.85  # of its largest area: with which a look is worth reme
 FITS = 16 / 255  # difference from how it looked at which that says nothing
 FOUND = 0.3  # share of its look that must fit for it to be there
 SURE = 12 / 255  # difference from the frame before with which its motion counts 1/e
-FURTHER = 0.01  # share that must fit more for each place further from where it is expected
+FURTHER = 0.01  # share that must fit more for each place further from where it is expected, up to REACH
 MARGIN = 0.1  # of its size, by which it may change until its look is renewed
 DOUBT = 0.15  # how much the mask of the frame before counts where motion is not sure
 REACH = 2, 10  # places in which its look is searched for around where it is expected, at first and at most
+FARTHEST = 60  # places in which it is at most, once covered, around where it was last seen
+COARSELY = 2  # places from one to the next where so many are searched
+LEAVING = 0.5  # share of it that must have been in the frame when last seen for it to be covered, not leaving
 FLOW, LOOK, BEYOND = 3.0, 1.5, 3.0  # weights of the evidence; colours speak for themselves
 BINS = 12  # of a colour histogram, a channel
 ODDS = 2.0  # that a colour gives at most, natural logarithm
@@ -106,6 +110,8 @@ class _Subject:
         self._place = torch.zeros(2)  # how far it has come
         self._speed = torch.zeros(2)  # places a frame, beside the camera's
         self._unseen = self._since = self._steps = 0  # frames: covered, since its look was remembered, in its speed
+        self._found = 0  # frames: as long as it was covered, then ever less
+        self._last = self._place  # where it was last seen, moved with the camera
         self._looks = deque([_Look(picture, mask, self._place)], LOOKS)
         self._colours = _Colours(picture, mask)
 
@@ -120,11 +126,16 @@ class _Subject:
         if state == SEEN:
             steps.append(-median_of(motion, moved > 0.5))
         self._look = next(look for look in reversed(self._looks) if look.mask.sum() >= WHOLE * self._area)
-        reach = min(REACH[0] + self._unseen, REACH[1])
+        reach = min(REACH[0] + max(self._unseen, self._found), REACH[1])
         # As it went so far, or as the picture moves where it was, which may be what covers it: its look decides.
         found = [aligned(self._look, view.smooth, self._place + step, reach) for step in steps]
+        self._last = self._last + self._camera
+        if state == COVERED:  # behind what covers it, it may wait or turn back
+            far = min(REACH[0] + math.ceil((1 + self._speed.norm()) * self._unseen), FARTHEST)
+            found.append(aligned(self._look, view.smooth, self._last, far))
         best = max(found, key=lambda pair: pair[0])
         self._fit, place = best if best[0] >= FOUND else found[0]
+        self._otherwise = state == COVERED and place is found[1][1]
         self._step = place - self._place
         tolerance = 1 + self._step.norm() / 2
         picture, self._whole = self._look.at(place)
@@ -160,10 +171,14 @@ class _Subject:
         whole, area = self._area, mask.sum()
         if area < LEAST * whole:
             self._unseen += 1
-            left = self._whole.sum() < 0.1 * whole
+            leaving = self._look.at(self._last)[1].sum() < LEAVING * whole
+            left = self._whole.sum() < 0.1 * whole and (leaving or not self._unseen - 1)
             return GONE if left or self._unseen > AWAY * self._rate else COVERED
-        self._unseen = 0
-        if area > MOSTLY * whole and self._fit > FOUND:
+        self._found = max(self._unseen, self._found - 1)
+        self._unseen, self._last = 0, self._place
+        if self._otherwise:
+            self._steps, self._speed = 0, torch.zeros(2)  # it no longer goes as it went
+        elif area > MOSTLY * whole and self._fit > FOUND:
             self._steps += 1
             self._speed = self._speed.lerp(self._step - self._camera, max(STEADY, 1 / self._steps))
         self._since += 1
@@ -234,16 +249,23 @@ def aligned(look: _Look, picture: Tensor, place: Tensor, reach: int) -> tuple[fl
     pixels, mask = pixels[:, top:bottom, left:right], mask[top:bottom, left:right]
     around = F.pad(picture[None], [reach] * 4, mode="replicate")[0]
     around = around[:, top : bottom + 2 * reach, left : right + 2 * reach]
-    shares = torch.zeros(2 * reach + 1, 2 * reach + 1)
-    for down in range(2 * reach + 1):
-        for over in range(2 * reach + 1):
-            there = around[:, down : down + mask.shape[0], over : over + mask.shape[1]]
-            fits = torch.exp(-(((there - pixels).abs().mean(0) / FITS) ** 2))
-            shares[down, over] = (mask * fits).sum() / mask.sum() - FURTHER * math.hypot(down - reach, over - reach)
-    best = shares.max().item()
+    price = FURTHER * min(1, REACH[1] / reach)
+
+    def share(down: int, over: int) -> float:
+        there = around[:, down : down + mask.shape[0], over : over + mask.shape[1]]
+        fits = torch.exp(-(((there - pixels).abs().mean(0) / FITS) ** 2))
+        return (mask * fits).sum().item() / mask.sum().item() - price * math.hypot(down - reach, over - reach)
+
+    every = range(0, 2 * reach + 1, 1 if reach <= REACH[1] else COARSELY)
+    shares = {at: share(*at) for at in product(every, every)}
+    down, over = max(shares, key=shares.get)
+    if every.step > 1:
+        near = [[min(max(at + step, 0), 2 * reach) for step in (-1, 0, 1)] for at in (down, over)]
+        shares = {at: share(*at) for at in product(*near)}
+        down, over = max(shares, key=shares.get)
+    best = shares[down, over]
     if best < FOUND:
         return best, place
-    down, over = divmod(int(shares.argmax()), 2 * reach + 1)
     return best, place + torch.tensor([over - reach, down - reach], dtype=torch.float32)
 
 

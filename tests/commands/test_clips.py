@@ -327,6 +327,7 @@ def test_a_cut_is_told_and_what_comes_after_is_a_choice(stubbed, make_clip, tmp_
     [
         (["--hint", "three"], "three hints"),
         (["--hint", "empty"], "there is no mask for it in empty"),
+        (["--hint", "three", "--after-cut", "everything"], "does nothing, since three has a mask for each frame"),
         (["--hint", "three", "--box", "1,1,5,5"], "--box and --point are of the first frame, and three has 3 masks"),
         (["--box", "900,1,5,5"], "lies outside the 64 x 48 picture"),
         (["--point", "1,900"], "lies outside the 64 x 48 picture"),

@@ -134,6 +134,33 @@ def test_one_that_is_covered_is_not_seen_and_is_taken_up_again():
     assert min(iou(*pair) for pair in zip(alpha[-8:], asked[-8:])) > 0.9
 
 
+@pytest.mark.parametrize("wait", [0, 6])
+@pytest.mark.parametrize("back", [True, False])
+@pytest.mark.parametrize("rate", [12, 25])
+def test_one_that_waits_or_turns_back_behind_a_wall_is_taken_up_again(wait, back, rate):
+    wait, step = wait * rate // 25, 110 / rate
+    to_middle = round(70 / step)
+    there = [*range(to_middle), *[to_middle] * wait]
+    there += range(to_middle, 0, -1) if back else range(to_middle, 2 * to_middle + 1)
+    background, (height, width) = textured(*SIZE, 9), SIZE
+    red, wall = figure(0, RED), textured(height, 70, 6) // 2 + 20
+    frames, truths = [], []
+    for at in there:
+        pixels, truth, left = background.astype(float), np.zeros(SIZE), round(10 + step * at)
+        shown = red[:, : max(0, width - left)]
+        opacity = shown[..., 3:] / 255
+        pixels[30:90, left : left + 40] += opacity * (shown[..., :3] - pixels[30:90, left : left + 40])
+        truth[30:90, left : left + 40] = opacity[..., 0]
+        pixels[:, 65:135], truth[:, 65:135] = wall, 0
+        frames.append(torch.from_numpy(pixels.round().astype(np.uint8)))
+        truths.append(torch.from_numpy(truth).float())
+    hidden = [index for index, truth in enumerate(truths) if not truth.any()]
+    assert rate / 6 < len(hidden) < rate
+    alpha, states = follow(frames, truths, truths[0], rate)
+    assert COVERED in states and states[-1] == SEEN
+    assert iou(alpha[-1], truths[-1]) > 0.9
+
+
 def test_one_that_stays_covered_is_gone():
     frames, asked, other = scene(Meeting("hidden", front=False, heights=(0.3, 0.8), travel=0.5), frames=50)
     middle = 25

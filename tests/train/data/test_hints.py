@@ -96,6 +96,17 @@ def test_an_empty_scene_has_no_hint(scenes, pack_folder):
     assert (alpha.flatten(1).amax(1) == 0).sum() > 10
 
 
+@pytest.mark.parametrize("hint", [True, False])
+def test_a_recipe_that_says_hint_overrules_its_architecture(recipe_file, hint):
+    recipe = read_recipe(recipe_file(), overrides={"hint": hint, "architecture.hint": not hint})
+    assert recipe.hint == recipe.architecture.hint == hint
+
+
+def test_a_network_that_is_to_learn_hints_is_shown_some(recipe_file):
+    with pytest.raises(ValueError, match=r"with hints.share 0 the network learns no hint"):
+        read_recipe(recipe_file(), overrides={"hint": True, "hints.share": 0})
+
+
 def test_a_recipe_with_hints_draws_them_of_all_its_data_and_validates_with_them(
     recipe_file, pack_folder, two_discs, tmp_path
 ):
