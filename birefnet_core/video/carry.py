@@ -130,12 +130,13 @@ class _Subject:
         # As it went so far, or as the picture moves where it was, which may be what covers it: its look decides.
         found = [aligned(self._look, view.smooth, self._place + step, reach) for step in steps]
         self._last = self._last + self._camera
-        if state == COVERED:  # behind what covers it, it may wait or turn back
-            far = min(REACH[0] + math.ceil((1 + self._speed.norm()) * self._unseen), FARTHEST)
-            found.append(aligned(self._look, view.smooth, self._last, far))
         best = max(found, key=lambda pair: pair[0])
+        self._otherwise = False
+        if state == COVERED and best[0] < FOUND:  # behind what covers it, it may wait or turn back
+            far = min(REACH[0] + math.ceil((1 + self._speed.norm()) * self._unseen), FARTHEST)
+            best = aligned(self._look, view.smooth, self._last, far)
+            self._otherwise = best[0] >= FOUND
         self._fit, place = best if best[0] >= FOUND else found[0]
-        self._otherwise = state == COVERED and place is found[1][1]
         self._step = place - self._place
         tolerance = 1 + self._step.norm() / 2
         picture, self._whole = self._look.at(place)
