@@ -19,10 +19,8 @@ CORNERS = 12  # of the outline of two boxes that overlap; round things of more t
 FINEST = 768  # of the longer side of a hint in which marks are looked for
 EVEN = 0.8  # of what its length and width give, what a stroke covers
 NARROWEST, SHORTEST = 0.014, 0.05  # of the longer side: of a dot, and of a stroke
-LARGER, BESIDE_MASK = (
-    2,
-    0.2,
-)  # times the marks: of a mask; of its size (the root of its area): how far from it marks are
+LARGER = 2  # times the marks beside it: a mask
+APART = 0.2  # of its size (the root of its area): how far from it they are
 BESIDE = 3  # pixels around a box that are its own soft border
 
 
@@ -59,7 +57,7 @@ def marks_beside_mask(hint: Tensor) -> np.ndarray | None:
     if not marks.any() or mask.sum() < LARGER * marks.sum():
         return None
     from_mask, from_marks = (ndimage.distance_transform_edt(~part) for part in (mask, marks))
-    shreds = np.unique(pieces[marks & (from_mask < BESIDE_MASK * mask.sum() ** 0.5)])
+    shreds = np.unique(pieces[marks & (from_mask < APART * mask.sum() ** 0.5)])
     near = marks & np.isin(pieces, shreds)
     return None if near.sum() == marks.sum() else (from_marks < from_mask) & ~near
 

@@ -173,7 +173,7 @@ class _Subject:
         if area < LEAST * whole:
             self._unseen += 1
             leaving = self._look.at(self._last)[1].sum() < LEAVING * whole
-            left = self._whole.sum() < 0.1 * whole and (leaving or not self._unseen - 1)
+            left = self._whole.sum() < 0.1 * whole and (leaving or self._unseen == 1)
             return GONE if left or self._unseen > AWAY * self._rate else COVERED
         self._found = max(self._unseen, self._found - 1)
         self._unseen, self._last = 0, self._place

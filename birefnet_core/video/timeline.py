@@ -192,8 +192,8 @@ def needs_reading(container: str, rate: Fraction, time_base: Fraction) -> bool:
 
 def even_rate(pts: tuple[int, ...], time_base: Fraction, hints: list[Fraction]) -> Fraction | None:
     """The rate (frames a second) at which frames shown at `pts` lie evenly, a few left out perhaps, once each time is
-    rounded; None when there is none. hints: rates that the file's header states, of which a usual
-    one is tried first."""
+    rounded; None when there is none. hints: rates that the file's header states, of which a usual one is tried
+    first."""
     if len(pts) < 2 or pts[-1] == pts[0]:
         return None
     steps = [after - before for before, after in pairwise(pts)]
