@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from .coding import PNG_START
 from .linear import to_linear
 
-PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_PIXELS = (b"IHDR", b"IDAT", b"IEND")
 STRIP = 1 << 22  # bytes of a TIFF that are packed at once
 EXR_LINES = 16  # rows in a piece of an EXR

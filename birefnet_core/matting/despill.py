@@ -92,15 +92,13 @@ def take_spill(
         matte = alpha[rows].float()
         if screen.seen:
             shown = shown_of_screen(colours, behind, screen.channel, ratio)
-            pure = unmixed(colours, matte, behind, shown)
-            doubted = ((far > 0) & (matte < 1)).any()
-            if doubted:
-                nearby = enlarged(subject[..., 3:], rows, width, factor)
-                solid = far * torch.maximum(unlike(pure, colours, nearby), lacking(colours, behind, matte))
+            pure = mixed = unmixed(colours, matte, behind, shown)
             if foreground is not None:
                 untold = torch.maximum(own, ramp(shown, *MOSTLY_SCREEN))[..., None]
-                pure = torch.lerp(pure.clamp(0, 1), given, untold)
-            if doubted:
+                pure = torch.lerp(mixed.clamp(0, 1), given, untold)
+            if ((far > 0) & (matte < 1)).any():
+                nearby = enlarged(subject[..., 3:], rows, width, factor)
+                solid = far * torch.maximum(unlike(mixed, colours, nearby), lacking(colours, behind, matte))
                 pure = torch.lerp(pure, colours, solid[..., None])
                 matte, own = torch.maximum(matte, solid), torch.maximum(own, solid)
         pure = limited(pure, behind, screen.channel, own, matte)
@@ -163,8 +161,7 @@ def subjects(image: Tensor, alpha: Tensor, screen: Screen, factor: int) -> Tenso
         maps.append(cells(torch.cat([kinds, colours], -1), factor))
     sure, same, strong, ratio, *colours = torch.cat(maps).unbind(-1)
     deep = (-F.max_pool2d(-sure[None], 5, 1, 2)[0] > 0.999).float()
-    parts = strong, torch.ones_like(deep)
-    around = [F.avg_pool2d((deep * part)[None], 2 * AROUND + 1, 1, AROUND)[0] for part in parts]
+    around = [F.avg_pool2d(each[None], 2 * AROUND + 1, 1, AROUND)[0] for each in (deep * strong, deep)]
     own = ramp(around[0] / around[1].clamp(min=1e-6), *OWN_SHARE)
     own, ratio, *nearby = filled(torch.stack([own, ratio, *colours], -1), deep, 0.05).unbind(-1)
     reach = max(1, round(MIXED * max(height, width) / factor))

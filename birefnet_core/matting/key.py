@@ -31,6 +31,7 @@ from . import edges as guided
 from .despill import LUMINANCE, check_strength, take_spill
 from .fields import bands, cells, enlarged, filled, ramp
 from .foreground import _checked_alpha
+from .masks import cut_by_frame
 from .screen import BACKGROUND, Screen, excess, find_screen
 from .tensors import check_images, unit
 
@@ -206,11 +207,8 @@ def _foreign(free: Tensor, reach: int) -> Tensor:
     [h, w, 1] bool, what goes on to the picture's border and is wider than twice `reach` cells, with its corners."""
     from scipy.ndimage import label
 
-    pieces, count = label(free[..., 0].cpu().numpy())
-    outside = np.zeros(count + 1, bool)
-    outside[np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])] = True
-    outside[0] = False
-    outside = torch.from_numpy(outside[pieces])[..., None].to(free.device).float()
+    outside = cut_by_frame(label(free[..., 0].cpu().numpy())[0])
+    outside = torch.from_numpy(outside)[..., None].to(free.device).float()
     wide = 1 - _widest(1 - outside, reach)
     return _widest(_widest(wide, 2 * reach) * outside, 2)
 

@@ -250,12 +250,12 @@ def aligned(look: _Look, picture: Tensor, place: Tensor, reach: int) -> tuple[fl
     pixels, mask = pixels[:, top:bottom, left:right], mask[top:bottom, left:right]
     around = F.pad(picture[None], [reach] * 4, mode="replicate")[0]
     around = around[:, top : bottom + 2 * reach, left : right + 2 * reach]
-    price = FURTHER * min(1, REACH[1] / reach)
+    price, whole = FURTHER * min(1, REACH[1] / reach), mask.sum().item()
 
     def share(down: int, over: int) -> float:
         there = around[:, down : down + mask.shape[0], over : over + mask.shape[1]]
         fits = torch.exp(-(((there - pixels).abs().mean(0) / FITS) ** 2))
-        return (mask * fits).sum().item() / mask.sum().item() - price * math.hypot(down - reach, over - reach)
+        return (mask * fits).sum().item() / whole - price * math.hypot(down - reach, over - reach)
 
     every = range(0, 2 * reach + 1, 1 if reach <= REACH[1] else COARSELY)
     shares = {at: share(*at) for at in product(every, every)}
