@@ -31,6 +31,7 @@ FOUND = 0.3  # share of its look that must fit for it to be there
 SURE = 12 / 255  # difference from the frame before with which its motion counts 1/e
 FURTHER = 0.01  # share that must fit more for each place further from where it is expected, up to REACH
 MARGIN = 0.1  # of its size, by which it may change until its look is renewed
+SLOWLY = 12  # places a second, up to a place a frame, by which motion must differ to be another
 DOUBT = 0.15  # how much the mask of the frame before counts where motion is not sure
 REACH = 2, 10  # places in which its look is searched for around where it is expected, at first and at most
 FARTHEST = 60  # places in which it is at most, once covered, around where it was last seen
@@ -121,37 +122,55 @@ class _Subject:
         sure = torch.exp(-((view.difference(before, motion)[0] / SURE) ** 2))
         trusted = sure > 0.5
         self._camera = -median_of(motion, trusted & (moved < 0.5))
-        self._area = max(look.mask.sum() for look in self._looks)  # seen whole, not when half covered
         steps = [self._speed + self._camera]
         if state == SEEN:
             steps.append(-median_of(motion, moved > 0.5))
-        self._look = next(look for look in reversed(self._looks) if look.mask.sum() >= WHOLE * self._area)
-        reach = min(REACH[0] + max(self._unseen, self._found), REACH[1])
-        # As it went so far, or as the picture moves where it was, which may be what covers it: its look decides.
-        found = [aligned(self._look, view.smooth, self._place + step, reach) for step in steps]
-        self._last = self._last + self._camera
-        best = max(found, key=lambda pair: pair[0])
-        self._otherwise = False
-        if state == COVERED and best[0] < FOUND:  # behind what covers it, it may wait or turn back
-            far = min(REACH[0] + math.ceil((1 + self._speed.norm()) * self._unseen), FARTHEST)
-            best = aligned(self._look, view.smooth, self._last, far)
-            self._otherwise = best[0] >= FOUND
-        self._fit, place = best if best[0] >= FOUND else found[0]
-        self._step = place - self._place
-        tolerance = 1 + self._step.norm() / 2
-        picture, self._whole = self._look.at(place)
-        along = torch.exp(-(((motion + self._step.view(2, 1, 1)).norm(dim=0) / tolerance) ** 2))
-        flow = 2 * moved - 1
-        # What goes surely another way covers it: how sure one may be that it is the subject, and that it is not
-        flow = torch.where(flow > 0, flow * (sure * along).clamp_min(DOUBT) - sure * (1 - along) / 2, flow * sure)
-        if state == COVERED:
-            flow = torch.full_like(moved, -1 / FLOW)
+        goes = self._find(view.smooth, steps, state)
+        picture, self._whole = self._look.at(self._place + self._step)
+        flow = torch.full_like(moved, -1 / FLOW) if state == COVERED else self._flow(motion, moved, sure, goes)
         odds = self._colours.odds(view.smooth)
         fits = (1 - (picture - view.smooth).abs().mean(0) / FITS).clamp(-1.5, 1) * self._whole
         fits = torch.where((odds > 0) & (fits < 0), fits / 2, fits)  # it moves its limbs
         beyond = 1 - grown(self._whole, MARGIN * math.sqrt(self._whole.sum()))
         self._score = FLOW * flow + odds + LOOK * fits - BEYOND * beyond
         return self._without_specks(((torch.sigmoid(2 * self._score) - 0.1) / 0.8).clamp(0, 1))
+
+    def _find(self, picture: Tensor, steps: list[Tensor], state: str) -> Tensor:
+        """Look for the subject in the next frame, as it went so far, or as the picture moves where it was, which may be
+        what covers it: its look decides. The one of these `steps` that it took."""
+        self._area = max(look.mask.sum() for look in self._looks)  # seen whole, not when half covered
+        self._look = next(look for look in reversed(self._looks) if look.mask.sum() >= WHOLE * self._area)
+        reach = min(REACH[0] + max(self._unseen, self._found), REACH[1])
+        found = [aligned(self._look, picture, self._place + step, reach) for step in steps]
+        best, goes = max(zip(found, steps), key=lambda pair: pair[0][0])
+        self._last = self._last + self._camera
+        self._otherwise = False
+        if state == COVERED and best[0] < FOUND:  # behind what covers it, it may wait or turn back
+            far = min(REACH[0] + math.ceil((1 + self._speed.norm()) * self._unseen), FARTHEST)
+            best = aligned(self._look, picture, self._last, far)
+            self._otherwise = best[0] >= FOUND
+        if best[0] < FOUND:
+            best, goes = found[0], steps[0]
+        self._fit, place = best
+        self._step = place - self._place
+        return goes
+
+    def _flow(self, motion: Tensor, moved: Tensor, sure: Tensor, goes: Tensor) -> Tensor:
+        """How much the motion to the frame before speaks for the subject, [h, w] -2..1, when it `goes` so: `moved` is
+        its mask of then, as the picture moves.
+
+        Of 180 clips of two of the same colours that meet, 40 were swapped or split while all that came from elsewhere
+        counted alike, however it moves, and 7 while a place a frame was no other way; with this 2 are.
+        """
+        other_way = min(1, SLOWLY / self._rate) + self._step.norm() / 2
+        apart = (motion + goes.view(2, 1, 1)).norm(dim=0) / other_way
+        along, away = torch.exp(-(apart**2)), 1 - torch.exp(-((2 * apart) ** 2))
+        flow = 2 * moved - 1
+        # What was its own and surely goes another way covers it; what was not and goes its way, where it is, is a part
+        # of it that was lost.
+        own = flow * (sure * along).clamp_min(DOUBT) - sure * away * (1 - self._whole / 2)
+        other = flow * sure * (1 + away - along * self._whole)
+        return torch.where(flow > 0, own, other)
 
     def _without_specks(self, hint: Tensor) -> Tensor:
         """The hint [h, w] without pieces too small to be the subject's; empty where too little of it is left."""

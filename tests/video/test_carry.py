@@ -35,8 +35,8 @@ def figure(seed, colour, shape=(60, 40)):
 RED, BLUE = (110, 0, 0), (0, 10, 110)
 
 
-def scene(meeting, frames=40, colours=(RED, BLUE), **figures):
-    first, second = (figure(seed, colour, **figures) for seed, colour in enumerate(colours))
+def scene(meeting, frames=40, colours=(RED, BLUE), seeds=(0, 1)):
+    first, second = (figure(seed, colour) for seed, colour in zip(seeds, colours, strict=True))
     return meet(first, second, textured(200, 300, 9), meeting, frames=frames, size=SIZE)
 
 
@@ -81,6 +81,25 @@ def test_two_of_the_same_colours_are_not_swapped():
     frames, asked, other = scene(Meeting("behind", front=False, travel=0.5), colours=(RED, RED))
     alpha, _ = follow(frames, asked + other, asked[0])
     assert iou(alpha[-1], asked[-1]) > 0.8
+    assert iou(alpha[-1], other[-1]) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("seed", "frames", "meeting"),
+    [
+        (6, 50, Meeting("stands behind", front=False, travel=0.05, against=8)),
+        (4, 80, Meeting("stands behind, slower", front=False, travel=0.05, against=8)),
+        (10, 50, Meeting("stands behind, another", front=False, travel=0.02, against=20)),
+        (4, 50, Meeting("stands in front", front=True, travel=0.05, against=8)),
+        (6, 50, Meeting("stands in front, another", front=True, travel=0.05, against=8)),
+    ],
+    ids=lambda value: value.name if isinstance(value, Meeting) else value,
+)
+def test_one_that_stands_where_one_of_its_colours_passes_slowly_is_not_split(seed, frames, meeting):
+    """At 25 frames a second, less than a place a frame."""
+    frames, asked, other = scene(meeting, frames=frames, colours=(RED, RED), seeds=(0, seed))
+    alpha, _ = follow(frames, asked + other, asked[0])
+    assert iou(alpha[-1], asked[-1]) > 0.75
     assert iou(alpha[-1], other[-1]) < 0.2
 
 
