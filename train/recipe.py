@@ -204,9 +204,14 @@ def _value(kind: Any, value: Any, file: Path, key: str) -> Any:
     if container is dict and isinstance(value, dict):
         return {name: _value(entries[1], entry, file, f"{key}.{name}") for name, entry in value.items()}
     accepted = (int, float) if kind is float else container or kind
-    if not isinstance(value, accepted) or isinstance(value, bool) != (kind is bool):
+    if not isinstance(value, accepted) or isinstance(value, bool) != (kind is bool) or not _is_finite(value):
         raise ValueError(f"{file}: {key} must be {IN_WORDS.get(container or kind, 'a table')}, not {value!r}.")
     return value
+
+
+def _is_finite(value: Any) -> bool:
+    """TOML has nan and inf; none of a recipe's numbers may be one."""
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _check(recipe: Recipe, file: Path) -> None:
@@ -316,14 +321,23 @@ def read_recipe(path: str | Path, *, overrides: dict[str, Any] | None = None) ->
     _check(recipe, path)
     if recipe.hint is None and recipe.architecture_from_init and not recipe.architecture.hint:
         return recipe  # as the model it starts from (take_architecture)
-    recipe = with_hint(recipe, recipe.architecture.hint if recipe.hint is None else recipe.hint)
-    if recipe.hint and not recipe.hints.share:
-        raise ValueError(f"{path}: with hints.share 0 the network learns no hint: set it above 0, or hint to false.")
-    return recipe
+    asked = overrides.get("architecture.hint")
+    if asked is not None and overrides.get("hint", asked) != asked:
+        raise ValueError(f"{path}: hint and architecture.hint say the same: give one of them.")
+    return with_hint(recipe, recipe.architecture.hint if recipe.hint is None else recipe.hint, overrides, str(path))
 
 
-def with_hint(recipe: Recipe, hint: bool) -> Recipe:
-    """The recipe for a network that takes a hint and learns it, or that takes none."""
+def with_hint(recipe: Recipe, hint: bool, given: Collection[str], where: str) -> Recipe:
+    """The recipe for a network that takes a hint and learns it, or that takes none.
+
+    ValueError, which begins with `where`, if it cannot learn it, or if values of `hints` are `given`, by name, for one
+    that takes none.
+    """
+    if hint and not recipe.hints.share:
+        raise ValueError(f"{where}: with hints.share 0 the network learns no hint: set it above 0, or hint to false.")
+    idle = sorted(name for name in given if name.partition(".")[0] == "hints")
+    if idle and not hint:
+        raise ValueError(f"{where}: {', '.join(idle)} would do nothing: the network takes no hint, set hint to true.")
     return replace(recipe, hint=hint, architecture=replace(recipe.architecture, hint=hint))
 
 

@@ -179,6 +179,14 @@ def hint(args: argparse.Namespace) -> None:
         picture.quantize(64).save(args.plot, optimize=True)
 
 
+def _png(text: str) -> Path:
+    """The type of the option that names the plot: an error at once, not after all is measured."""
+    path = Path(text)
+    if path.suffix.lower() != ".png" or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} must be a .png in a folder that is there")
+    return path
+
+
 def _carried(model, frames: Tensor, first: Tensor, size: int | None) -> Iterator[Tensor]:
     carry = Carry(first, 25)
     for pixels in frames:
@@ -274,7 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--frames", type=int, default=100, help="of each clip (default: 100)")
     command.add_argument("--size", type=int, help="at which the network sees frames (default: the model's own)")
     command.add_argument("--seed", type=int, default=0, help="of which cut-outs meet (default: 0)")
-    command.add_argument("--plot", type=Path, help="a PNG of the IoU over time")
+    command.add_argument("--plot", type=_png, help="a PNG of the IoU over time")
     command.set_defaults(run=hint)
     args = parser.parse_args(arguments)
     try:

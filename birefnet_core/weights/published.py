@@ -9,7 +9,6 @@ from ..network.hint import COLOURS
 from ..network.swin import WindowAttention
 from .files import strip_prefixes
 from .patch_order import CANONICAL, reorder
-from .recognise import takes_hint
 
 # Recomputed when absent; every other key is required.
 OPTIONAL = ("relative_position_index", "num_batches_tracked")
@@ -101,21 +100,19 @@ def misfits(network: BiRefNet, state_dict: dict[str, torch.Tensor]) -> str:
     """Why `load_published` would refuse `state_dict` (without prefixes) for `network`, in one sentence; or nothing."""
     if is_folded(network):
         return "the network's batch normalisation is folded for inference: load into a fresh one from build_network"
-    own = network.state_dict()
-    names = {published_key(key, network.architecture.backbone): key for key in own}
     given = {key: value for key, value in state_dict.items() if not key.endswith("relative_position_index")}
-    given = _hints_apart(given, network)
     if wrong := [key for key, value in given.items() if not isinstance(value, torch.Tensor)]:
         return _listing("values that are no tensors", wrong)
+    wanted = _wanted(network, given)
     problems = [
-        _listing("missing", [k for k in names if k not in given and not k.endswith(OPTIONAL)]),
-        _listing("unexpected", [k for k in given if k not in names]),
+        _listing("missing", [k for k in wanted if k not in given and not k.endswith(OPTIONAL)]),
+        _listing("unexpected", [k for k in given if k not in wanted]),
         _listing(
             "of another shape",
             [
-                f"{k} ({list(v.shape)}, the network has {list(own[names[k]].shape)})"
+                f"{k} ({list(v.shape)}, the network has {list(wanted[k].shape)})"
                 for k, v in given.items()
-                if k in names and v.shape != own[names[k]].shape
+                if k in wanted and v.shape != wanted[k].shape
             ],
         ),
         _listing(
@@ -123,7 +120,7 @@ def misfits(network: BiRefNet, state_dict: dict[str, torch.Tensor]) -> str:
             [
                 f"{k} ({v.dtype})"
                 for k, v in given.items()
-                if k in names and own[names[k]].is_floating_point() and not v.is_floating_point()
+                if k in wanted and wanted[k].is_floating_point() and not v.is_floating_point()
             ],
         ),
     ]
@@ -132,7 +129,25 @@ def misfits(network: BiRefNet, state_dict: dict[str, torch.Tensor]) -> str:
     architecture = network.architecture
     what = f"{architecture.backbone} that takes a hint" if architecture.hint else architecture.backbone
     problem = f"weights do not fit a BiRefNet on {what}: " + "; ".join(filter(None, problems))
-    return problem if architecture.hint or not takes_hint(given) else f"{problem}; these weights take a hint"
+    return problem if architecture.hint or not _have_a_hint(given, wanted) else f"{problem}; these weights take a hint"
+
+
+def _wanted(network: BiRefNet, given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What a file for `network` holds, as tensors without values: a hint's weights are a fourth channel of the
+    convolutions that see the picture, unless those `given` have three."""
+    backbone = network.architecture.backbone
+    wanted = {published_key(key, backbone): value.to("meta") for key, value in network.state_dict().items()}
+    for key in [key for key in wanted if key.endswith(HINT)]:
+        whole, hint = f"{key.removesuffix(HINT)}.weight", wanted.pop(key)
+        if whole not in given or given[whole].shape != wanted[whole].shape:
+            wanted[whole] = torch.cat((wanted[whole], hint), dim=1)
+    return wanted
+
+
+def _have_a_hint(given: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> bool:
+    """Whether weights `given` to a network that takes no hint are of one that does."""
+    shapes = [(given[key].shape, wanted[key].shape) for key in wanted.keys() & given.keys()]
+    return any(seen[1:2] == (COLOURS,) and own == (seen[0], COLOURS + 1, *seen[2:]) for own, seen in shapes)
 
 
 def _hints_apart(state_dict: dict[str, torch.Tensor], network: BiRefNet) -> dict[str, torch.Tensor]:

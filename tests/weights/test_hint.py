@@ -137,6 +137,26 @@ def test_weights_from_before_load_into_a_hinted_network_with_zeros_and_not_the_o
         bc.load_published(hinted, five)
 
 
+@pytest.mark.parametrize("channels", [2, 5])
+def test_what_is_wrong_with_a_hint_is_said_of_the_key_that_a_file_has(network, channels):
+    weights = bc.export_published(network)
+    weights["bb.patch_embed1.proj.weight"] = torch.zeros(32, channels, 7, 7)
+    message = rf"proj\.weight \(\[32, {channels}, 7, 7\], the network has \[32, 4, 7, 7\]\)$"
+    with pytest.raises(ValueError, match=message) as refused:
+        bc.load_published(learnt(SMALL), weights)
+    assert "missing" not in str(refused.value)
+    weights["bb.patch_embed1.proj.weight"] = torch.zeros(32, 4, 7, 7, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"1 of integers: bb\.patch_embed1\.proj\.weight \(torch\.int64\)$"):
+        bc.load_published(learnt(SMALL), weights)
+
+
+def test_weights_that_take_a_hint_are_told_on_a_backbone_of_timm_too():
+    architecture = replace(SMALL, backbone="timm:repvgg_a0")
+    weights = bc.export_published(bc.build_network(architecture, hint=True))
+    with pytest.raises(ValueError, match=r"2 of another shape: .*these weights take a hint"):
+        bc.load_published(bc.build_network(architecture), weights)
+
+
 def test_a_network_without_a_hint_is_written_as_before(tmp_path):
     """So that versions of this suite from before there were hints read it."""
     bc.save_model(bc.build_network(SMALL), tmp_path / "model.safetensors", spec=SPEC)

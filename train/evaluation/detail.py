@@ -23,7 +23,7 @@ from PIL import Image
 from scipy import ndimage
 
 from train.evaluation.metrics.matting import SIGMA
-from train.shared.pictures import by_stem, pairs_of, read_image, read_matte, save_picture
+from train.shared.pictures import by_stem, pairs_of, picture_to_write, read_image, read_pair, save_picture
 
 WAYS = {  # arguments of MattingModel.predict
     "whole": {},
@@ -67,7 +67,7 @@ def measure(model, data: Path, every: int = 1) -> dict[str, np.ndarray]:
     """Way -> the means of `figures` and of the seconds, over every so many-th picture."""
     rows: dict[str, list[list[float]]] = {way: [] for way in WAYS}
     for _, image, mate in pairs_of(data)[::every]:
-        truth = read_matte(mate).astype(np.float32)
+        truth = read_pair(image, mate)[1].astype(np.float32)
         band = band_of(truth)
         for way in WAYS:
             alpha, seconds = matte(model, image, way)
@@ -117,7 +117,7 @@ def edges(model, data: Path) -> Image.Image:
         if (subject := stem.split("_", 1)[-1]) in seen or len(rows) == EDGES:
             continue
         seen.add(subject)
-        image, truth = np.asarray(read_image(path)), read_matte(mate).astype(np.float32)
+        image, truth = (np.asarray(each, np.float32) for each in read_pair(path, mate))
         soft = ndimage.uniform_filter(((truth > 0.05) & (truth < 0.95)).astype(np.float32), SIDE)
         rims = [min(SIDE, side) // 2 for side in soft.shape]
         soft = soft[tuple(slice(rim, rim + max(1, side - SIDE)) for rim, side in zip(rims, soft.shape))]
@@ -142,7 +142,9 @@ def main(arguments: list[str] | None = None) -> None:
     which.add_argument("--random", metavar="BACKBONE", help="a published layout with random weights")
     parser.add_argument("--data", required=True, type=Path, metavar="SET", help="has im/ and gt/")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th picture of the set (1: all)")
-    parser.add_argument("--edges", type=Path, metavar="FILE", help="write a picture of edges in place of figures")
+    parser.add_argument(
+        "--edges", type=picture_to_write, metavar="FILE", help="write a picture of edges in place of figures"
+    )
     options = parser.parse_args(arguments)
     if options.every < 1:
         parser.error("--every must be 1 or more")

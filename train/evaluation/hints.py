@@ -27,7 +27,17 @@ from torch import Tensor
 
 from birefnet_core.matting.masks import fit
 from train.evaluation.sets.pairs import HINTS
-from train.shared.pictures import by_stem, contact_sheet, mate, pairs_of, read_image, read_matte, save_picture, to_grey
+from train.shared.pictures import (
+    by_stem,
+    contact_sheet,
+    mate,
+    pairs_of,
+    picture_to_write,
+    read_matte,
+    read_pair,
+    save_picture,
+    to_grey,
+)
 
 SHOWN = 10  # pictures on the sheet
 
@@ -72,7 +82,8 @@ def measure(model, data: Path, every: int = 1) -> tuple[dict[str, list[list[floa
     figures: dict[str, list[list[float]]] = {}
     strips = []
     for stem, path, matte in pairs_of(data)[::every]:
-        picture, truth = read_image(path), torch.from_numpy(read_matte(matte)).float()
+        picture, alpha = read_pair(path, matte)
+        truth = torch.from_numpy(alpha).float()
         if not (truth >= 0.5).any():
             print(f"left out: {matte} has nothing that is half opaque", file=sys.stderr)
             continue
@@ -133,7 +144,9 @@ def main(arguments: list[str] | None = None) -> None:
         "--model", required=True, metavar="NAME_OR_FILE", help="bundled, a published name, a checkpoint"
     )
     parser.add_argument("--data", required=True, type=Path, metavar="SET", help="has im/ and gt/, perhaps hints/KIND/")
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help="write the first pictures with every hint here")
+    parser.add_argument(
+        "--sheet", type=picture_to_write, metavar="FILE", help="write the first pictures with every hint here"
+    )
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th picture of the set (1: all)")
     parser.add_argument(
         "--untold",

@@ -30,7 +30,7 @@ from birefnet_core.matting.despill import despill
 from birefnet_core.matting.foreground import estimate_foreground
 from birefnet_core.matting.key import key
 from birefnet_core.matting.model import MattingModel
-from train.shared.pictures import save_picture
+from train.shared.pictures import picture_to_write, save_picture
 
 from .screen_shots import KEY, SCREENS, Shot, shoot
 from .sets.composites import trimmed
@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--true-mattes", action="store_true", help="the true mattes in place of the network's")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth cut-out (default: all)")
     parser.add_argument("--edges", type=Path, nargs="+", metavar="CUTOUT", help="pictures in place of figures")
-    parser.add_argument("--pictures", type=Path, metavar="FILE", help="where the edges go")
+    parser.add_argument("--pictures", type=picture_to_write, metavar="FILE", help="where the edges go")
     options = parser.parse_args(arguments)
     if bool(options.edges) != bool(options.pictures) or bool(options.edges) == bool(options.packages):
         parser.error("give --packages for figures, or --edges and --pictures for pictures")

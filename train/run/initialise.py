@@ -234,7 +234,8 @@ def take_architecture(recipe: Recipe, given: dict[str, Any]) -> Recipe:
     ours = recipe.architecture
     kept = {name: getattr(ours, name) for name in OWN}
     hint = found.hint if recipe.hint is None else recipe.hint
-    recipe = with_hint(replace(recipe, architecture=replace(found.architecture, **kept)), hint)
+    recipe = replace(recipe, architecture=replace(found.architecture, **kept))
+    recipe = with_hint(recipe, hint, given, f"--init {recipe.init}")
     if "edge_radius" not in given:
         recipe = replace(recipe, edge_radius=found.spec.edge_radius)
     if "size" in given or found.size is None or any(side % SIDE_MULTIPLE for side in found.size):

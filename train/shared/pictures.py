@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -65,6 +66,15 @@ def read_image(path: str | Path) -> Image.Image:
     return Image.fromarray((read(path).pixels * 255).round().byte().numpy())
 
 
+def read_pair(image: str | Path, matte: str | Path) -> tuple[Image.Image, np.ndarray]:
+    """A photograph as of `read_image` and its matte as of `read_matte`. ValueError also if their sizes differ."""
+    picture, alpha = read_image(image), read_matte(matte)
+    if picture.size != alpha.shape[::-1]:
+        sizes = [f"{width} x {height}" for width, height in (picture.size, alpha.shape[::-1])]
+        raise ValueError(f"{image} is {sizes[0]}, its matte {matte} is {sizes[1]}")
+    return picture, alpha
+
+
 def are_cutouts(paths: Iterable[Path]) -> bool:
     """Whether the pictures of one folder carry their mattes as transparency: one of the first PROBED shows some.
     ValueError naming a file that cannot be read."""
@@ -98,6 +108,15 @@ def to_grey(matte: np.ndarray) -> Image.Image:
 def solid_box(cutout: Image.Image, faint: int = 8) -> tuple[int, int, int, int] | None:
     """(left, top, right, bottom) of what has more alpha than `faint` of 255 in an RGBA picture, None for nothing."""
     return cutout.getchannel("A").point(lambda alpha: 255 * (alpha > faint)).getbbox()
+
+
+def picture_to_write(text: str) -> Path:
+    """The type of an option that names a picture to be written: an error at once, not after hours of measuring, where
+    its suffix names no format."""
+    path = Path(text)
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise argparse.ArgumentTypeError(f"{text} names no kind of picture that can be written: give a .jpg or .png")
+    return path
 
 
 def save_picture(picture: Image.Image, path: str | Path) -> None:
