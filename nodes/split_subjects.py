@@ -105,6 +105,7 @@ class SplitSubjects:
                 alphas = pieces(predict(image, on_progress=bar.report)[0], count)
             else:
                 alphas = _each(predict, image, hints, bar)
+        _say_what_is_odd(alphas)
         return _layers(image, alphas, named)
 
 
@@ -118,7 +119,7 @@ def _hints(masks: Tensor | None, boxes: Any, size: tuple[int, int]) -> tuple[Ten
 
     lists = [[]] if boxes is None else parsed(boxes, size)
     if len(lists) > 1:
-        raise ValueError(f"{len(lists)} lists of boxes do not go with one image")
+        raise ValueError(f"{len(lists)} lists of boxes do not go with one image: give one list, a box a subject")
     [own] = lists
     named = [box.metadata for box in own]
     if masks is not None and not (masks.ndim > 2 and len(masks) == 0):
@@ -146,12 +147,26 @@ def _each(predict, image: Tensor, hints: Tensor, bar: host.Progress) -> Tensor:
     return shared_out(alphas, predict(image, hint=hints.amax(0, keepdim=True))[0])
 
 
+def _say_what_is_odd(alphas: Tensor) -> None:
+    """Say which layers are empty, and whether there are more than the next node takes. alphas: [N, H, W]."""
+    empty = [str(index) for index, alpha in enumerate(alphas, 1) if not alpha.any()]
+    if len(empty) == len(alphas):
+        layers = "the only layer is" if len(alphas) < 2 else f"all {len(alphas)} layers are"
+        host.say(f"Split Subjects found nothing: {layers} empty", logging.WARNING)
+    elif empty:
+        host.say(
+            f"Split Subjects: of {len(alphas)} layers these are empty: {', '.join(empty)}. The model finds nothing "
+            "there, or what it finds is another's",
+            logging.WARNING,
+        )
+    if len(alphas) > MOST:
+        host.say(f"Split Subjects gives {len(alphas)} layers; Create Layered Image takes {MOST}", logging.WARNING)
+
+
 def _layers(image: Tensor, alphas: Tensor, named: list[dict]) -> tuple[Tensor, Tensor, list[list[dict]]]:
     """What the node gives, from the alpha of each subject [N, H, W] and what each is said to be."""
     from ..birefnet_core.matting.split import content_rect
 
-    if not alphas.any():
-        host.say("Split Subjects found nothing: the only layer is empty", logging.WARNING)
     if not len(alphas):  # an empty batch would stop many a node
         alphas = image.new_zeros(1, *image.shape[1:3])
     alphas = alphas if image.shape[3] == 3 else alphas * image[..., 3].to(alphas).clamp(0, 1)

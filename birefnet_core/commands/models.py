@@ -27,7 +27,7 @@ def add_download_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def add_inspect_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("files", nargs="+", metavar="FILE")
+    command.add_argument("files", nargs="+", metavar="FILE", help="a weight file, or bundled")
     add_patch_order(command)
 
 
@@ -79,11 +79,13 @@ def fetch(args: argparse.Namespace) -> int:
 
 def inspect(args: argparse.Namespace) -> int:
     from ..weights.files import check_there
+    from ..weights.places import BUNDLED
 
-    if not any(Path(path).is_file() for path in args.files):
-        check_there(Path(args.files[0]))  # before torch is imported
+    files = [BUNDLED if name == "bundled" else Path(name) for name in args.files]
+    if not any(path.is_file() for path in files):
+        check_there(files[0])  # before torch is imported
     from ..weights.inspection import inspect
 
-    found = [inspect(path, args.patch_order) for path in args.files]
+    found = [inspect(path, args.patch_order) for path in files]
     print("\n".join(str(inspection) for inspection in found))
     return 1 if any(inspection.problem for inspection in found) else 0

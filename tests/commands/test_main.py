@@ -36,6 +36,8 @@ def test_inspect_says_what_each_file_is_and_fails_if_one_is_nothing(capsys, tmp_
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     assert main(["inspect", str(BUNDLED)]) == 0
     assert "patch order  2025 (the file's own metadata)" in capsys.readouterr().out
+    assert main(["inspect", "bundled"]) == 0
+    assert str(BUNDLED) in capsys.readouterr().out
     assert main(["inspect", str(BUNDLED), str(tmp_path / "other.safetensors")]) == 1
     assert "not a BiRefNet" in capsys.readouterr().out
 

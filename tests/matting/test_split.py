@@ -67,6 +67,19 @@ def test_where_subjects_touch_each_pixel_is_one_ones(order):
     assert torch.equal(shared[order.index(1), 30, 40:], whole[30, 40:])
 
 
+@pytest.mark.parametrize("gap", [1, 2])
+def test_what_two_leave_out_between_them_goes_to_the_nearer_one(gap):
+    """Each is cut off for the other's sake; seen at once there is no gap."""
+    whole = disc(30, 30, 20)
+    columns = torch.arange(SIZE)
+    alphas = torch.stack([whole * (columns < 30 - gap), whole * (columns >= 30 + gap)])
+    shared = shared_out(alphas, whole)
+    torch.testing.assert_close(shared.sum(0), whole)
+    assert not overlap(shared)
+    assert not shared[0, :, 30 + gap :].any() and not shared[1, :, : 30 - gap].any()
+    assert shared[0, 30, 29] == 1 and shared[1, 30, 30] == 1
+
+
 def test_where_one_subject_is_alone_its_alpha_stays():
     alphas = torch.stack([disc(15, 30, 10), disc(45, 30, 10)])
     for together in (torch.zeros(SIZE, SIZE), torch.ones(SIZE, SIZE)):

@@ -144,6 +144,20 @@ def test_nothing_found_is_one_empty_layer_and_said(split, said, given):
     assert any("found nothing" in text for text in said)
 
 
+def test_layers_that_are_empty_beside_others_are_named(split, said):
+    """A detector may give one thing twice, or one that the model does not see."""
+    left, nothing = disc(LEFT, 20), torch.zeros(HEIGHT, WIDTH)
+    layers, _, [boxes] = split(picture(), Native(), masks=torch.stack([left, nothing, left, disc(RIGHT, 20)]))
+    empty = [index for index, alpha in enumerate(layers[..., 3], 1) if not alpha.any()]
+    assert len(empty) == 2 and 2 in empty and len(boxes) == 4
+    assert any(f"of 4 layers these are empty: {empty[0]}, {empty[1]}." in text for text in said)
+
+
+def test_more_layers_than_the_next_node_takes_are_told(split, said):
+    layers, _, _ = split(picture(), Native(), masks=disc(LEFT, 20).expand(52, -1, -1))
+    assert len(layers) == 52 and any("gives 52 layers; Create Layered Image takes 50" in text for text in said)
+
+
 @pytest.mark.parametrize(
     "given, words",
     [

@@ -1,6 +1,7 @@
 """The shipped recipes: the paper's settings, and two steps of each on generated data."""
 
 import math
+import re
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 
@@ -100,12 +101,30 @@ def test_kinds_that_a_run_does_not_name_are_not_its():
         ("hints.kinds", {"circle": 1.0}, r"hints\.kinds: unknown circle; known are exact"),
         ("hints.kinds", {"dots": 0.0}, r"shares of hints\.kinds"),
         ("hints.kinds", {"dots": 1.0, "box": -1.0}, r"shares of hints\.kinds"),
+        ("hints.kinds", {"dots": math.inf}, r"hints\.kinds\.dots must be a number, not inf"),
+        ("hints.share", math.nan, r"hints\.share must be a number, not nan"),
+        ("scenes.extents", [[1.0, 0.5, math.inf]], r"scenes\.extents\[0\]\[2\] must be a number, not inf"),
+        ("learning_rate", math.nan, r"learning_rate must be a number, not nan"),
         ("hints.sort", 1, "unknown sort"),
     ],
 )
 def test_impossible_scenes_and_hints_are_refused(name, value, complaint):
     with pytest.raises(ValueError, match=complaint):
         _read("bundled", **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "complaint"),
+    [
+        ("bundled", {"hints.share": 0.0}, "with hints.share 0 the network learns no hint"),
+        ("bundled", {"hint": False, "hints.share": 0.5}, "hints.share would do nothing"),
+        ("general", {"hints.kinds.box": 1.0, "hints.share": 0.5}, "hints.kinds.box, hints.share would do nothing"),
+        ("general", {"architecture.hint": True, "hint": False}, "hint and architecture.hint say the same"),
+    ],
+)
+def test_values_of_hints_that_are_never_drawn_are_refused(recipe, overrides, complaint):
+    with pytest.raises(ValueError, match=re.escape(complaint)):
+        _read(recipe, **overrides)
 
 
 @pytest.mark.parametrize(("name", "epochs", "rate"), [("dis5k", 600, 1e-4), ("hrsod", 150, 1e-5), ("cod", 150, 1e-5)])

@@ -136,18 +136,33 @@ def test_pictures_that_cannot_be_asked_for_are_left_out(small, tmp_path, capsys,
     for part in ("im", "gt"):
         shutil.copytree(small[0] / "one" / part, tmp_path / part)
     first, *others = by_stem(tmp_path / "gt").values()
-    Image.new("L", (40, 30), 90).save(first)
+    size = read_image(tmp_path / "im" / first.name).size
+    Image.new("L", size, 90).save(first)
     for path in others[1:]:
         path.unlink(), (tmp_path / "im" / path.name).unlink()
     hints.main(arguments)
     out, err = capsys.readouterr()
     assert err == f"left out: {first} has nothing that is half opaque\n" and out.count("\n") == 2 + len(pairs.HINTS)
-    Image.new("L", (40, 30)).save(others[0])
+    Image.new("L", read_image(tmp_path / "im" / others[0].name).size).save(others[0])
     with pytest.raises(SystemExit, match=r"no truth in .*gt has anything that is half opaque"):
         hints.main(arguments)
     first.unlink()
     with pytest.raises(SystemExit, match=f"not measured: .*{first.name} has no picture of the same name in .*gt"):
         hints.main(arguments)
+
+
+def test_a_truth_of_another_size_and_a_sheet_that_cannot_be_written_are_told(small, tmp_path, monkeypatch, capsys):
+    """The second before hours of measuring."""
+    shutil.copytree(small[0] / "one", tmp_path / "set")
+    first = next(iter(by_stem(tmp_path / "set" / "gt").values()))
+    Image.new("L", (50, 40), 255).save(first)
+    arguments = ["--model", "bundled", "--data", str(tmp_path / "set"), "--device", "cpu"]
+    with pytest.raises(SystemExit, match=rf"not measured: .* x .*, its matte .*{first.name} is 50 x 40$"):
+        hints.main(arguments)
+    monkeypatch.setattr(hints, "measure", lambda *_: pytest.fail("it was measured"))
+    with pytest.raises(SystemExit):
+        hints.main([*arguments, "--sheet", "sheet.nope"])
+    assert "sheet.nope names no kind of picture that can be written" in capsys.readouterr().err
 
 
 def test_a_hint_that_is_missing_is_named(small, tmp_path):

@@ -137,7 +137,7 @@ def test_a_short_run_learns_which_of_two_is_asked_for(pack_folder, recipe_file, 
     assert overlaps[0] > overlaps[1] + 0.2, overlaps
 
 
-def test_finetune_makes_a_hinted_model_of_anyones_weights(discs, tmp_path, tiny):
+def test_finetune_makes_a_hinted_model_of_anyones_weights(discs, tmp_path, tiny, capsys):
     """And goes on with one that takes a hint, without being asked."""
     small = bc.build_network("timm:test_efficientnet", block_channels=8, branch_channels=8, inward_channels=4)
     spec = bc.ModelSpec("theirs", "timm:test_efficientnet", (64, 64))
@@ -154,6 +154,13 @@ def test_finetune_makes_a_hinted_model_of_anyones_weights(discs, tmp_path, tiny)
     assert len(ours) == 1 and not torch.equal(ours[0], theirs[0])
     recipe = read_recipe(recipe_path("finetune"), overrides={"init": str(tmp_path / "first" / MODEL)})
     assert take_architecture(recipe, {}).hint
+    for model, idle, said in (
+        ("theirs.safetensors", "0.5", "hints.share would do nothing: the network takes no hint"),
+        (f"first/{MODEL}", "0", "with hints.share 0 the network learns no hint"),
+    ):
+        given = ["--steps", "2", "--init", str(tmp_path / model), "--set", f"hints.share={idle}"]
+        assert main([*common, *given, "--out", str(tmp_path / "refused")]) == 2
+        assert f"--init {tmp_path / model}: {said}" in capsys.readouterr().err
     given = ["--steps", "2", "--init", str(tmp_path / "first" / MODEL), "--set", "hint=false"]
     assert main([*common, *given, "--out", str(tmp_path / "plain")]) == 0
     assert not bc.inspect(tmp_path / "plain" / MODEL).hint
