@@ -43,8 +43,8 @@ def parsed(boxes: Any, size: Size) -> list[list[Box]]:
     if not isinstance(boxes, (list, tuple)):
         raise ValueError(f"boxes must be a list of boxes {{x, y, width, height}}, not {_shown(boxes)}")
     if boxes and all(_is_list(entry) or entry is None for entry in boxes):
-        return [[_box(box, size) for box in entry or ()] for entry in boxes]  # None: no boxes in that image
-    return [[_box(box, size) for box in boxes]]
+        return [_boxes(entry or (), size) for entry in boxes]  # None: no boxes in that image
+    return [_boxes(boxes, size)]
 
 
 def _from_text(text: str) -> Any:
@@ -68,6 +68,17 @@ def _is_box(value: Any) -> bool:
 def _holds_more(value: Any) -> bool:
     """Whether a list holds boxes, lists of them or None, and not numbers."""
     return any(entry is None or isinstance(entry, (list, tuple, Mapping)) for entry in value)
+
+
+def _boxes(values: Any, size: Size) -> list[Box]:
+    """The boxes of a list; ValueError says which one is none."""
+    found = []
+    for number, value in enumerate(values, 1):
+        try:
+            found.append(_box(value, size))
+        except ValueError as error:
+            raise ValueError(f"box {number} of {len(values)}: {error}" if len(values) > 1 else str(error)) from None
+    return found
 
 
 def _box(value: Any, size: Size) -> Box:

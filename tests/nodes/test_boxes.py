@@ -81,6 +81,8 @@ def test_metadata_comes_along(parsed):
         ([ONE, [ONE]], "a box must be .* or such a list for each image"),
         ([[[ONE]]], "a box must be .* or such a list for each image"),
         ([[None]], "a box must be"),
+        ([ONE, None], "box 2 of 2: a box must be x, y, width, height, not None"),
+        ([[ONE, {**ONE, "x": None}]], "box 2 of 2: the x of a box must be a number, not None"),
         ({**ONE, "width": 10**400}, "the width of a box must be a number, not 1000"),
         ({**ONE, "width": float("inf")}, "the width of a box must be a number, not inf"),
         ({"bbox": [0, 0, 5000, 500]}, r"thousandths of the picture, 0..1000, not \[0, 0, 5000, 500\]"),
