@@ -150,8 +150,8 @@ class MatteVideo:
                     {
                         "tooltip": "Which subject, where there are several: 1 = belongs to it. A mask for each frame, "
                         "as SAM3_TrackToMask gives, or one for the first frame, which is then carried along, frame by "
-                        "frame: it follows the subject past others and until it leaves. Any size; a scribble or a dot "
-                        "will do. Nothing connected: everything salient.",
+                        "frame: it follows the subject past others and until it leaves. Any size; a scribble, a line "
+                        "around it or a dot will do. Nothing connected: everything salient.",
                     },
                 ),
                 "after_cut": (

@@ -96,9 +96,9 @@ class Segment:
                     "MASK",
                     {
                         "tooltip": "Which subject, where there are several: 1 = belongs to it. A mask of SAM 3, what "
-                        "was painted in Load Image's mask editor, a scribble or a dot, of any size; one for all images "
-                        "or one each. The model looks closely there, and only what belongs to it stays, with its whole "
-                        "soft edge. Nothing connected: everything salient."
+                        "was painted in Load Image's mask editor, a scribble, a line around it or a dot, of any size; "
+                        "one for all images or one each. The model looks closely there, and only what belongs to it "
+                        "stays, with its whole soft edge. Nothing connected: everything salient."
                     },
                 ),
                 "boxes": (

@@ -176,7 +176,7 @@ def hint(args: argparse.Namespace) -> None:
     if args.plot:
         title = "IoU of the one asked for, hint of the first frame carried along"
         picture = curves(title, lines, below="frame (the two cross in the middle)")
-        picture.quantize(64).save(args.plot, optimize=True)
+        picture.save(args.plot, optimize=True)
 
 
 def _png(text: str) -> Path:

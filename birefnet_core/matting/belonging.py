@@ -8,6 +8,7 @@ All at a low resolution, about SIDE x SIDE, in numpy. Three kinds of hint are to
   subject, further outside is not, in between alpha and the colours on either side decide.
 - A box says "within". What alpha shows outside is something else, and so is what has its colours, or is nearer to it
   than to the middle of the box along a path that crosses no edge.
+- A line that goes around something says "within" too (outlines, surrounds).
 - A dot or a scribble says "this one": the piece of alpha on which it lies, as far as the colours around it go and no
   edge is crossed. What is as thin but has edges along its border is the mask of something thin.
 """
@@ -44,6 +45,8 @@ HAIR = 0.08  # of the subject's size: how far soft alpha may reach beyond what s
 TINY, FEW = 12, 49  # pixels of which no shape can be seen, or hardly any
 DISC = 0.9  # IoU with a disc
 DAB, BROAD = 0.004, 0.02  # of the picture: up to the first a round piece is a dot, up to the second it may be
+GAP, AMPLE = 0.08, 2  # half the gap in an outline, of its longer side, and times its own area that it goes around
+LESS = 0.75  # times the alpha within it that an outline has under it at most
 SMALL = 0.2  # share of what alpha shows there that a dot or a scribble covers at most
 
 
@@ -124,6 +127,40 @@ def are_dabs(inside: np.ndarray, alpha: np.ndarray, colours: np.ndarray) -> bool
     shown = alpha > 0.5
     within = shown[inside].all() and inside.sum() < SMALL * touched(shown, inside).sum()
     return bool(within and _agreed(inside, colours, alpha) < OUTLINED)
+
+
+def outlines(inside: np.ndarray) -> list[np.ndarray]:
+    """What lines of a hint's inside [h, w] bool go around, themselves included: [h, w] bool each. The frame closes a
+    line that ends at it, an outline may be of several lines, and ends that nearly meet count as met."""
+    pieces = [piece for piece in _pieces(inside) if piece.sum() > FEW and _is_line(piece)]
+    lines, around = np.logical_or.reduce([np.zeros_like(inside), *pieces]), []
+    longest = max(map(max, map(_sides, pieces)), default=0)
+    for gap in (1, max(2, round(GAP * longest))):
+        enclosed = _parted_off(_dilated(lines, gap))
+        for filled in _pieces(lines | _dilated(enclosed, gap)):
+            if filled.sum() > (1 + AMPLE) * (filled & lines).sum():
+                around.append(filled)
+                lines = lines & ~filled
+    return around
+
+
+def _dilated(inside: np.ndarray, pixels: int) -> np.ndarray:
+    return ndimage.binary_dilation(inside, np.ones((3, 3)), pixels) if inside.any() else inside
+
+
+def _parted_off(line: np.ndarray) -> np.ndarray:
+    """What a line parts from the most of the picture [h, w] that reaches the frame."""
+    parts, _ = ndimage.label(~line)
+    at_frame = np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
+    outside = max(at_frame[at_frame > 0], key=lambda part: (parts == part).sum(), default=0)
+    return (parts > 0) & (parts != outside)
+
+
+def surrounds(line: np.ndarray, filled: np.ndarray, alpha: np.ndarray, colours: np.ndarray) -> bool:
+    """Whether a line [h, w] bool that goes around `filled` is drawn around something, and neither on it nor the mask of
+    a ring, by alpha [h, w] of everything and colours [h, w, 3]."""
+    on, within = alpha[line].mean(), alpha[filled & ~line].mean()
+    return bool(on < LESS * within or (on < 0.1 and _agreed(line, colours, alpha) < OUTLINED))
 
 
 def kind_of(hint: np.ndarray, alpha: np.ndarray, colours: np.ndarray) -> str:

@@ -30,9 +30,11 @@ from .belonging import (
     kind_of,
     may_be_dabs,
     others_of,
+    outlines,
     said,
     size_of,
     solid,
+    surrounds,
     unseen,
 )
 from .locate import Box, Size, padded
@@ -177,9 +179,9 @@ def asked_for(
 
     seen_of: from a picture's (width, height) to that at which the network sees it. matte: from a picture [1, H, W, 3],
     what the network is told of it, a hint [1, h, w] 0..1 of any size or None, and `scale`, what of that size it sees it
-    at, 1 if not given, to its alpha [1, H, W]; asked twice at most, of dots three times, of broad ones four; of dots
-    beside a mask that does not show what they are on as often again. takes_hint: whether the network can be told; else
-    it is always None.
+    at, 1 if not given, to its alpha [1, H, W]; asked twice at most, of dots three times, of broad ones four; once more
+    where a line goes around something; of dots beside a mask that does not show what they are on as often again.
+    takes_hint: whether the network can be told; else it is always None.
     """
     hint = hint.float().cpu()
     if hint.max() <= FAINT:
@@ -219,6 +221,7 @@ def _asked_for(
     the CPU, not both None."""
     height, width = image.shape[:2]
     alpha, frame = torch.zeros(height, width, device=image.device), Box(0, 0, width, height)
+    boxes, rest = _filled_outlines(image, boxes, rest, matte)
     marks = None if rest is None else _whole(rest, frame)
     if marks is not None and _are_dabs(image, solid(marks), matte):
         rest = _dots(rest)
@@ -330,6 +333,26 @@ def _as_told(boxes: Tensor | None, rest: Tensor | None, thin: bool) -> Tensor:
     """The boxes of a hint, and what it has besides, which is a blob where it may be dots: [h, w], not both None."""
     planes = [boxes, _blob(rest) if thin else rest]
     return torch.stack([plane for plane in planes if plane is not None]).amax(0)
+
+
+def _filled_outlines(
+    image: Tensor, boxes: Tensor | None, rest: Tensor | None, matte: Callable[..., Tensor]
+) -> tuple[Tensor | None, Tensor | None]:
+    """The boxes of a hint, and what it has besides. A line that is drawn around something says "within" as a box does,
+    and becomes one of that shape. That takes a look of its own, untold, where there may be such a line."""
+    inside = None if rest is None else solid(_whole(rest, Box(0, 0, *image.shape[1::-1])))
+    around = [] if inside is None else outlines(inside)
+    if not around:
+        return boxes, rest
+    colours = image[..., :3]
+    alpha, colours = _small(matte(colours[None], None)[0]), _small(colours)
+    around = [filled for filled in around if surrounds(filled & inside, filled, alpha, colours)]
+    if not around:
+        return boxes, rest
+    filled = np.logical_or.reduce(around)
+    within = _where(torch.ones_like(rest), filled)
+    left = inside & ~filled
+    return (within if boxes is None else boxes.maximum(within)), (_where(rest, ~filled) if left.any() else None)
 
 
 def _are_dabs(image: Tensor, inside: np.ndarray, matte: Callable[..., Tensor]) -> bool:

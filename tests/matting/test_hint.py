@@ -320,6 +320,53 @@ def test_a_dab_of_a_broad_brush_is_a_dot(all_models, apart, model):
         assert iou(all_models[model].predict(picture[None], hint=dab)[0], blue) > 0.85
 
 
+def rim(region, width=6):
+    """The line [H, W] that a brush draws along the border of region [H, W], which the frame takes no part in."""
+    region = (region > 0.5).float()[None]
+    return (grow(region, width // 2) - grow(region, width // 2 - width))[0]
+
+
+def ellipse(truth, more=1.35):
+    """A filled ellipse [H, W] around what truth [H, W] shows."""
+    x, y, width, height = around(truth)
+    rows, columns = torch.arange(HEIGHT)[:, None] + 0.5, torch.arange(WIDTH) + 0.5
+    across, down = (columns - x - width / 2) / (more * width / 2), (rows - y - height / 2) / (more * height / 2)
+    return (across**2 + down**2 < 1).float()
+
+
+@pytest.mark.parametrize("model", ["untold", "told"])
+@pytest.mark.parametrize("shape", ["close", "ellipse", "rectangle", "open"])
+def test_an_outline_around_something_says_within(all_models, apart, model, shape):
+    picture, red, blue = apart
+    for truth in (red, blue):
+        box = draw_boxes([around(truth, 8)], (WIDTH, HEIGHT))
+        near = grow((truth > 0.5).float()[None], 12)[0]
+        hint = rim({"close": near, "ellipse": ellipse(truth), "rectangle": box, "open": ellipse(truth)}[shape])
+        if shape == "open":  # the ends do not quite meet
+            x, y, width, _ = around(truth)
+            hint[:y, x + width // 2 : x + width // 2 + 10] = 0
+        assert iou(all_models[model].predict(picture[None], hint=hint)[0], truth) > 0.85
+
+
+def test_an_outline_that_the_frame_closes_says_within_too(red_finder):
+    picture, (cut, other) = discs((200, 384, 90), (400, 190, 60))
+    hint = rim(discs((200, 384, 120))[1][0])
+    assert hint[-1].any() and iou(red_finder.predict(picture[None], hint=hint)[0], cut) > 0.95
+    hint = hint.maximum(draw_points([(400, 190)], (WIDTH, HEIGHT)))
+    assert iou(red_finder.predict(picture[None], hint=hint)[0], cut.maximum(other)) > 0.95
+
+
+def test_a_loop_on_something_and_a_ring_are_no_outlines(red_finder):
+    picture, (disc, other) = discs((200, 190, 100), (420, 190, 60))
+    loop = rim(discs((200, 190, 40))[1][0], 4)
+    assert iou(red_finder.predict(picture[None], hint=loop)[0], disc) > 0.95
+    ring = rim(discs((200, 190, 100))[1][0], 8)
+    inner = discs((200, 190, 30))[1][0]
+    picture = ring.maximum(inner).maximum(other)[..., None] * torch.tensor([1.0, 0, 0])
+    alpha = red_finder.predict(picture[None], hint=ring)[0]
+    assert iou(alpha, ring) > 0.8 and not alpha[inner > 0.5].any()
+
+
 def test_overlapping_boxes_say_within_and_a_small_box_is_no_dot(red_finder):
     """Of two things that touch, a small one and a large one, its box asks for the small one alone."""
     picture, (large, small) = discs((200, 190, 90), (302, 190, 12))
