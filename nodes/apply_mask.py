@@ -209,7 +209,7 @@ class ApplyMask:
         from ..birefnet_core.matting.screens_asked import none_to_despill
         from ..birefnet_core.matting.tensors import check_images, unit
 
-        check_images(image)
+        check_images(image, alpha=True)
         check_strength(despill_strength)
         height, width = image.shape[1:3]
         given = masks.checked_masks(mask)
@@ -289,7 +289,7 @@ def check_background(images: Tensor) -> None:
     from ..birefnet_core.matting.tensors import check_images
 
     try:
-        check_images(images)
+        check_images(images, alpha=True)
     except ValueError as error:
         raise ValueError(f"background_image: {error}") from None
     if not len(images):
@@ -304,6 +304,6 @@ def _count(images: int, masks: int, backgrounds: int) -> int:
         if masks < images:
             text = "the masks start again after the last"
         else:
-            text = f"the last {masks - images} masks are left out"
+            text = "the last mask is left out" if masks - images == 1 else f"the last {masks - images} are left out"
         host.say(f"Apply Mask: {images} images but {masks} masks; {text}", logging.WARNING)
     return images

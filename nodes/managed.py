@@ -149,7 +149,10 @@ class ForeignModel:
         hints = None if hint is None else checked_hint(hint, len(images))
 
         def matte(part: Tensor, _told: None = None, _scale: float = 1.0) -> Tensor:
-            mask = fit(checked_masks(encode_image(unit(part[..., :3]))), *part.shape[1:3])
+            masks = checked_masks(encode_image(unit(part[..., :3])))
+            if len(masks) != len(part):
+                raise ValueError(f"the model gave {len(masks)} masks for {len(part)} image{'s' * (len(part) > 1)}")
+            mask = fit(masks, *part.shape[1:3])
             return self._drawn(mask, part, size, radius) if radius else mask
 
         alpha = torch.empty(images.shape[:3], dtype=torch.float32, device=images.device)

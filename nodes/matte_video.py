@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -332,8 +333,10 @@ def shown(path: Path, preview: Path | None) -> dict[str, Any]:
     named too, that ComfyUI's assets know it, under a key of which frontends put nothing on the node; of a folder of
     pictures the first one."""
     written = host.shown(min(path.glob("*.[pe]*"), default=path) if path.is_dir() else path, "output")
-    if preview is None:
+    if path.suffix in PLAYABLE:
         return {"images": [written], "animated": (True,)}
+    if preview is None:
+        return {"files": [written]}
     return {"images": [host.shown(preview, "temp")], "animated": (True,), "files": [written]}
 
 
@@ -408,15 +411,21 @@ def preview_size(clip: Any) -> tuple[int, int]:
 
 
 class Preview:
-    """A small H.264 clip in the temporary folder, for formats that browsers do not play. path: once it is whole."""
+    """A small H.264 clip in the temporary folder, for formats that browsers do not play. path: once it is whole. Where
+    it cannot be written the log says so, and the clip goes on without."""
 
-    def __init__(self, writer: Any = None) -> None:
+    def __init__(self, begun: Callable[[], Any] | None = None) -> None:
+        """begun: gives what writes it."""
         self.path: Path | None = None
-        self._writer, self._count = writer, 0
+        self._writer, self._count = None, 0
+        if begun is not None:
+            self._try(lambda: setattr(self, "_writer", begun()))
 
     def write(self, image: np.ndarray) -> None:
-        if self._writer is None:
-            return
+        if self._writer is not None:
+            self._try(lambda: self._write(image))
+
+    def _write(self, image: np.ndarray) -> None:
         import av
 
         from ..birefnet_core.video.colour import BT709, Colours, to_pixels
@@ -424,6 +433,22 @@ class Preview:
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         self._writer.write(to_pixels(frame, "yuv420p", Colours(BT709, BT709, BT709)), self._count, 1)
         self._count += 1
+
+    def finish(self) -> None:
+        if self._writer is not None:
+            self._try(lambda: setattr(self, "path", self._writer.finish()))
+
+    def discard(self) -> None:
+        if self._writer is not None:
+            self._writer.discard()
+            self._writer = None
+
+    def _try(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except (OSError, RuntimeError, ValueError) as error:
+            self.discard()
+            host.say(f"no preview of the clip: {error} (in {host.temp_folder()})", logging.WARNING)
 
 
 @contextmanager
@@ -437,19 +462,20 @@ def preview(clip: Any, wanted: bool) -> Iterator[Preview]:
 
     temp = host.temp_folder() / "BiRefNet"
     count = sum(1 for _ in temp.glob("preview_*.mp4")) if temp.is_dir() else 0
-    writer = Writer(
-        temp / f"preview_{count + 1:05}.mp4",
-        find_format("h264"),
-        size=preview_size(clip),
-        frame_rate=clip.info.frame_rate,
-        time_base=Fraction(1) / clip.info.frame_rate,
-        colours=Colours(BT709, BT709, BT709),
-        overwrite=True,
+    made = Preview(
+        lambda: Writer(
+            temp / f"preview_{count + 1:05}.mp4",
+            find_format("h264"),
+            size=preview_size(clip),
+            frame_rate=clip.info.frame_rate,
+            time_base=Fraction(1) / clip.info.frame_rate,
+            colours=Colours(BT709, BT709, BT709),
+            overwrite=True,
+        )
     )
-    made = Preview(writer)
     try:
         yield made
-        made.path = writer.finish()
+        made.finish()
     except BaseException:
-        writer.discard()
+        made.discard()
         raise

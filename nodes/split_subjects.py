@@ -89,7 +89,7 @@ class SplitSubjects:
         from ..birefnet_core.matting.split import pieces
         from .managed import predictor
 
-        check_images(image)
+        check_images(image, alpha=True)
         if len(image) != 1:
             raise ValueError(f"Split Subjects takes one image, not a batch of {len(image)}: choose one of them")
         if _counts_alpha_twice(prompt, unique_id):

@@ -113,6 +113,7 @@ def plan(
     if args.format is None and asked:
         raise ValueError(f"{asked} is for pictures; say with --format what clips become, such as mask")
     out = Path(args.out)
+    span(args)
     only, single = single, single and names_a_file(args.out)
     format = FORMATS[args.format or _default(out if single else None, args.background is not None)]
     if not (pictures and args.format):  # else the format is for the clips and the rest for the pictures
@@ -127,6 +128,17 @@ def plan(
     ]
     refuse_clashes((job.source for job in jobs), ((job.source, job.out) for job in jobs))
     return jobs
+
+
+def span(args: argparse.Namespace) -> Span:
+    """Which frames are asked for. ValueError, which names the option, for what cannot be."""
+    for name, value in (("--frames", args.frames), ("--every", args.every)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be 1 or more, not {value}")
+    try:
+        return Span(start=args.start, end=args.end, every=args.every, count=args.frames)
+    except ValueError as error:
+        raise ValueError(f"--{error}") from None
 
 
 def _refuse_what_is_not_shown(format: Format, args: argparse.Namespace) -> None:
@@ -177,7 +189,6 @@ def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int
     from ..video.split import matte_together
 
     clip = Clip(job.source, strict=args.strict)
-    span = Span(start=args.start, end=args.end, every=args.every, count=args.frames)
     size = seen_size(model, clip, args)
     written = clip.info.shown if args.square_pixels else (clip.info.width, clip.info.height)
 
@@ -194,7 +205,7 @@ def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int
         options = {
             "format": job.format,
             "size": size if args.mode == "whole" else None,
-            "span": span,
+            "span": span(args),
             "asked": hints.of_clip(args, job.name, written, only=job.only),
             "look": Look(
                 args.stabilise,

@@ -14,19 +14,21 @@ SUFFIXES = READ_SUFFIXES | CLIP_SUFFIXES
 SYSTEM_FILES = frozenset(("thumbs.db", "desktop.ini"))  # hidden where they are made
 
 
-def find(inputs: list[str], *, recursive: bool = False) -> tuple[list[tuple[Path, Path]], list[str]]:
+def find(inputs: list[str], *, recursive: bool = False, out: str = "") -> tuple[list[tuple[Path, Path]], list[str]]:
     """Files, folders and patterns -> each picture and clip once, with its name below an output folder; and what matched
     nothing.
 
-    Patterns are expanded here because not every shell does. A file named outright is taken whatever its name, also
-    when it is missing, so that it is reported beside the others. Raises ValueError when there is nothing at all.
+    out: the output folder. What is in it is left out where it lies below a folder that is searched with its
+    sub-folders, for it may be of an earlier run. Patterns are expanded here because not every shell does. A file named
+    outright is taken whatever its name, also when it is missing, so that it is reported beside the others. Raises
+    ValueError when there is nothing at all.
     """
     found: dict[str, tuple[Path, Path]] = {}
     unmatched = []
     for text in inputs:
         if not text:
             raise ValueError("an input is empty: name a picture, a clip, a folder or a pattern")
-        inside = _files(text, recursive)
+        inside = _files(text, recursive, out)
         if inside is None:
             pairs = [(Path(text), Path(Path(text).name))]
         else:
@@ -37,15 +39,19 @@ def find(inputs: list[str], *, recursive: bool = False) -> tuple[list[tuple[Path
             found.setdefault(os.path.realpath(file), (file, name))
     if not found:
         nothing = f"no pictures or clips in {', '.join(inputs)}"
-        raise ValueError("; ".join([nothing, *left_out(inputs, recursive=recursive)]))
+        raise ValueError("; ".join([nothing, *left_out(inputs, recursive=recursive, out=out)]))
     return list(found.values()), unmatched
 
 
-def left_out(inputs: list[str], *, recursive: bool = False) -> list[str]:
+def left_out(inputs: list[str], *, recursive: bool = False, out: str = "") -> list[str]:
     """A sentence for each folder or pattern in which there are files that `find` leaves out, or sub-folders."""
     sentences = []
     for text in inputs:
-        files = [file for file, _ in _files(text, recursive) or () if not _is_input(file)]
+        searched = [file for file, _ in _files(text, recursive, out) or ()]
+        written = {file for file, _ in _files(text, recursive) or ()}.difference(searched)
+        if any(map(_is_input, written)):
+            sentences.append(f"{text}: what is in {out} left out, since that is where results go")
+        files = [file for file in searched if not _is_input(file)]
         files = [file for file in files if file.name.lower() not in SYSTEM_FILES]
         if files:
             known = [name for name in MISSING if any(file.suffix.lower() in FORMATS[name] for file in files)]
@@ -57,17 +63,31 @@ def left_out(inputs: list[str], *, recursive: bool = False) -> list[str]:
     return sentences
 
 
-def _files(text: str, recursive: bool) -> list[tuple[Path, Path]] | None:
+def _files(text: str, recursive: bool, out: str = "") -> list[tuple[Path, Path]] | None:
     """The files of a folder or a pattern, sorted, each with its name below an output folder; None for a file named
-    outright. Names that begin with a dot are left away, of files and of folders; a pattern may ask for them."""
+    outright. Names that begin with a dot are left away, of files and of folders; a pattern may ask for them. So is what
+    is in the folder `out` where it lies below what is searched with its sub-folders."""
     path = Path(text)
     if path.is_dir():
         inside = sorted(path.glob("**/*" if recursive else "*"))
+        inside = _without(inside, out, path if recursive else None)
         return [(file, file.relative_to(path)) for file in inside if not is_hidden(file, path) and file.is_file()]
     if glob.has_magic(text) and not path.exists():
         inside = sorted(map(Path, glob.glob(text, recursive=True)))
+        inside = _without(inside, out, Path(text.partition("**")[0]) if "**" in text else None)
         return [(file, Path(file.name)) for file in inside if file.is_file()]
     return None
+
+
+def _without(files: list[Path], out: str, searched: Path | None) -> list[Path]:
+    """files but for those in the folder `out`, if it lies below `searched`, the folder that was searched with its
+    sub-folders."""
+    if searched is None or not out or not Path(out).is_dir():
+        return files
+    there, below = Path(out).resolve(), searched.resolve()
+    if there == below or not there.is_relative_to(below):
+        return files
+    return [file for file in files if not file.resolve().is_relative_to(there)]
 
 
 def _is_input(file: Path) -> bool:

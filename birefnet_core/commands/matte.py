@@ -16,7 +16,7 @@ from . import clips, hints, pictures
 from .clips import given as clip_options
 from .inputs import find, left_out
 from .models import add_models_dir, add_patch_order
-from .outputs import names_a_file
+from .outputs import check_out, names_a_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -191,7 +191,8 @@ def run(args: argparse.Namespace) -> int:
     from ..progress import byte_bar
     from ..weights.places import locate
 
-    sources, unmatched = find(args.inputs, recursive=args.recursive)
+    sources, unmatched = find(args.inputs, recursive=args.recursive, out=args.out)
+    check_out(args.out, single=len(sources) == 1)
     as_clip = args.format is not None and len(sources) == 1
     moving = [source for source in sources if as_clip or clips.is_clip(source[0])]
     still = [source for source in sources if source not in moving]
@@ -241,7 +242,7 @@ def run(args: argparse.Namespace) -> int:
     if idle := idle_radius(args.edges, args.edge_radius, model.spec.edge_radius):
         raise ValueError(f"--edge-radius: {idle}")
     rank, world = place()
-    for text in left_out(args.inputs, recursive=args.recursive) if rank == 0 else ():
+    for text in left_out(args.inputs, recursive=args.recursive, out=args.out) if rank == 0 else ():
         print(text, file=sys.stderr)
     picture_jobs = picture_jobs[rank::world]
     failed = clips.run(model, clip_jobs, args)

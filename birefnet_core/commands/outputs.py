@@ -15,6 +15,16 @@ def names_a_file(out: str) -> bool:
     return bool(Path(out).suffix) and not out.endswith(("/", os.sep)) and not Path(out).is_dir()
 
 
+def check_out(out: str, *, single: bool) -> None:
+    """ValueError where -o is empty, or a file where there must be a folder. single: whether there is one input."""
+    if not out:
+        raise ValueError("-o is empty: name a folder, or for one input a file")
+    folder = Path(out).parent if single and names_a_file(out) else Path(out)
+    there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    if there.is_file():
+        raise ValueError(f"-o {out}: {there} is a file, and what is written needs a folder there")
+
+
 def refuse_clashes(sources: Iterable[Path], outputs: Iterable[tuple[Path, Path]]) -> None:
     """ValueError when one of `outputs`, (source, path it is written to), would replace an input or another output."""
     taken = {_real(source): source for source in sources}

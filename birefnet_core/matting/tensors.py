@@ -23,8 +23,9 @@ def unit(values: Tensor) -> Tensor:
     return values.float().div_(255) if values.dtype == torch.uint8 else values.float().clamp(0, 1)
 
 
-def check_images(images: Tensor) -> None:
-    """ValueError, one sentence, unless images can be matted (see MattingModel.predict)."""
+def check_images(images: Tensor, *, alpha: bool = False) -> None:
+    """ValueError, one sentence, unless images can be matted (see MattingModel.predict). alpha: whether a fourth channel
+    is used, and looked at too."""
     if not isinstance(images, Tensor):
         raise ValueError(f"images must be a tensor [B, H, W, 3], not {type(images).__name__}")
     shape = list(images.shape)
@@ -39,7 +40,9 @@ def check_images(images: Tensor) -> None:
         return
     if not images.is_floating_point() or images.element_size() < 2:
         raise ValueError(f"images must be floating point 0..1 or uint8 0..255, not {images.dtype}")
-    for index, image in enumerate(images[..., :3]):  # one at a time: no temporary grows with their number
+    for index, image in enumerate(
+        images if alpha else images[..., :3]
+    ):  # one at a time: no temporary grows with their number
         least, most = (value.item() for value in image.aminmax())
         if not (abs(least) < float("inf") and abs(most) < float("inf")):
             raise ValueError(f"images[{index}] has NaN or infinite values")

@@ -239,8 +239,12 @@ def _keep_what_is_done(writer: Writer, encoder: Behind, error: BaseException, ke
             writer.discard()
             raise
     partial = writer.keep_partial()
-    if partial is not None and isinstance(error, Exception):
-        raise Stopped(f"{error}; the {writer.frames} frames done are in {partial}", partial) from error
+    if partial is None:
+        return
+    done = f"the {writer.frames} frames done are in {partial}"
+    if isinstance(error, Exception):
+        raise Stopped(f"{error}; {done}", partial) from error
+    note(f"stopped; {done}")
 
 
 def _depth(clip: Clip, size: tuple[int, int] | None) -> int:

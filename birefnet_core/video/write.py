@@ -125,7 +125,9 @@ class Writer:
         return self._name_partial()
 
     def _name_partial(self) -> Path:
-        path = _free(self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}"))
+        # What a folder of pictures is called may have a dot, which begins no suffix.
+        suffix = "" if self._temporary.is_dir() else self.path.suffix
+        path = _free(self.path.parent, f"{self.path.name.removesuffix(suffix)}.partial", suffix)
         os.replace(self._temporary, path)
         return path
 
@@ -414,10 +416,10 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _free(path: Path) -> Path:
-    """path, or path with a number where it is taken: what was kept before is not lost."""
-    count, free = 1, path
+def _free(folder: Path, stem: str, suffix: str) -> Path:
+    """A path of this name, with a number where it is taken: what was kept before is not lost."""
+    count, free = 1, folder / f"{stem}{suffix}"
     while free.exists():
         count += 1
-        free = path.with_name(f"{path.stem}-{count}{path.suffix}")
+        free = folder / f"{stem}-{count}{suffix}"
     return free

@@ -261,6 +261,29 @@ def test_hidden_files_are_nobodys_pictures(matte, folder, tmp_path, capsys):
     assert files(tmp_path / "three") == ["t.png"]
 
 
+def test_results_below_what_is_searched_are_not_matted_in_the_next_run(matte, folder, capsys):
+    (folder / "c.png").unlink()
+    for _ in range(2):
+        assert matte(folder, "-o", folder / "out", "--recursive", "--overwrite") == 0
+        assert files(folder / "out") == ["a.png", "b.png", "d.png", "sub/e.png"]
+    assert f"{folder}: what is in {folder / 'out'} left out, since that is where results go" in capsys.readouterr().err
+    assert matte(folder / "**" / "*", "-o", folder / "out", "--overwrite") == 0
+    assert files(folder / "out") == ["a.png", "b.png", "d.png", "e.png", "sub/e.png"]
+    assert matte(folder / "out", "-o", folder, "--suffix", "tif", "--recursive") == 0  # it is meant here
+    assert (folder / "a.tif").is_file() and (folder / "sub" / "e.tif").is_file()
+
+
+def test_an_out_that_cannot_be_a_folder_is_told_before_anything_is_loaded(matte, folder):
+    for inputs, out, said in (
+        (["a.jpg", "b.webp"], str(folder / "a.jpg"), "a.jpg is a file, and what is written needs a folder there"),
+        (["b.webp"], str(folder / "a.jpg" / "x.png"), "a.jpg is a file, and what is written needs a folder there"),
+        (["b.webp"], "", "-o is empty: name a folder, or for one input a file"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            matte(*(folder / name for name in inputs), "-o", out)
+    assert not matte.loaded
+
+
 def test_what_is_left_out_is_named_once(matte, folder, tmp_path, capsys):
     for name in ("b.heic", "c.psd", "d.cr2", "e.txt", "f.json", "Thumbs.db"):
         (folder / name).write_bytes(b"something")

@@ -248,6 +248,11 @@ def test_it_stops_at_an_image_when_the_user_says_so(apply, module, monkeypatch):
         ({"feather": -1.0}, "feather must be 0 or more pixels, not -1"),
         ({"mask": torch.zeros(1, 2, 40, 60)}, r"a mask must be \[B, H, W\], not \[1, 2, 40, 60\]"),
         ({"mask": torch.full((1, 40, 60), torch.nan)}, "the mask has NaN"),
+        ({"image": torch.full((1, 40, 60, 4), torch.nan)}, r"images\[0\] has NaN"),
+        (
+            {"background": "image", "background_image": torch.tensor([0, 0, 0, torch.nan]).expand(1, 4, 4, 4)},
+            r"background_image: images\[0\] has NaN",
+        ),
         ({"image": torch.zeros(40, 60, 3)}, r"images must be \[B, H, W, 3\], not \[40, 60, 3\]"),
         ({"image": torch.full((1, 40, 60, 3), 255.0)}, "looks like 0..255"),
     ],

@@ -56,6 +56,11 @@ class TodaysNative(Native):
         return super().encode_image(image)
 
 
+class TwoMasks:
+    def encode_image(self, image):
+        return torch.ones(2, 9, 9)
+
+
 class SizedNative(Native):
     """As up to ComfyUI 0.33: a size of its own that no argument changes."""
 
@@ -313,6 +318,8 @@ def test_a_native_size_of_1024_is_no_surprise_to_a_model_of_1024(make, module, m
     [
         (Native(), {"width": 512, "height": 512}, "cannot run at 512 x 512: leave the size at 0"),
         (NewerNative(), {"width": 512, "height": 256}, "cannot run at 512 x 256"),
+        (TwoMasks(), {}, "the model gave 2 masks for 1 image"),
+        (TwoMasks(), {"edges": "drawn"}, "the model gave 2 masks for 1 image"),
         (Native(), {"mode": "locate"}, "load the file with Load BiRefNet"),
         ("a string", {}, "str is not a background-removal model: connect Load BiRefNet"),
     ],

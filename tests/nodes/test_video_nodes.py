@@ -304,6 +304,16 @@ def test_under_inference_mode_as_comfyui_runs_it(matte, make_clip, folders, pixe
     assert len(list(Clip(path).frames())) == 3
 
 
+def test_a_preview_that_cannot_be_written_stops_nothing(matte, clip, folders, module, monkeypatch):
+    said = []
+    (folders / "temp").write_bytes(b"no folder")
+    monkeypatch.setattr(module("nodes.host"), "temp_folder", lambda: folders / "temp")
+    monkeypatch.setattr(module("nodes.host"), "say", lambda text, *level: said.append(text))
+    result = matte(Video(str(clip)), Model(), format="prores")
+    assert len(list(Clip(result["result"][0]).frames())) == COUNT
+    assert "no preview of the clip" in "".join(said) and not result["ui"].get("images")
+
+
 @pytest.mark.parametrize("format", ["webm", "png", "h264", "mask", "side-by-side"])
 def test_every_format_is_written_and_shown(matte, clip, folders, module, monkeypatch, format):
     monkeypatch.setattr(module("nodes.host"), "temp_folder", lambda: folders / "temp")

@@ -14,6 +14,7 @@ from PIL import Image
 
 from birefnet_core.video import FORMATS, Clip, Look, Span, Stopped, VideoError, matte_clip
 from birefnet_core.video.colour import to_rgb
+from birefnet_core.video.notes import notes_to
 from birefnet_core.video.sound import read_samples
 from birefnet_core.video.write import TIMES
 from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of, numbered, onsets
@@ -291,11 +292,12 @@ def test_an_interrupt_leaves_what_is_done_and_playable(matted, tmp_path, decode,
         if progress.done == 12:
             raise Interrupted
 
-    before = threading.active_count()
-    with pytest.raises(Interrupted):
+    before, said = threading.active_count(), []
+    with pytest.raises(Interrupted), notes_to(said.append):
         matted(format, clip={"sound": "aac"}, on_progress=stop)
     assert threading.active_count() == before
     partial = "out.partial" + FORMATS[format].suffix
+    assert f"stopped; the 12 frames done are in {tmp_path / partial}" in said
     assert listing(tmp_path) == ["clip.mkv", partial]
     if format == "png":
         assert len(listing(tmp_path / partial)) == 13
@@ -322,6 +324,18 @@ def test_a_failing_network_leaves_what_is_done(make_clip, tmp_path, decode):
     assert len(decode(caught.value.partial)[0]) == 12
     assert (tmp_path / "out.partial.mov").read_bytes() == b"kept from an earlier run"
     assert not (tmp_path / "out.mov").exists()
+
+
+def test_what_is_kept_of_folders_is_numbered_too(matted, tmp_path):
+    """And what they are called may have a dot in it."""
+
+    def stop(progress):
+        raise Interrupted
+
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            matted("png", out="take.one", on_progress=stop)
+    assert listing(tmp_path)[1:] == ["take.one.partial", "take.one.partial-2"]
 
 
 def test_a_network_that_fails_at_once_leaves_nothing(make_clip, tmp_path):
