@@ -34,7 +34,8 @@ def refuse_clashes(sources: Iterable[Path], outputs: Iterable[tuple[Path, Path]]
         if place in taken:
             raise ValueError(f"{path} would replace the input {taken[place]}: choose another -o")
         if place in becoming:
-            raise ValueError(f"{becoming[place]} and {source} would both become {path}: matte them apart")
+            both = f"{becoming[place]} and {source} would both become {path}"
+            raise ValueError(f"{both}: give one of them another -o, in a run of its own")
         becoming[place] = source
 
 
