@@ -100,13 +100,18 @@ def outputs(name: Path, single: bool, out: str, kinds: list[str], suffix: str = 
 def matte_files(model: MattingModel, jobs: list[Job], **options) -> int:
     """Matte and write every job, options as of matte_file, with a progress bar on stderr.
 
-    A job that fails is reported there in one sentence and the rest go on. Returns how many failed.
+    A job that fails is reported there in one sentence and the rest go on, and an interrupt says how many are whole.
+    Returns how many failed.
     """
     failed = 0
     with tqdm(jobs, unit="picture", file=sys.stderr) as progress:
-        for job in progress:
-            with notes_to(lambda text: tqdm.write(text, file=sys.stderr)):
-                failed += not attempt(job.source, partial(matte_file, model, job, **options))
+        for done, job in enumerate(progress):
+            try:
+                with notes_to(lambda text: tqdm.write(text, file=sys.stderr)):
+                    failed += not attempt(job.source, partial(matte_file, model, job, **options))
+            except KeyboardInterrupt:
+                tqdm.write(f"{done - failed} of {len(jobs)} pictures are matted", file=sys.stderr)
+                raise
     return failed
 
 

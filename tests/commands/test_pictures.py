@@ -284,6 +284,22 @@ def test_an_out_that_cannot_be_a_folder_is_told_before_anything_is_loaded(matte,
     assert not matte.loaded
 
 
+def test_an_interrupt_says_how_many_are_whole(matte, folder, tmp_path, monkeypatch, capsys):
+    from birefnet_core.commands import pictures
+
+    def stopped_at_the_third(model, job, **options):
+        if job.source.name == "d.webp":
+            raise KeyboardInterrupt
+        one(model, job, **options)
+
+    one = pictures.matte_file
+    monkeypatch.setattr(pictures, "matte_file", stopped_at_the_third)
+    (folder / "c.png").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        matte(folder, "-o", tmp_path / "out")
+    assert "2 of 3 pictures are matted" in capsys.readouterr().err and files(tmp_path / "out") == ["a.png", "b.png"]
+
+
 def test_what_is_left_out_is_named_once(matte, folder, tmp_path, capsys):
     for name in ("b.heic", "c.psd", "d.cr2", "e.txt", "f.json", "Thumbs.db"):
         (folder / name).write_bytes(b"something")
