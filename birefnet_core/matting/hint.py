@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..network.hint import SAYS_NOTHING
 from .belonging import (
+    AROUND,
     are_dabs,
     are_dots,
     chance,
@@ -32,6 +33,7 @@ from .belonging import (
     others_of,
     outlines,
     said,
+    shreds,
     size_of,
     solid,
     surrounds,
@@ -180,7 +182,8 @@ def asked_for(
     seen_of: from a picture's (width, height) to that at which the network sees it. matte: from a picture [1, H, W, 3],
     what the network is told of it, a hint [1, h, w] 0..1 of any size or None, and `scale`, what of that size it sees it
     at, 1 if not given, to its alpha [1, H, W]; asked twice at most, of dots three times, of broad ones four; once more
-    where a line goes around something; of dots beside a mask that does not show what they are on as often again.
+    where a line goes around something; of dots and lines beside a mask once more, and as often again where it does not
+    show what they are on.
     takes_hint: whether the network can be told; else it is always None.
     """
     hint = hint.float().cpu()
@@ -188,13 +191,25 @@ def asked_for(
         return torch.zeros(image.shape[:2], device=image.device)
     ask = partial(_asked_for, image, seen_of=seen_of, matte=matte, takes_hint=takes_hint)
     boxes, rest = boxes_and_rest(hint / hint.max())
-    places = None if rest is None else marks_beside_mask(rest)
-    if places is None:
+    marks = None if rest is None else _marks(image, rest, matte)
+    if marks is None:
         return ask(boxes, rest)
-    marks = _where(rest, places)
     alpha = ask(boxes, rest - marks)
     marks = _where(marks, unseen(_whole(marks, Box(0, 0, *image.shape[1::-1])), _small(alpha)))
     return alpha if marks.max() <= FAINT else alpha.maximum(ask(None, marks))
+
+
+def _marks(image: Tensor, rest: Tensor, matte: Callable[..., Tensor]) -> Tensor | None:
+    """What of a hint [h, w] without boxes somebody drew beside its mask, [h, w]; None without. That takes a look of its
+    own, untold, where there may be such marks."""
+    if (places := marks_beside_mask(rest)) is None:
+        return None
+    marks = _where(rest, places)
+    colours = image[..., :3]
+    drawn = solid(_whole(marks, Box(0, 0, *image.shape[1::-1])))
+    own = shreds(drawn, _small(matte(colours[None], None)[0]), _small(colours))
+    marks = marks - _where(marks, ndimage.binary_dilation(own, iterations=AROUND)) if own.any() else marks
+    return marks if marks.max() > FAINT else None
 
 
 def _whole(plane: Tensor, frame: Box) -> np.ndarray:

@@ -8,9 +8,10 @@ from torch import nn
 
 import birefnet_core as bc
 from birefnet_core.matting import MattingModel
-from birefnet_core.matting.belonging import is_thin, size_of
+from birefnet_core.matting.belonging import is_thin, shreds, size_of
 from birefnet_core.matting.hint import checked_hint, draw_boxes, draw_points, joined
 from birefnet_core.matting.masks import grow
+from birefnet_core.matting.parts import marks_beside_mask
 from birefnet_core.weights.catalog import ModelSpec
 
 WIDTH, HEIGHT = 512, 384
@@ -295,6 +296,31 @@ def test_a_mask_beside_a_dot_or_a_stroke_asks_for_both(all_models, apart, model,
     hint = (red > 0.5).float().maximum(draw_points(mark, (WIDTH, HEIGHT)))
     alpha = all_models[model].predict(picture[None], hint=hint)[0]
     assert iou(alpha, red.maximum(blue)) > 0.85
+
+
+def leaning(left, right, top=0, bottom=HEIGHT):
+    """A bar [H, W] that leans, so that it is no box."""
+    rows, columns = torch.arange(HEIGHT)[:, None] + 0.5, torch.arange(WIDTH) + 0.5
+    across = columns - 0.15 * rows
+    return ((across > left) & (across < right) & (rows > top) & (rows < bottom)).float()
+
+
+@pytest.mark.parametrize("moved", [0, 3, -3])
+def test_a_strip_of_a_mask_past_a_post_is_no_stroke(red_finder, moved):
+    """The network sees the post as well; what is left of the subject on its other side is as narrow as a stroke. A
+    stroke in its midst has no edges along its border."""
+    subject, post = leaning(120, 330, 60, 330), leaning(270, 316)
+    picture = subject.maximum(post)[..., None] * torch.tensor([1.0, 0, 0])
+    picture[..., 1] = 0.7 * post
+    truth = subject * (1 - post)
+    hint = truth.roll(moved, 1)
+    assert marks_beside_mask(hint) is not None
+    assert iou(red_finder.predict(picture[None], hint=hint)[0], truth) > 0.9
+    size = size_of(WIDTH, HEIGHT)
+    colours = torch.nn.functional.interpolate(picture.movedim(2, 0)[None], size)[0].movedim(0, 2).numpy()
+    for mark, own in ((leaning(316, 330, 60, 330), True), (leaning(150, 162, 90, 300), False)):
+        strip = torch.nn.functional.interpolate(mark[None, None], size)[0, 0].numpy() > 0.5
+        np.testing.assert_array_equal(shreds(strip, colours[..., 0], colours), strip & own)
 
 
 def test_a_coarse_mask_beside_a_dot_asks_for_both(bundled, apart):
