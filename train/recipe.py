@@ -321,9 +321,6 @@ def read_recipe(path: str | Path, *, overrides: dict[str, Any] | None = None) ->
     _check(recipe, path)
     if recipe.hint is None and recipe.architecture_from_init and not recipe.architecture.hint:
         return recipe  # as the model it starts from (take_architecture)
-    asked = overrides.get("architecture.hint")
-    if asked is not None and overrides.get("hint", asked) != asked:
-        raise ValueError(f"{path}: hint and architecture.hint say the same: give one of them.")
     return with_hint(recipe, recipe.architecture.hint if recipe.hint is None else recipe.hint, overrides, str(path))
 
 

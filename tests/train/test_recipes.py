@@ -119,7 +119,6 @@ def test_impossible_scenes_and_hints_are_refused(name, value, complaint):
         ("bundled", {"hints.share": 0.0}, "with hints.share 0 the network learns no hint"),
         ("bundled", {"hint": False, "hints.share": 0.5}, "hints.share would do nothing"),
         ("general", {"hints.kinds.box": 1.0, "hints.share": 0.5}, "hints.kinds.box, hints.share would do nothing"),
-        ("general", {"architecture.hint": True, "hint": False}, "hint and architecture.hint say the same"),
     ],
 )
 def test_values_of_hints_that_are_never_drawn_are_refused(recipe, overrides, complaint):
