@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from ..picture_files import ADVICE, FORMATS, MISSING, READ_SUFFIXES, is_hidden
@@ -28,11 +29,12 @@ def find(inputs: list[str], *, recursive: bool = False, out: str = "") -> tuple[
     for text in inputs:
         if not text:
             raise ValueError("an input is empty: name a picture, a clip, a folder or a pattern")
-        inside = _files(text, recursive, out)
+        inside = _files(text, recursive)
         if inside is None:
             pairs = [(Path(text), Path(Path(text).name))]
         else:
-            pairs = [(file, name) for file, name in inside if _is_input(file)]
+            written = _written(text, recursive, out)
+            pairs = [(file, name) for file, name in inside if _is_input(file) and not written(file)]
         if not pairs:
             unmatched.append(text)
         for file, name in pairs:
@@ -47,11 +49,10 @@ def left_out(inputs: list[str], *, recursive: bool = False, out: str = "") -> li
     """A sentence for each folder or pattern in which there are files that `find` leaves out, or sub-folders."""
     sentences = []
     for text in inputs:
-        searched = [file for file, _ in _files(text, recursive, out) or ()]
-        written = {file for file, _ in _files(text, recursive) or ()}.difference(searched)
-        if any(map(_is_input, written)):
+        files, written = [file for file, _ in _files(text, recursive) or ()], _written(text, recursive, out)
+        if any(_is_input(file) and written(file) for file in files):
             sentences.append(f"{text}: what is in {out} left out, since that is where results go")
-        files = [file for file in searched if not _is_input(file)]
+        files = [file for file in files if not _is_input(file) and not written(file)]
         files = [file for file in files if file.name.lower() not in SYSTEM_FILES]
         if files:
             known = [name for name in MISSING if any(file.suffix.lower() in FORMATS[name] for file in files)]
@@ -63,31 +64,26 @@ def left_out(inputs: list[str], *, recursive: bool = False, out: str = "") -> li
     return sentences
 
 
-def _files(text: str, recursive: bool, out: str = "") -> list[tuple[Path, Path]] | None:
+def _files(text: str, recursive: bool) -> list[tuple[Path, Path]] | None:
     """The files of a folder or a pattern, sorted, each with its name below an output folder; None for a file named
-    outright. Names that begin with a dot are left away, of files and of folders; a pattern may ask for them. So is what
-    is in the folder `out` where it lies below what is searched with its sub-folders."""
+    outright. Names that begin with a dot are left away, of files and of folders; a pattern may ask for them."""
     path = Path(text)
     if path.is_dir():
         inside = sorted(path.glob("**/*" if recursive else "*"))
-        inside = _without(inside, out, path if recursive else None)
         return [(file, file.relative_to(path)) for file in inside if not is_hidden(file, path) and file.is_file()]
     if glob.has_magic(text) and not path.exists():
         inside = sorted(map(Path, glob.glob(text, recursive=True)))
-        inside = _without(inside, out, Path(text.partition("**")[0]) if "**" in text else None)
         return [(file, Path(file.name)) for file in inside if file.is_file()]
     return None
 
 
-def _without(files: list[Path], out: str, searched: Path | None) -> list[Path]:
-    """files but for those in the folder `out`, if it lies below `searched`, the folder that was searched with its
-    sub-folders."""
-    if searched is None or not out or not Path(out).is_dir():
-        return files
-    there, below = Path(out).resolve(), searched.resolve()
-    if there == below or not there.is_relative_to(below):
-        return files
-    return [file for file in files if not file.resolve().is_relative_to(there)]
+def _written(text: str, recursive: bool, out: str) -> Callable[[Path], bool]:
+    """Whether a file lies in the folder `out`, if that is below what is searched with its sub-folders."""
+    searched = Path(text.partition("**")[0]).resolve()
+    there = Path(out).resolve() if out and Path(out).is_dir() else searched
+    if there == searched or not there.is_relative_to(searched) or not (recursive or "**" in text):
+        return lambda file: False
+    return lambda file: file.resolve().is_relative_to(there)
 
 
 def _is_input(file: Path) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -139,6 +139,9 @@ def _within(start: float, stop: float, limit: int) -> tuple[int, int] | None:
     return first, max(min(round(stop), limit), first + 1)
 
 
+Everything = tuple[np.ndarray, np.ndarray]  # alpha [h, w] of all that is salient, and the picture's colours [h, w, 3]
+
+
 @dataclass
 class _Part:
     """A part of a hint: its map [h, w] over the frame, its kind, once that is known, and what it says."""
@@ -181,17 +184,17 @@ def asked_for(
 
     seen_of: from a picture's (width, height) to that at which the network sees it. matte: from a picture [1, H, W, 3],
     what the network is told of it, a hint [1, h, w] 0..1 of any size or None, and `scale`, what of that size it sees it
-    at, 1 if not given, to its alpha [1, H, W]; asked twice at most, of dots three times, of broad ones four; once more
-    where a line goes around something; of dots and lines beside a mask once more, and as often again where it does not
-    show what they are on.
-    takes_hint: whether the network can be told; else it is always None.
+    at, 1 if not given, to its alpha [1, H, W]; asked twice at most, of dots three times; once more where there may be
+    broad dots, a line around something or marks beside a mask; of such marks as often again where the mask's answer
+    does not show what they are on. takes_hint: whether the network can be told; else it is always None.
     """
     hint = hint.float().cpu()
     if hint.max() <= FAINT:
         return torch.zeros(image.shape[:2], device=image.device)
-    ask = partial(_asked_for, image, seen_of=seen_of, matte=matte, takes_hint=takes_hint)
+    everything = cache(partial(_untold, image, matte))  # of all that may look so, the first does
+    ask = partial(_asked_for, image, seen_of=seen_of, matte=matte, everything=everything, takes_hint=takes_hint)
     boxes, rest = boxes_and_rest(hint / hint.max())
-    marks = None if rest is None else _marks(image, rest, matte)
+    marks = None if rest is None else _marks(image, rest, everything)
     if marks is None:
         return ask(boxes, rest)
     alpha = ask(boxes, rest - marks)
@@ -199,15 +202,19 @@ def asked_for(
     return alpha if marks.max() <= FAINT else alpha.maximum(ask(None, marks))
 
 
-def _marks(image: Tensor, rest: Tensor, matte: Callable[..., Tensor]) -> Tensor | None:
-    """What of a hint [h, w] without boxes somebody drew beside its mask, [h, w]; None without. That takes a look of its
-    own, untold, where there may be such marks."""
+def _untold(image: Tensor, matte: Callable[..., Tensor]) -> Everything:
+    """What the network shows of all of image [H, W, C] untold, [h, w], and its colours [h, w, 3]."""
+    colours = image[..., :3]
+    return _small(matte(colours[None], None)[0]), _small(colours)
+
+
+def _marks(image: Tensor, rest: Tensor, everything: Callable[[], Everything]) -> Tensor | None:
+    """What of a hint [h, w] without boxes somebody drew beside its mask, [h, w]; None without. That takes a look at
+    everything where there may be such marks."""
     if (places := marks_beside_mask(rest)) is None:
         return None
     marks = _where(rest, places)
-    colours = image[..., :3]
-    drawn = solid(_whole(marks, Box(0, 0, *image.shape[1::-1])))
-    own = shreds(drawn, _small(matte(colours[None], None)[0]), _small(colours))
+    own = shreds(solid(_whole(marks, Box(0, 0, *image.shape[1::-1]))), *everything())
     marks = marks - _where(marks, ndimage.binary_dilation(own, iterations=AROUND)) if own.any() else marks
     return marks if marks.max() > FAINT else None
 
@@ -230,15 +237,16 @@ def _asked_for(
     *,
     seen_of: Callable[[Size], Size],
     matte: Callable[..., Tensor],
+    everything: Callable[[], Everything],
     takes_hint: bool,
 ) -> Tensor:
     """asked_for of the boxes of a hint, and what it has besides, with no mask beside its dots and scribbles: [h, w] on
-    the CPU, not both None."""
+    the CPU, not both None. everything: what _untold gives, looked at when first asked."""
     height, width = image.shape[:2]
     alpha, frame = torch.zeros(height, width, device=image.device), Box(0, 0, width, height)
-    boxes, rest = _filled_outlines(image, boxes, rest, matte)
+    boxes, rest = _filled_outlines(frame, boxes, rest, everything)
     marks = None if rest is None else _whole(rest, frame)
-    if marks is not None and _are_dabs(image, solid(marks), matte):
+    if marks is not None and _are_dabs(solid(marks), everything):
         rest = _dots(rest)
         marks = _whole(rest, frame)
     # What may be a dot says nothing of the subject's size: the first look is then at everything.
@@ -351,17 +359,15 @@ def _as_told(boxes: Tensor | None, rest: Tensor | None, thin: bool) -> Tensor:
 
 
 def _filled_outlines(
-    image: Tensor, boxes: Tensor | None, rest: Tensor | None, matte: Callable[..., Tensor]
+    frame: Box, boxes: Tensor | None, rest: Tensor | None, everything: Callable[[], Everything]
 ) -> tuple[Tensor | None, Tensor | None]:
     """The boxes of a hint, and what it has besides. A line that is drawn around something says "within" as a box does,
-    and becomes one of that shape. That takes a look of its own, untold, where there may be such a line."""
-    inside = None if rest is None else solid(_whole(rest, Box(0, 0, *image.shape[1::-1])))
+    and becomes one of that shape. That takes a look at everything where there may be such a line."""
+    inside = None if rest is None else solid(_whole(rest, frame))
     around = [] if inside is None else outlines(inside)
     if not around:
         return boxes, rest
-    colours = image[..., :3]
-    alpha, colours = _small(matte(colours[None], None)[0]), _small(colours)
-    around = [filled for filled in around if surrounds(filled & inside, filled, alpha, colours)]
+    around = [filled for filled in around if surrounds(filled & inside, filled, *everything())]
     if not around:
         return boxes, rest
     filled = np.logical_or.reduce(around)
@@ -370,13 +376,9 @@ def _filled_outlines(
     return (within if boxes is None else boxes.maximum(within)), (_where(rest, ~filled) if left.any() else None)
 
 
-def _are_dabs(image: Tensor, inside: np.ndarray, matte: Callable[..., Tensor]) -> bool:
-    """Whether a hint's inside [h, w] bool is dots of a broad brush on image [H, W, C]. That takes a look of its own,
-    untold."""
-    if not may_be_dabs(inside):
-        return False
-    colours = image[..., :3]
-    return are_dabs(inside, _small(matte(colours[None], None)[0]), _small(colours))
+def _are_dabs(inside: np.ndarray, everything: Callable[[], Everything]) -> bool:
+    """Whether a hint's inside [h, w] bool is dots of a broad brush. That takes a look at everything."""
+    return may_be_dabs(inside) and are_dabs(inside, *everything())
 
 
 def _dots(dabs: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ from birefnet_core.picture_files import READ_SUFFIXES
 from train.shared import hints
 from train.shared.holdout import held_out
 from train.shared.mattes import Value, read_mask
-from train.shared.pictures import name_of, read_matte
+from train.shared.pictures import check_sizes, name_of, read_matte
 from train.tables import HINT_KINDS, Augmentation
 
 from .augment import augment
@@ -63,9 +63,7 @@ class Pair:
         """(image [3,H,W], alpha [1,H,W]), float32 0..1, both upright. ValueError (one sentence) for bad files."""
         image = read(self.image).pixels.permute(2, 0, 1)
         alpha = torch.from_numpy(read_matte(self.matte, values=self.values)).float()[None]
-        if image.shape[1:] != alpha.shape[1:]:
-            sizes = [f"{picture.shape[2]} x {picture.shape[1]}" for picture in (image, alpha)]
-            raise ValueError(f"{self.image} is {sizes[0]}, its matte {self.matte.name} is {sizes[1]}")
+        check_sizes(self.image, image.shape[:0:-1], self.matte.name, alpha.shape[:0:-1])
         return image, alpha
 
     def check(self) -> str:

@@ -69,10 +69,15 @@ def read_image(path: str | Path) -> Image.Image:
 def read_pair(image: str | Path, matte: str | Path) -> tuple[Image.Image, np.ndarray]:
     """A photograph as of `read_image` and its matte as of `read_matte`. ValueError also if their sizes differ."""
     picture, alpha = read_image(image), read_matte(matte)
-    if picture.size != alpha.shape[::-1]:
-        sizes = [f"{width} x {height}" for width, height in (picture.size, alpha.shape[::-1])]
-        raise ValueError(f"{image} is {sizes[0]}, its matte {matte} is {sizes[1]}")
+    check_sizes(image, picture.size, matte, alpha.shape[::-1])
     return picture, alpha
+
+
+def check_sizes(image: str | Path, size: tuple[int, ...], matte: str | Path, size_of_matte: tuple[int, ...]) -> None:
+    """ValueError, which names both, unless a picture and its matte have one size, (width, height)."""
+    if size != size_of_matte:
+        first, second = (" x ".join(map(str, sides)) for sides in (size, size_of_matte))
+        raise ValueError(f"{image} is {first}, its matte {matte} is {second}")
 
 
 def are_cutouts(paths: Iterable[Path]) -> bool:
