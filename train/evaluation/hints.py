@@ -26,7 +26,7 @@ from PIL import Image
 from torch import Tensor
 
 from birefnet_core.matting.masks import fit
-from train.evaluation.sets.pairs import HINTS
+from train.evaluation.sets.pairs import DRAWN, HINTS
 from train.shared.pictures import (
     by_stem,
     contact_sheet,
@@ -106,10 +106,10 @@ def measure(model, data: Path, every: int = 1) -> tuple[dict[str, list[list[floa
 
 def hints_of(files: dict[str, Path], stem: str, truth: np.ndarray) -> dict[str, Tensor]:
     """By kind, each [h, w] 0..1: those of the files, or without any made from truth [H, W] as those of `pairs` are,
-    drawn by the picture's name."""
+    and what is drawn by hand in either case; by the picture's name."""
     made = {kind: read_matte(path) for kind, path in files.items()}
-    if not made:
-        made = {kind: make(truth, random.Random(stem)) for kind, make in HINTS.items()}
+    makers = DRAWN if made else HINTS | DRAWN
+    made |= {kind: make(truth, random.Random(stem)) for kind, make in makers.items() if kind not in made}
     return {kind: torch.tensor(hint, dtype=torch.float32) for kind, hint in made.items()}
 
 

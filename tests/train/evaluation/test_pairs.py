@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
 import birefnet_core
 from birefnet_core.matting.hint import checked_hint
@@ -84,6 +85,18 @@ def test_an_eroded_hint_of_something_thin_is_not_empty():
     assert pairs.HINTS["eroded"](thin, pairs.random.Random(1)).any()
 
 
+def test_what_is_drawn_by_hand_goes_around_it_or_lies_inside(small):
+    for path in by_stem(small[0] / "one" / "gt").values():
+        truth = read_matte(path)
+        solid = truth >= 0.5
+        drawn = {kind: make(truth, pairs.random.Random(1)) for kind, make in pairs.DRAWN.items()}
+        assert all(each.shape == truth.shape and 0 < each.mean() < 0.2 for each in drawn.values())
+        sides, _ = ndimage.label(~drawn["outline"])
+        within = np.isin(sides, sides[solid])
+        assert not (drawn["outline"] & solid).any() and solid.sum() < within.sum() < 3 * solid.sum() < (~within).sum()
+        assert drawn["scribble"][solid].sum() > 0.8 * drawn["scribble"].sum()
+
+
 def test_no_room_is_an_error(monkeypatch):
     monkeypatch.setattr(pairs, "TRIES", 3)
     two = {"a.png": cutout("red"), "b.png": cutout("blue")}
@@ -97,7 +110,7 @@ def test_the_command_measures_by_kind_and_draws_a_sheet(small, tmp_path, capsys,
     hints.main([*arguments, "--sheet", str(tmp_path / "sheet.jpg")])
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split("|")[1].strip(): line for line in lines[2:]}
-    assert set(rows) == set(pairs.HINTS)
+    assert set(rows) == {*pairs.HINTS, *pairs.DRAWN}
     assert "| 1.000 / 0.0000 |" in rows["perfect"]
     with Image.open(tmp_path / "sheet.jpg") as sheet:
         assert sheet.width > 1000
@@ -125,7 +138,7 @@ def test_a_set_without_hints_gets_those_of_its_truths(small, tmp_path):
     stem, path = next(iter(by_stem(tmp_path / "gt").items()))
     truth = read_matte(path)
     made = hints.hints_of({}, stem, truth)
-    assert list(made) == list(pairs.HINTS)
+    assert list(made) == [*pairs.HINTS, *pairs.DRAWN]
     assert all(torch.equal(one, two) for one, two in zip(made.values(), hints.hints_of({}, stem, truth).values()))
     np.testing.assert_array_equal(made["perfect"], truth.astype(np.float32))
     np.testing.assert_array_equal(made["box"], read_matte(by_stem(folder / "hints" / "box")[stem]))
@@ -142,7 +155,9 @@ def test_pictures_that_cannot_be_asked_for_are_left_out(small, tmp_path, capsys,
         path.unlink(), (tmp_path / "im" / path.name).unlink()
     hints.main(arguments)
     out, err = capsys.readouterr()
-    assert err == f"left out: {first} has nothing that is half opaque\n" and out.count("\n") == 2 + len(pairs.HINTS)
+    assert err == f"left out: {first} has nothing that is half opaque\n" and out.count("\n") == 2 + len(
+        pairs.HINTS | pairs.DRAWN
+    )
     Image.new("L", read_image(tmp_path / "im" / others[0].name).size).save(others[0])
     with pytest.raises(SystemExit, match=r"no truth in .*gt has anything that is half opaque"):
         hints.main(arguments)

@@ -12,6 +12,11 @@ the truth:
 - box: the box around its solid part, filled
 - dot: one dot at a point inside, no less than half as deep as the deepest
 
+What people draw by hand is in no file. Whoever measures makes it of the truth, by the picture's name (`DRAWN`):
+
+- outline: a line around it, 6 to 14 % of its size away
+- scribble: a stroke from point to point inside it, as far as it is inside
+
 To make it and to measure on it:
 
     python -m train.evaluation.sets pairs --packages FOLDER --out pairs
@@ -26,6 +31,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -210,10 +216,41 @@ def _box(truth: np.ndarray, draw: random.Random) -> np.ndarray:
 
 
 def _dot(truth: np.ndarray, draw: random.Random) -> np.ndarray:
-    depth = ndimage.distance_transform_edt(_solid(truth))
-    inside = np.argwhere(depth >= depth.max() / 2)
+    inside = np.argwhere(_deep(truth))
     row, column = inside[draw.randrange(len(inside))]
     return draw_points([(column + 0.5, row + 0.5)], truth.shape[::-1]).numpy()
+
+
+def _outline(truth: np.ndarray, draw: random.Random) -> np.ndarray:
+    """A line of a pen's width whose turns are wider than the subject's, cut off by the frame."""
+    around = draw.uniform(0.06, 0.14) * _size(truth)
+    pad = math.ceil(3 * around)
+    solid = np.pad(ndimage.binary_fill_holes(_solid(truth)), pad)
+    within = ndimage.gaussian_filter((ndimage.distance_transform_edt(~solid) < around).astype(float), around / 2) > 0.5
+    away = np.where(within, ndimage.distance_transform_edt(within), ndimage.distance_transform_edt(~within))
+    return (away <= _pen(truth))[pad:-pad, pad:-pad]
+
+
+def _scribble(truth: np.ndarray, draw: random.Random) -> np.ndarray:
+    corners = np.argwhere(_deep(truth))
+    corners = corners[[draw.randrange(len(corners)) for _ in range(4)]]
+    steps = np.linspace(0, 1, sum(truth.shape))[:, None]
+    line = np.concatenate([start + (stop - start) * steps for start, stop in pairwise(corners)])
+    line = np.unique(np.rint(line).astype(int), axis=0)
+    free = np.ones(truth.shape, bool)
+    free[tuple(line[_solid(truth)[tuple(line.T)]].T)] = False
+    return ndimage.distance_transform_edt(free) <= _pen(truth)
+
+
+def _deep(truth: np.ndarray) -> np.ndarray:
+    """Inside it, no less than half as deep as the deepest."""
+    depth = ndimage.distance_transform_edt(_solid(truth))
+    return depth >= depth.max() / 2
+
+
+def _pen(truth: np.ndarray) -> float:
+    """Half of a line's width, in pixels."""
+    return max(1.0, 0.006 * max(truth.shape))
 
 
 HINTS: dict[str, Callable[[np.ndarray, random.Random], np.ndarray]] = {
@@ -225,3 +262,4 @@ HINTS: dict[str, Callable[[np.ndarray, random.Random], np.ndarray]] = {
     "box": _box,
     "dot": _dot,
 }
+DRAWN: dict[str, Callable[[np.ndarray, random.Random], np.ndarray]] = {"outline": _outline, "scribble": _scribble}
