@@ -30,7 +30,8 @@ class MatteVideo:
         "Mattes a whole clip, however long, and writes the result into the output folder while it runs: with alpha as "
         "ProRes 4444, WebM, PNG or EXR pictures, animated WebP or PNG; or as H.264 on a colour, an image or another "
         "clip; or the mask alone. Sound and frame times stay as they are. When you stop it, what was done until then "
-        "is kept as a playable file with .partial in its name. Which subject, if there are several? A hint says it."
+        "is kept as a playable file with .partial in its name. Which subject, if there are several? A hint or boxes "
+        "say it."
     )
     SEARCH_ALIASES = (
         "birefnet", "video matting", "remove video background", "rembg video", "green screen", "prores", "alpha video",
@@ -218,6 +219,15 @@ class MatteVideo:
                     },
                 ),
                 "edge_radius": EDGE_RADIUS,
+                "boxes": (
+                    "BOUNDING_BOX",
+                    {
+                        "forceInput": True,
+                        "tooltip": "Which subject, by boxes around it, from Create Bounding Boxes or a detector, in "
+                        "pixels of the frame. A list of boxes is the first frame's, and is carried along as a hint is; "
+                        "a list of lists has one for each frame. What hint marks is asked for as well.",
+                    },
+                ),
             },
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
@@ -248,6 +258,7 @@ class MatteVideo:
         despill: str = "off",
         despill_strength: float = 1.0,
         edge_radius: int = 0,
+        boxes: Any = None,
         prompt: dict | None = None,
         extra_pnginfo: dict | None = None,
     ):
@@ -264,7 +275,7 @@ class MatteVideo:
         if background_image is not None:
             check_background(background_image)
         clip, start, end = open_video(video)
-        asked = asked_of(hint, after_cut, (clip.info.height, clip.info.width))
+        asked = asked_of(hint, boxes, after_cut, (clip.info.height, clip.info.width))
         folder, name = host.output_place(filename_prefix, (clip.info.width, clip.info.height))
         model = predictor(model)
         seen = None if asked else seen_size(model, clip, size, mode)

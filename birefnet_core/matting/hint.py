@@ -75,16 +75,19 @@ def draw_boxes(boxes: Sequence[Sequence[float]], size: Size) -> Tensor:
     """
     hint = torch.zeros(size[1], size[0])
     for box in boxes:
-        x, y, width, height = _numbers(box, 4, "a box must be (x, y, width, height)")
-        if width <= 0 or height <= 0:
-            raise ValueError(f"a box must have a positive width and height, not {width:g} x {height:g}")
-        columns, rows = _within(x, x + width, size[0]), _within(y, y + height, size[1])
-        if not columns or not rows:
-            raise ValueError(
-                f"the box {x:g}, {y:g}, {width:g}, {height:g} lies outside the {size[0]} x {size[1]} picture"
-            )
-        hint[slice(*rows), slice(*columns)] = 1
+        hint[box_pixels(box, size)] = 1
     return hint
+
+
+def box_pixels(box: Sequence[float], size: Size) -> tuple[slice, slice]:
+    """The rows and columns that draw_boxes fills for a box; errors as there."""
+    x, y, width, height = _numbers(box, 4, "a box must be (x, y, width, height)")
+    if width <= 0 or height <= 0:
+        raise ValueError(f"a box must have a positive width and height, not {width:g} x {height:g}")
+    columns, rows = _within(x, x + width, size[0]), _within(y, y + height, size[1])
+    if not columns or not rows:
+        raise ValueError(f"the box {x:g}, {y:g}, {width:g}, {height:g} lies outside the {size[0]} x {size[1]} picture")
+    return slice(*rows), slice(*columns)
 
 
 def draw_points(points: Sequence[Sequence[float]], size: Size) -> Tensor:

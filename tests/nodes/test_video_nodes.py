@@ -1,6 +1,7 @@
 """Video Frames and Matte Video: the real node classes on real clips."""
 
 import io
+import json
 import os
 import re
 from fractions import Fraction
@@ -516,6 +517,61 @@ def test_matte_video_takes_a_hint_for_each_frame_or_the_first(matte, clip, folde
             assert alpha[:, 48:].mean() < 0.1
 
 
+LEFT = {"x": 0, "y": HEIGHT * 3 // 4, "width": WIDTH // 2, "height": HEIGHT // 4}
+
+
+@pytest.mark.parametrize(
+    "boxes", [LEFT, [LEFT], [[LEFT]] * COUNT, json.dumps([LEFT])], ids=["box", "list", "each", "text"]
+)
+def test_matte_video_takes_boxes_of_each_frame_or_the_first(matte, clip, folders, boxes):
+    result = matte(Video(clip), Model(), boxes=boxes)["result"]
+    alphas = [own_alpha(frame.picture) for frame in Clip(result[0]).frames()]
+    assert len(alphas) == COUNT
+    for alpha in (alphas[0], alphas[-1]):
+        assert alpha[-8:, :20].mean() > 0.9
+        assert alpha[:, WIDTH * 3 // 4 :].mean() < 0.1
+
+
+@pytest.mark.parametrize("frames", [1, COUNT])
+def test_a_hint_and_boxes_ask_for_what_lies_in_either(matte, clip, folders, frames):
+    boxes = [[{**LEFT, "x": WIDTH // 2}]] * frames if frames > 1 else [{**LEFT, "x": WIDTH // 2}]
+    for hint in (lower_half(frames), torch.zeros(1, 64, 64)):  # the second is Load Image's empty mask: no hint
+        result = matte(Video(clip), Model(), hint=hint, boxes=boxes)["result"]
+        alpha = [own_alpha(frame.picture) for frame in Clip(result[0]).frames()][-1]
+        assert alpha[-8:, -20:].mean() > 0.9
+        assert (alpha[-8:, :20].mean() > 0.9) == bool(hint.any())
+
+
+def test_no_boxes_at_all_ask_for_nothing(matte, clip, folders, caplog):
+    with caplog.at_level("INFO"):
+        result = matte(Video(clip), Model(), boxes=[])["result"]
+    assert own_alpha(next(Clip(result[0]).frames()).picture).max() < 0.1
+    assert "nothing is asked for" in caplog.text
+
+
+def test_boxes_of_a_frame_in_which_there_are_none_ask_for_nothing_there(matte, clip, folders):
+    result = matte(Video(clip), Model(), boxes=[[LEFT]] * (COUNT - 1) + [None])["result"]
+    means = [own_alpha(frame.picture).mean() for frame in Clip(result[0]).frames()]
+    assert min(means[:-1]) > 0.05 and means[-1] < 0.01
+
+
+@pytest.mark.parametrize(
+    ("boxes", "hint", "words"),
+    [
+        ([[LEFT]] * 3, None, f"clip.mkv: 3 hints do not go with {COUNT} frames"),
+        ([[LEFT]] * (COUNT - 1) + [[{**LEFT, "x": 999}]], None, f"lies outside the {WIDTH} x {HEIGHT} picture"),
+        ([{**LEFT, "width": -1}], None, "positive width and height"),
+        ("[", None, "boxes is text but no JSON"),
+        ([LEFT], torch.ones(COUNT, 4, 4), f"hint has {COUNT} masks and boxes 1 lists of boxes: give one of both"),
+        ([[LEFT]] * 2, torch.ones(2, 4, 4) * float("nan"), "the hint has NaN"),
+    ],
+)
+def test_boxes_that_are_none_are_told_before_anything_is_written(matte, clip, folders, boxes, hint, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        matte(Video(clip), Model(), boxes=boxes, hint=hint)
+    assert not list((folders / "output").rglob("*.*"))
+
+
 def test_what_the_hint_became_is_said_on_the_node(matte, make_clip, folders, module, monkeypatch):  # noqa: F811
     said = []
     monkeypatch.setattr(module("nodes.host"), "say_on_node", said.append)
@@ -581,5 +637,5 @@ def test_new_inputs_stand_behind_the_old_ones(node):
     """Workflows name the values of widgets by their place."""
     inputs = list(node("BiRefNetMatteVideo").INPUT_TYPES()["optional"])
     newer = ["square_pixels", "hint", "after_cut", "background_video", "alpha", "edges", "screen", "despill"]
-    newer += ["despill_strength", "edge_radius"]
+    newer += ["despill_strength", "edge_radius", "boxes"]
     assert inputs[-len(newer) :] == newer
