@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from birefnet_core.video import Clip
-from birefnet_core.video.colour import to_rgb
+from birefnet_core.video.colour import own_alpha, to_rgb
 from tests.comfyui.test_video_nodes import put_clip  # noqa: F401 (fixture)
 from tests.video.pictures import COUNT, WIDTH, number_of, numbered
 
@@ -113,6 +113,33 @@ def test_the_transparency_of_an_edited_clip_is_kept(comfyui):
     assert mask.shape == (4, 24, 32)
     np.testing.assert_allclose(mask, np.where(np.arange(32) < 16, 0, 200 / 255) * np.ones((4, 24, 1)), atol=1e-4)
     assert len(list(Clip(comfyui.base / "output" / "edited-alpha_00001_.mov").frames())) == 4
+
+
+def test_boxes_of_create_bounding_boxes_say_which_part_of_a_clip(comfyui, put_clip):  # noqa: F811
+    if "CreateBoundingBoxes" not in comfyui.get("/object_info"):
+        pytest.skip("this ComfyUI has no boxes")
+    box = {"x": 0, "y": 0, "width": WIDTH // 2, "height": 48}
+    prompt = {
+        "clip": {"class_type": "LoadVideo", "inputs": {"file": put_clip("boxed.mp4")}},
+        "load": {"class_type": "LoadBiRefNet", "inputs": {"model": "bundled"}},
+        "boxes": {
+            "class_type": "CreateBoundingBoxes",
+            "inputs": {"width": 64, "height": 64, "editor_state": {"__value__": [box]}},
+        },
+        "matte": {
+            "class_type": "BiRefNetMatteVideo",
+            "inputs": {
+                "video": ["clip", 0],
+                "model": ["load", 0],
+                "boxes": ["boxes", 1],
+                "size": 64,
+                "filename_prefix": "boxed",
+            },
+        },
+    }
+    comfyui.run(prompt)
+    [alpha, *_] = [own_alpha(frame.picture) for frame in Clip(comfyui.base / "output" / "boxed_00001_.mov").frames()]
+    assert alpha.shape == (48, WIDTH) and alpha[:, WIDTH * 3 // 4 :].max() < 0.02
 
 
 @pytest.mark.parametrize("window", [(0.5, 0.5), (1.0, 0.0)])
