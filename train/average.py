@@ -28,7 +28,7 @@ def average(models: dict[str, float], out: Path, hint_strength: float = 1.0) -> 
 
     Raises:
         ValueError: fewer than two models, a share or strength that is not above 0, a strength where the result takes no
-            hint, models of different networks, or a file that is no model.
+            hint, models of different networks or made for different pictures, or a file that is no model.
     """
     if not 0 < hint_strength < math.inf:
         raise ValueError(f"the hint's strength must be above 0, not {hint_strength:g}")
@@ -44,6 +44,9 @@ def average(models: dict[str, float], out: Path, hint_strength: float = 1.0) -> 
     for name, found in zip(models, shapes):
         if found != shapes[-1]:
             raise ValueError(f"{name} and {list(models)[-1]} are different networks")
+    for name, model in zip(models, loaded):
+        if (model.spec.mean, model.spec.std) != (last.spec.mean, last.spec.std):
+            raise ValueError(f"{name} and {list(models)[-1]} were made for pictures of another mean and std each")
     whole = sum(models.values())
     hinted = [model.network.architecture.hint for model in loaded]
     for key, value in states[-1].items():

@@ -205,7 +205,9 @@ def _value(kind: Any, value: Any, file: Path, key: str) -> Any:
         return {name: _value(entries[1], entry, file, f"{key}.{name}") for name, entry in value.items()}
     accepted = (int, float) if kind is float else container or kind
     if not isinstance(value, accepted) or isinstance(value, bool) != (kind is bool) or not _is_finite(value):
-        raise ValueError(f"{file}: {key} must be {IN_WORDS.get(container or kind, 'a table')}, not {value!r}.")
+        quotes = isinstance(value, str) and value.startswith("[")  # which shells take away
+        how = f""": write it as TOML does, {key}=["a", "b"], the whole in single quotes""" if quotes else ""
+        raise ValueError(f"{file}: {key} must be {IN_WORDS.get(container or kind, 'a table')}, not {value!r}{how}.")
     return value
 
 
@@ -285,8 +287,8 @@ def _check_names(names: Iterable[str], known: Iterable[str], table: str, file: P
 
 
 def _check_shares(shares: Collection[float], name: str, file: Path) -> None:
-    if min(shares, default=0) < 0 or not sum(shares) > 0:
-        raise ValueError(f"{file}: the shares of {name} must not be negative, and one at least above 0.")
+    if min(shares, default=0) < 0 or not 0 < sum(shares) < math.inf:
+        raise ValueError(f"{file}: the shares of {name} must not be negative, one above 0, and their sum finite.")
 
 
 def read_recipe(path: str | Path, *, overrides: dict[str, Any] | None = None) -> Recipe:

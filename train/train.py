@@ -21,6 +21,7 @@ from train.run.export import FORMATS, check_export, export_result  # noqa: E402
 from train.run.initialise import take_architecture  # noqa: E402
 from train.run.loop import Training  # noqa: E402
 from train.run.options import Options, TrainingError  # noqa: E402
+from train.run.teachers import check_teachers  # noqa: E402
 from train.shared.mattes import parse_value as mask_value  # noqa: E402
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -176,6 +177,8 @@ def train(given: argparse.Namespace, among: Processes) -> bool:
         )
     if recipe.architecture_from_init:
         recipe = take_architecture(recipe, {name: value for name, value in changes.items() if value is not None})
+    if among.main:
+        check_teachers(recipe.teachers)
     roots = [Root.parse(text) for text in given.data]
     reading = dict(out=given.out, workers=given.workers, device=among.device, main=among.main)
     reading["values"] = given.mask_value

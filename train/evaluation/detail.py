@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from scipy import ndimage
+from tqdm import tqdm
 
 from train.evaluation.metrics.matting import SIGMA
 from train.shared.pictures import by_stem, pairs_of, picture_to_write, read_image, read_pair, save_picture
@@ -66,7 +67,7 @@ def matte(model, path: Path, way: str) -> tuple[np.ndarray, float]:
 def measure(model, data: Path, every: int = 1) -> dict[str, np.ndarray]:
     """Way -> the means of `figures` and of the seconds, over every so many-th picture."""
     rows: dict[str, list[list[float]]] = {way: [] for way in WAYS}
-    for _, image, mate in pairs_of(data)[::every]:
+    for _, image, mate in tqdm(pairs_of(data)[::every], unit="picture", disable=None):  # in a terminal
         truth = read_pair(image, mate)[1].astype(np.float32)
         band = band_of(truth)
         for way in WAYS:

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
 from birefnet_core.matting.masks import fit
 from train.evaluation.sets.pairs import DRAWN, HINTS
@@ -81,7 +82,7 @@ def measure(model, data: Path, every: int = 1) -> tuple[dict[str, list[list[floa
     given = {folder: by_stem(folder) for folder in sorted(data.glob("hints/*")) if folder.is_dir()}
     figures: dict[str, list[list[float]]] = {}
     strips = []
-    for stem, path, matte in pairs_of(data)[::every]:
+    for stem, path, matte in tqdm(pairs_of(data)[::every], unit="picture", disable=None):  # in a terminal
         picture, alpha = read_pair(path, matte)
         truth = torch.from_numpy(alpha).float()
         if not (truth >= 0.5).any():
@@ -165,6 +166,8 @@ def main(arguments: list[str] | None = None) -> None:
         figures, strips = measure(model, options.data, options.every)
     except (ValueError, ArithmeticError, OSError) as error:
         raise SystemExit(f"not measured: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("stopped: nothing was measured") from None
     print(table(figures))
     if options.sheet:
         save_picture(contact_sheet(strips, cell=110), options.sheet)

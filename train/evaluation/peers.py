@@ -33,6 +33,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from birefnet_core.weights.catalog import IMAGENET_MEAN, IMAGENET_STD
 from train.shared.pictures import by_stem, read_image, save_picture
@@ -109,7 +110,7 @@ def run(name: str, package: str | Path, images: str | Path, out: str | Path, *, 
     if not todo:
         return 0
     session = _session(peer.file(package), threads, package)
-    for stem, path in todo.items():
+    for stem, path in tqdm(todo.items(), unit="picture", disable=None):  # in a terminal
         save_picture(_matte(session, peer, read_image(path)), Path(out) / f"{stem}.png")
     return len(todo)
 

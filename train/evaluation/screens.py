@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 from birefnet_core import load_model
 from birefnet_core.matting.despill import despill
@@ -134,7 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
 def measure(packages: Path, network: MattingModel | None, names: list[str]) -> list[tuple[str, dict[str, list[float]]]]:
     """(group, way -> figures) of every shot."""
     results = []
-    for shot in shots(packages, names):
+    for shot in tqdm(shots(packages, names), total=len(SCREENS) * len(names), unit="shot", disable=None):
         ways = made_of(shot, network)
         results.append((group_of(shot), {way: figures(shot, *made) for way, made in ways.items()}))
     return results

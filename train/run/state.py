@@ -26,7 +26,7 @@ class State:
     Attributes:
         network: what is trained. average: what is validated and shipped, the network itself without `ema`.
         called: the network as a training step calls it: distributed over processes, compiled.
-        teachers: networks from which the matte without a hint is learnt.
+        teachers: models from which the matte without a hint is learnt.
         single: BatchNorm keeps its statistics, since no process sees two pictures at a time.
         step: how many are done. skipped: of these, with a loss or gradient that was not finite.
         best: scores of the best validation. stale: validations since then. gave_up: stopped early for that.

@@ -7,22 +7,38 @@ model that it began from, keep it: of a picture for which nothing is asked the t
 from __future__ import annotations
 
 import torch
-import torch.nn as nn
+from torch import Tensor
 
 from birefnet_core.matting.load import load_model
+from birefnet_core.matting.model import MattingModel
 from birefnet_core.network.hint import SAYS_NOTHING
+from birefnet_core.progress import byte_bar
+from birefnet_core.weights.inspection import inspect
+from birefnet_core.weights.places import locate
 from train.data.pairs import Batch
 
 from .normalise import normalise
 
 
-def load_teachers(names: tuple[str, ...], device: torch.device) -> list[nn.Module]:
-    """The networks of these models, by name or file, which take no hint. Raises what `load_model` raises."""
-    return [load_model(name, device=device, dtype="float32", hint=False).network for name in names]
+def check_teachers(names: tuple[str, ...]) -> None:
+    """ValueError, which says that it is about a teacher, for what is no model by name or file. A published one is
+    fetched."""
+    for name in names:
+        try:
+            problem = inspect(locate(name, on_progress=byte_bar(name))).problem
+        except (ValueError, OSError) as error:
+            problem = str(error)
+        if problem:
+            raise ValueError(f"teachers: {name or 'an empty name'} is no model: {problem}")
+
+
+def load_teachers(names: tuple[str, ...], device: torch.device) -> list[MattingModel]:
+    """These models, by name or file, without their hints. Raises what `load_model` raises."""
+    return [load_model(name, device=device, dtype="float32", hint=False) for name in names]
 
 
 @torch.no_grad()
-def taught(batch: Batch, teachers: list[nn.Module]) -> Batch:
+def taught(batch: Batch, teachers: list[MattingModel]) -> Batch:
     """The batch with the teachers' mean alpha in place of the truth where no hint is given."""
     if not teachers:
         return batch
@@ -31,6 +47,10 @@ def taught(batch: Batch, teachers: list[nn.Module]) -> Batch:
         plain = (batch.hints == SAYS_NOTHING).flatten(1).all(1)
     alpha = batch.alpha.clone()
     if plain.any():
-        images = normalise(batch.images[plain])
-        alpha[plain] = torch.stack([teacher(images).float().sigmoid() for teacher in teachers]).mean(0)
+        alpha[plain] = torch.stack([_given_by(teacher, batch.images[plain]) for teacher in teachers]).mean(0)
     return batch._replace(alpha=alpha)
+
+
+def _given_by(teacher: MattingModel, images: Tensor) -> Tensor:
+    """What a teacher sees in images [N,3,H,W] 0..1, with the statistics that it was made for: [N,1,H,W] 0..1."""
+    return teacher.network(normalise(images, (teacher.spec.mean, teacher.spec.std))).float().sigmoid()

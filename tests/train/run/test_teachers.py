@@ -37,7 +37,7 @@ def test_without_a_hint_the_mean_of_the_teachers_is_the_target(files):
     batch = Batch(torch.rand(3, 3, 64, 64), torch.rand(3, 1, 64, 64), hints=hints)
     found = taught(batch, teachers).alpha
     with torch.no_grad():
-        expected = sum(teacher(normalise(batch.images)).sigmoid() for teacher in teachers) / 2
+        expected = sum(teacher.network(normalise(batch.images)).sigmoid() for teacher in teachers) / 2
     assert torch.equal(found[1], batch.alpha[1])
     torch.testing.assert_close(found[::2], expected[::2], atol=1e-5, rtol=0)
     plain = batch._replace(hints=None)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from train.shared.debian import find_package, read_files
 from train.shared.lists import read_list
@@ -111,7 +112,7 @@ def write_composites(
     draw = random.Random(seed)
     next_cutout, next_photograph = endless(list(cutouts), draw), endless(list(photographs), draw)
     fingerprint, rows, strips = hashlib.sha256(), [], []
-    for index in range(images):
+    for index in tqdm(range(images), unit="picture", disable=None):  # in a terminal
         photograph = next(next_photograph)
         image = background(photographs[photograph], draw, longer_side)
         matte = np.zeros(image.shape[:2], dtype=np.float32)

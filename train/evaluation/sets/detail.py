@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from train.scenes.renders.lights import unpack_lights
 from train.scenes.renders.models import held_out, unpacked
@@ -111,7 +112,7 @@ def _write(folder: Path, renders: dict[str, Path], photographs: dict[str, Image.
     draw = random.Random(SEED)
     next_render, next_photograph = composites.endless(list(renders), draw), composites.endless(list(photographs), draw)
     fingerprint, rows, strips = hashlib.sha256(), [], []
-    for index in range(images):
+    for index in tqdm(range(images), unit="picture", disable=None):  # in a terminal
         name, photograph = next(next_render), next(next_photograph)
         image = _frame(photographs[photograph], draw)
         matte = np.zeros(image.shape[:2], dtype=np.float32)

@@ -37,6 +37,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from scipy import ndimage
+from tqdm import tqdm
 
 from birefnet_core.matting.hint import draw_points
 from train.shared.pictures import contact_sheet, save_picture, to_grey
@@ -95,7 +96,7 @@ def write(
     next_cutout = composites.endless(list(cutouts), draw)
     next_photograph = composites.endless(list(photographs), draw)
     fingerprint, rows, strips = hashlib.sha256(), [], []
-    for index in range(images):
+    for index in tqdm(range(images), unit="picture", disable=None):  # in a terminal
         photograph, touching = next(next_photograph), index % 2 == 1
         names = [next(next_cutout) for _ in range(3 if draw.random() < THREE else 2)]
         background = composites.background(photographs[photograph], draw)
