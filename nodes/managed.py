@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..birefnet_core.compiling import why_not_compiled
 from ..birefnet_core.matting.detail import refine
 from ..birefnet_core.matting.hint import asked_for, checked_hint
 from ..birefnet_core.matting.masks import checked_masks, fit
@@ -45,7 +46,6 @@ class ManagedModel:
         self.managed = host.manage(model.network, device)
         # torch.compile's wrapper shares its parameters with the network, which is what the manager moves.
         self._matting = MattingModel(torch.compile(model.network), model.spec) if compiled else model
-        self._compiled = compiled
         self._noticed: tuple[Any, str] | None = None
 
     @property
@@ -83,8 +83,7 @@ class ManagedModel:
         try:
             return self._matting.predict(images, size, batch_size, mode, on_progress, hint, edges, edge_radius)
         except Exception as error:
-            if self._compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                reason = " ".join(str(error).strip().split("\n\n")[0].split())  # what follows is about debugging torch
+            if reason := why_not_compiled(error):
                 raise RuntimeError(f"torch.compile does not work here, switch compile off: {reason}") from error
             raise
 

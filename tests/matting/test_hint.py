@@ -346,6 +346,32 @@ def test_a_dab_of_a_broad_brush_is_a_dot(all_models, apart, model):
         assert iou(all_models[model].predict(picture[None], hint=dab)[0], blue) > 0.85
 
 
+def diamond(x, y, across, down):
+    rows, columns = torch.arange(HEIGHT)[:, None] + 0.5, torch.arange(WIDTH) + 0.5
+    return ((columns - x).abs() / across + (rows - y).abs() / down < 1).float()
+
+
+@pytest.mark.parametrize("model", ["untold", "told"])
+@pytest.mark.parametrize("half", [(24, 12), (40, 20), (50, 30)])
+def test_what_is_painted_inside_something_asks_for_all_of_it(all_models, apart, model, half):
+    """As people do in a mask editor, with a broad brush, more or less of it: no line, no disc, and no edge there."""
+    picture, _, blue = apart
+    x, y = middle(blue)
+    for painted in (diamond(x, y, *half), diamond(x, y, *half).maximum(diamond(x + 14, y - 6, *half[::-1]))):
+        painted = painted * (blue > 0.5)
+        assert iou(all_models[model].predict(picture[None], hint=painted)[0], blue) > 0.85
+
+
+def test_the_mask_of_a_part_asks_for_the_part(red_finder):
+    """Edges of the picture run along it, though alpha shows one thing: a bag that somebody carries."""
+    picture, (whole, part) = discs((250, 190, 130), (270, 180, 50))
+    picture = picture + part[..., None] * torch.tensor([0, 0.8, 0])
+    for by in (-4, 0, 4):
+        alpha = red_finder.predict(picture[None], hint=grow((part > 0.5).float()[None], by)[0])[0]
+        assert iou(alpha, part) > 0.85
+    assert iou(red_finder.predict(picture[None], hint=diamond(190, 190, 30, 40))[0], whole) > 0.85
+
+
 def rim(region, width=6):
     """The line [H, W] that a brush draws along the border of region [H, W], which the frame takes no part in."""
     region = (region > 0.5).float()[None]
@@ -380,6 +406,15 @@ def test_an_outline_that_the_frame_closes_says_within_too(red_finder):
     assert hint[-1].any() and iou(red_finder.predict(picture[None], hint=hint)[0], cut) > 0.95
     hint = hint.maximum(draw_points([(400, 190)], (WIDTH, HEIGHT)))
     assert iou(red_finder.predict(picture[None], hint=hint)[0], cut.maximum(other)) > 0.95
+
+
+def test_of_an_outline_that_the_frame_closes_the_side_where_something_is_counts(red_finder):
+    """What fills most of the picture is cut off by the frame, and its outside is the smaller side of the line."""
+    for left in (60, 452):
+        picture, (cut,) = discs((left, 190, 360))
+        hint = rim(discs((left, 190, 400))[1][0])
+        assert hint[0].any() and hint[-1].any()
+        assert iou(red_finder.predict(picture[None], hint=hint)[0], cut) > 0.95
 
 
 def test_a_loop_on_something_and_a_ring_are_no_outlines(red_finder):

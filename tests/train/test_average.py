@@ -61,11 +61,14 @@ def test_a_model_without_hints_is_averaged_into_one_with_hints(models, tmp_path)
 
 def test_what_cannot_be_averaged_is_said(models, tmp_path):
     out = ["--out", str(tmp_path / "mean.safetensors")]
+    a = bc.load_model(models / "a.safetensors", device="cpu", fold=False)
+    save_model(a.network, tmp_path / "grey.safetensors", spec=replace(a.spec, mean=(0.5, 0.5, 0.5)))
     for given, message in (
         ([f"{models}/a.safetensors=1"], "two models or more"),
         ([f"{models}/a.safetensors=1", f"{models}/b.safetensors=0"], "above 0"),
         ([f"{models}/a.safetensors=nan", f"{models}/b.safetensors=3"], "above 0"),
         ([f"{models}/a.safetensors=1", f"{models}/wide.safetensors=1"], "different networks"),
+        ([f"{models}/a.safetensors=1", f"{tmp_path}/grey.safetensors=1"], "made for pictures of another mean and std"),
         ([f"{models}/{name}.safetensors=0.5" for name in "aba"], r"a\.safetensors is given twice"),
         ([f"{models}/a.safetensors", f"{models}/b.safetensors=1"], "write MODEL=SHARE"),
         ([f"{models}/a.safetensors=1", f"{models}/b.safetensors=1", "--hint-strength", "0"], "must be above 0, not 0"),

@@ -101,6 +101,7 @@ def test_kinds_that_a_run_does_not_name_are_not_its():
         ("hints.kinds", {"circle": 1.0}, r"hints\.kinds: unknown circle; known are exact"),
         ("hints.kinds", {"dots": 0.0}, r"shares of hints\.kinds"),
         ("hints.kinds", {"dots": 1.0, "box": -1.0}, r"shares of hints\.kinds"),
+        ("hints.kinds", {"dots": 1e308, "box": 1e308}, r"shares of hints\.kinds must .* their sum finite"),
         ("hints.kinds", {"dots": math.inf}, r"hints\.kinds\.dots must be a number, not inf"),
         ("hints.share", math.nan, r"hints\.share must be a number, not nan"),
         ("scenes.extents", [[1.0, 0.5, math.inf]], r"scenes\.extents\[0\]\[2\] must be a number, not inf"),

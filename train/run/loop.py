@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from birefnet_core.compiling import why_not_compiled
 from birefnet_core.out_of_memory import is_out_of_memory
 from train.data.pairs import Batch
 from train.data.sources import Data
@@ -132,10 +133,15 @@ class Training:
 
     @contextlib.contextmanager
     def _memory(self) -> Iterator[None]:
-        """Inside, a want of memory becomes a TrainingError that says what to lower."""
+        """Inside, a want of memory becomes a TrainingError that says what to lower, and a failure of torch.compile one
+        that says so."""
         try:
             yield
-        except (RuntimeError, MemoryError) as error:
+        except Exception as error:
+            if reason := why_not_compiled(error):
+                raise TrainingError(
+                    f"torch.compile does not work here, leave --compile out; the same --out goes on: {reason}"
+                ) from error
             if not is_out_of_memory(error):
                 raise
             size = max(self.at_a_time)

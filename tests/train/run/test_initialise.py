@@ -129,6 +129,16 @@ def test_finetuning_keeps_the_size_of_its_model_unless_told(tmp_path):
     assert initialise.take_architecture(recipe, {}).phases == recipe.phases
 
 
+def test_a_model_made_for_other_pictures_is_no_beginning(tmp_path):
+    trained, path = bc.build_network("pvt_v2_b0", **NARROW), tmp_path / "other.safetensors"
+    bc.save_model(trained.eval(), path, spec=bc.ModelSpec("o", "pvt_v2_b0", (64, 64), mean=(0.5, 0.5, 0.5)))
+    words = r"other\.safetensors.* was made for pictures with mean \(0\.5, 0\.5, 0\.5\) .* begin from another model"
+    with pytest.raises(ValueError, match=words):
+        initialise.initialise_(bc.build_network("pvt_v2_b0", **NARROW), str(path))
+    with pytest.raises(ValueError, match=words):
+        initialise.take_architecture(read_recipe(recipe_path("finetune"), overrides={"init": str(path)}), {})
+
+
 def test_only_the_class_head_may_differ(tmp_path):
     trained = bc.build_network("pvt_v2_b0", **NARROW)
     metadata = {"architecture": trained.architecture.to_json(), "patch_order": "2025"}

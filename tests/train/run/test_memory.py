@@ -1,6 +1,7 @@
 """What saves memory changes no result: recomputed activations, single pictures, fp16 with its scaler."""
 
 import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -93,6 +94,17 @@ def test_gradients_too_large_for_fp16_scale_down_and_are_no_fault(training, monk
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_where_nothing_can_be_compiled_it_says_to_leave_it_out(training, monkeypatch):
+    def backend(graph, inputs):
+        raise OSError("no compiler found")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    with pytest.raises(
+        loop.TrainingError, match=r"torch\.compile does not work here, leave --compile out.*no compiler"
+    ):
+        training(compiled=True).run()
+
+
 def test_compiled_training_computes_the_same_and_keeps_the_names(training):
     settings = {"precision": "fp32", "architecture.dropout": 0.0}  # a compiled dropout draws other numbers
     runs = [training(compiled=compiled, **settings) for compiled in (False, True)]

@@ -45,6 +45,17 @@ def test_without_a_hint_the_mean_of_the_teachers_is_the_target(files):
     assert taught(batch, []) is batch
 
 
+def test_a_teacher_sees_pictures_as_it_was_made_for(files, tmp_path):
+    batch = Batch(torch.rand(2, 3, 64, 64), torch.rand(2, 1, 64, 64))
+    own = bc.ModelSpec("t", "timm:test_efficientnet", (64, 64), mean=(0.5, 0.4, 0.3), std=(1.0, 0.5, 2.0))
+    path = tmp_path / "own.safetensors"
+    bc.save_model(bc.load_model(files[0], device="cpu", fold=False).network, path, spec=own, dtype=torch.float32)
+    expected = bc.load_model(path, device="cpu").predict(batch.images.movedim(1, 3))
+    found = taught(batch, load_teachers((str(path),), torch.device("cpu"))).alpha[:, 0]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert (taught(batch, load_teachers(files[:1], torch.device("cpu"))).alpha[:, 0] - expected).abs().max() > 1e-3
+
+
 def test_a_run_with_teachers_keeps_near_what_they_give(files, discs, tmp_path):
     """It begins from a teacher: what it gives without a hint moves less from that than a run without teachers does."""
     common = ["--recipe", "finetune", "--data", str(discs), "--device", "cpu", "--threads", "1", "--size", "64"]
@@ -62,4 +73,12 @@ def test_a_run_with_teachers_keeps_near_what_they_give(files, discs, tmp_path):
 def test_a_teacher_that_is_not_there_is_named(discs, tmp_path, files, capsys):
     where = ["--recipe", "finetune", "--data", str(discs), "--out", str(tmp_path / "run"), "--init", files[0]]
     assert main([*where, "--steps", "1", "--set", "teachers=['none.safetensors']", "--device", "cpu"]) == 2
-    assert "none.safetensors" in capsys.readouterr().err
+    assert "error: teachers: none.safetensors is no model: " in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()  # before any data is read
+
+
+@pytest.mark.parametrize("given", ["", "no-such-name", "."])
+def test_what_is_no_teacher_is_told_as_such(discs, tmp_path, files, capsys, given):
+    where = ["--recipe", "finetune", "--data", str(discs), "--out", str(tmp_path / "run"), "--init", files[0]]
+    assert main([*where, "--steps", "1", "--set", f"teachers=['{given}']", "--device", "cpu"]) == 2
+    assert f"error: teachers: {given or 'an empty name'} is no model: " in capsys.readouterr().err

@@ -151,6 +151,7 @@ def test_bad_recipes_are_explained(tmp_path, recipe_file):
         (("bce = 0.0", "bce = []"), r"phases\[1\]\.losses\.bce must be a number, not \[\]"),
         (("[0.0, 1.0]", "['one', 1.0]"), r"scenes\.object_counts\[0\] must be a number, not 'one'"),
         (("[0.0, 1.0]", "1.0"), r"scenes\.object_counts must be a list, not 1.0"),
+        (("steps = 2", "steps = 2\nteachers = '[a]'"), r"teachers must be a list, not '\[a\]': write it as TOML does"),
         (("[scenes]", "[scenes]\nsources = { discs = 'all' }"), r"scenes\.sources\.discs must be a number, not 'all'"),
         (("validation_size = 64", "validation_size = 65"), "validation_size must be a multiple of 32, not 65"),
     ):

@@ -15,7 +15,8 @@ the truth:
 What people draw by hand is in no file. Whoever measures makes it of the truth, by the picture's name (`DRAWN`):
 
 - outline: a line around it, 6 to 14 % of its size away
-- scribble: a stroke from point to point inside it, as far as it is inside
+- scribble: thin strokes from point to point inside it, as far as they are inside
+- painted: so with a broad brush, of 8 % of its size to either side
 
 To make it and to measure on it:
 
@@ -233,14 +234,22 @@ def _outline(truth: np.ndarray, draw: random.Random) -> np.ndarray:
 
 
 def _scribble(truth: np.ndarray, draw: random.Random) -> np.ndarray:
-    corners = np.argwhere(_deep(truth))
+    return _strokes(truth, np.argwhere(_deep(truth)), _pen(truth), draw)
+
+
+def _painted(truth: np.ndarray, draw: random.Random) -> np.ndarray:
+    return _strokes(truth, np.argwhere(_solid(truth)), max(1.0, 0.08 * _size(truth)), draw) & _solid(truth)
+
+
+def _strokes(truth: np.ndarray, corners: np.ndarray, radius: float, draw: random.Random) -> np.ndarray:
+    """Three strokes between four of the corners, as far as they are inside."""
     corners = corners[[draw.randrange(len(corners)) for _ in range(4)]]
     steps = np.linspace(0, 1, sum(truth.shape))[:, None]
     line = np.concatenate([start + (stop - start) * steps for start, stop in pairwise(corners)])
     line = np.unique(np.rint(line).astype(int), axis=0)
     free = np.ones(truth.shape, bool)
     free[tuple(line[_solid(truth)[tuple(line.T)]].T)] = False
-    return ndimage.distance_transform_edt(free) <= _pen(truth)
+    return ndimage.distance_transform_edt(free) <= radius
 
 
 def _deep(truth: np.ndarray) -> np.ndarray:
@@ -263,4 +272,8 @@ HINTS: dict[str, Callable[[np.ndarray, random.Random], np.ndarray]] = {
     "box": _box,
     "dot": _dot,
 }
-DRAWN: dict[str, Callable[[np.ndarray, random.Random], np.ndarray]] = {"outline": _outline, "scribble": _scribble}
+DRAWN: dict[str, Callable[[np.ndarray, random.Random], np.ndarray]] = {
+    "outline": _outline,
+    "scribble": _scribble,
+    "painted": _painted,
+}
