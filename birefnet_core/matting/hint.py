@@ -25,7 +25,9 @@ from .belonging import (
     are_dots,
     chance,
     is_crowded,
+    is_exceeded,
     is_painted,
+    is_sharp,
     is_thin,
     kept_and_lacked,
     kind_of,
@@ -191,7 +193,8 @@ def asked_for(
     what the network is told of it, a hint [1, h, w] 0..1 of any size or None, and `scale`, what of that size it sees it
     at, 1 if not given, to its alpha [1, H, W]; asked twice at most, of dots three times; once more where there may be
     broad dots, a line around something or marks beside a mask; of such marks as often again where the mask's answer
-    does not show what they are on. takes_hint: whether the network can be told; else it is always None.
+    does not show what they are on, and so where what seems to be a mask is painted on something.
+    takes_hint: whether the network can be told; else it is always None.
     """
     hint = hint.float().cpu()
     if hint.max() <= FAINT:
@@ -267,7 +270,7 @@ def _asked_for(
     looks = LOOKS_AT_DOTS if alone and are_dots(solid(marks)) else LOOKS_AT_LINES
     found = matte(part[None], given, looks[0])[0]
     colours, shown = _small(part), _small(found)
-    if rest is not None and not drawn and _is_painted(rest, frame, box, colours, shown, everything):
+    if rest is not None and not drawn and _is_painted(rest, frame, box, colours, shown, everything, takes_hint):
         again = partial(_asked_for, seen_of=seen_of, matte=matte, everything=everything, takes_hint=takes_hint)
         return again(image, boxes, rest, drawn=True)
     kind = "dot" if drawn else kind_of(marks, shown, colours) if alone else None
@@ -393,11 +396,17 @@ def _is_painted(
     colours: np.ndarray,
     shown: np.ndarray,
     everything: Callable[[], Everything],
+    was_told: bool,
 ) -> bool:
     """Whether what seems to be a mask [h, w] is painted on something, by what was seen of the box. Where that leaves it
     open, it takes a look at everything: told of a stroke, a network may show the stroke alone."""
-    inside = solid(_view(rest, frame, box).numpy())
-    if kind_of(inside, shown, colours) != "mask" or not may_be_painted(inside, shown, colours):
+    hint = _view(rest, frame, box).numpy()
+    inside = solid(hint)
+    if kind_of(hint, shown, colours) != "mask" or not is_sharp(hint):
+        return False
+    if was_told and is_exceeded(inside, shown, colours):
+        return True
+    if not may_be_painted(inside, shown, colours):
         return False
     return is_painted(inside, shown, colours) or is_painted(solid(_whole(rest, frame)), *everything())
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..network import BiRefNet
 from ..network.backbones import find_backbone
 from ..network.exportable import DEFORM_CONV_OPSET, exportable
+from ..network.localization import LocalizationModule
 from ..whole import whole_file
 from .size import STRIDE, checked, rounded
 
@@ -114,7 +115,7 @@ def export_onnx(
     elif dynamic and size is not None:
         raise ValueError("a graph for any size has no size: give either, not both")
     wanted = size if size is not None else TRACED if dynamic else rounded(spec.size)
-    sides = _checked_size(wanted, network.localization.smallest, backbone)
+    sides = _checked_size(wanted, network.localization, backbone)
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be {' or '.join(DTYPES)}, got {dtype!r}")
     if uint8 and not preprocessing:
@@ -182,11 +183,12 @@ def check_packages() -> None:
         raise RuntimeError(f"export needs torch 2.8 or newer, this is {torch.__version__}")
 
 
-def _checked_size(size, smallest: int, backbone: str) -> tuple[int, int]:
+def _checked_size(size, encoder: LocalizationModule, backbone: str) -> tuple[int, int]:
     width, height = checked(size)
-    if width % STRIDE or height % STRIDE or min(width, height) < smallest:
+    if width % encoder.multiple or height % encoder.multiple or min(width, height) < encoder.smallest:
         raise ValueError(
-            f"sides must be multiples of {STRIDE} and for {backbone} at least {smallest}, got {width} x {height}"
+            f"sides must be multiples of {encoder.multiple} and for {backbone} at least {encoder.smallest}, got "
+            f"{width} x {height}"
         )
     return width, height
 

@@ -23,12 +23,14 @@ class Backbone:
     pyramid: True where the levels stand at strides 4, 8, 16, 32; False for a plain ViT (all at stride 16), which a neck
         then turns into a pyramid.
     smallest: side in pixels below which some level of the half-size copy would vanish.
+    multiple: of which sides must be, that it takes the half-size copy too.
     """
 
     channels: tuple[int, int, int, int]
     build: Callable[[float], nn.Module]
     pyramid: bool = True
     smallest: int = 32
+    multiple: int = 32
 
 
 def find_backbone(name: str) -> Backbone:
@@ -111,6 +113,9 @@ def _dinov3(variant: str, channels: int, levels: tuple[int, int, int, int]) -> B
     return Backbone((channels,) * 4, build, pyramid=False)
 
 
+MULTIPLES = 64, 448, 512, 768  # the last three: of windows of 7, 8 and 12 pixels at stride 32
+
+
 @cache
 def _timm_backbone(name: str) -> Backbone:
     if not timm.is_model(name):
@@ -118,11 +123,11 @@ def _timm_backbone(name: str) -> Backbone:
         raise ValueError(f"timm has no model '{name}'" + (f"; did you mean {', '.join(close)}?" if close else ""))
     with torch.device("meta"):
         model = _features(name)
-        smallest = 32 if _takes(model, torch.zeros(1, 3, 16, 16)) else 64
     info = model.feature_info
     levels = {stride: i for i, stride in enumerate(info.reduction())}
     if not {4, 8, 16, 32} <= set(levels):
         raise ValueError(f"timm:{name} has levels at strides {info.reduction()}; BiRefNet needs 4, 8, 16 and 32")
+    smallest, multiple = _sides(model, name)
     indices = tuple(levels[stride] for stride in (4, 8, 16, 32))
     channels = tuple(info.channels()[i] for i in indices)
 
@@ -130,13 +135,24 @@ def _timm_backbone(name: str) -> Backbone:
         options = {"drop_path_rate": rate} if rate else {}  # not every model knows it
         return TimmFeatures(_features(name, out_indices=indices, **options))
 
-    return Backbone(channels, build, smallest=smallest)
+    return Backbone(channels, build, smallest=smallest, multiple=multiple)
 
 
-def _takes(model: nn.Module, image: torch.Tensor) -> bool:
-    """Whether the model has something left at its deepest level for an image of this size."""
+def _sides(model: nn.Module, name: str) -> tuple[int, int]:
+    """The smallest side of a picture, and of what sides must be multiples, for a model to take its half-size copy too.
+    ValueError where it takes one size alone."""
+    if _takes(model, 48):
+        return (32 if _takes(model, 16) else 64), 32
+    for multiple in MULTIPLES:
+        if _takes(model, multiple // 2) and _takes(model, 3 * multiple // 2):
+            return multiple, multiple
+    raise ValueError(f"timm:{name} takes pictures of one size alone; BiRefNet shows its encoder a half-size copy too")
+
+
+def _takes(model: nn.Module, side: int) -> bool:
+    """Whether a model without values has something left at its deepest level for an image of this size."""
     try:
-        return all(level.numel() for level in model.eval()(image))
+        return all(level.numel() for level in model.eval()(torch.zeros(1, 3, side, side, device="meta")))
     except (RuntimeError, ValueError, AssertionError):
         return False
 

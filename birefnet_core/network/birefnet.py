@@ -45,7 +45,7 @@ class BiRefNet(nn.Module):
         self.reconstruction = ReconstructionModule(self.localization.channels, inward, architecture)
 
     def forward(self, image: torch.Tensor, hint: torch.Tensor | None = None) -> "torch.Tensor | TrainingOutput":
-        check_input(image, self.localization.smallest)
+        check_input(image, self.localization.smallest, self.localization.multiple)
         if hint is not None:
             check_hint(hint, image, self.architecture)
         image = image.contiguous(memory_format=torch.channels_last)
@@ -81,16 +81,16 @@ def build_network(architecture: "str | Architecture" = "swin_v1_l", **changes) -
     return BiRefNet(replace(architecture, **changes))
 
 
-def check_input(image: torch.Tensor, smallest: int = STRIDE) -> None:
-    """Raise ValueError, saying what to pad to, unless `image` is [N,3,H,W] with sides that are multiples of 32 and at
-    least `smallest`."""
+def check_input(image: torch.Tensor, smallest: int = STRIDE, multiple: int = STRIDE) -> None:
+    """Raise ValueError, saying what to pad to, unless `image` is [N,3,H,W] with sides that are multiples of `multiple`
+    and at least `smallest`."""
     if image.ndim != 4 or image.shape[1] != 3:
         raise ValueError(f"expected a batch of RGB images [N,3,H,W], got {list(image.shape)}")
     height, width = image.shape[-2:]
-    padded = [max(smallest, -(-side // STRIDE) * STRIDE) for side in (height, width)]
+    padded = [max(smallest, -(-side // multiple) * multiple) for side in (height, width)]
     if [height, width] != padded:
         raise ValueError(
-            f"image sides must be multiples of {STRIDE} (for this backbone at least {smallest}), got "
+            f"image sides must be multiples of {multiple} (for this backbone at least {smallest}), got "
             f"{height} x {width} (height x width): pad or resize to {padded[0]} x {padded[1]}"
         )
 

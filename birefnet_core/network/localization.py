@@ -24,7 +24,7 @@ class LocalizationModule(nn.Module):
         self.backbone = backbone.build(arch.stochastic_depth)
         if arch.hint:
             take_hints_(self.backbone, arch.backbone)
-        self.smallest = backbone.smallest
+        self.smallest, self.multiple = backbone.smallest, backbone.multiple
         self.encoder_channels = tuple(scales * c for c in backbone.channels)
         *shallow, deep = self.encoder_channels
         self.class_head = nn.Linear(deep, arch.classes) if arch.classes else None

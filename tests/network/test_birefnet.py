@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from birefnet_core.network import Architecture, build_network
+from birefnet_core.network.backbones import find_backbone
+from birefnet_core.network.birefnet import check_input
 
 SMALL = {"backbone": "pvt_v2_b0", "block_channels": 16, "branch_channels": 16, "inward_channels": 8}
 
@@ -112,6 +114,8 @@ def test_four_level_timm_models_are_backbones(name):
 def test_unknown_backbones_are_named():
     with pytest.raises(ValueError, match="unknown backbone 'swin_v9': use one of swin_v1_t"):
         build_network("swin_v9")
+    with pytest.raises(ValueError, match=r"efficientformerv2_s0 takes pictures of one size alone"):
+        build_network("timm:efficientformerv2_s0")
     with pytest.raises(ValueError, match=r"timm has no model 'resnet51'"):
         build_network("timm:resnet51")
     with pytest.raises(ValueError, match=r"levels at strides .*; BiRefNet needs 4, 8, 16 and 32"):
@@ -123,3 +127,18 @@ def test_architecture_survives_json():
     assert Architecture.from_json(architecture.to_json()) == architecture
     with pytest.raises(ValueError, match="does not know: depth"):
         Architecture.from_json('{"backbone": "swin_v1_t", "depth": 3}')
+
+
+@pytest.mark.parametrize(
+    ("name", "sides"), [("maxvit_tiny_tf_224", (448, 448)), ("resnet18", (32, 32)), ("convnext_atto", (64, 32))]
+)
+def test_encoders_say_what_sides_they_take_at_half_size_too(name, sides):
+    backbone = find_backbone(f"timm:{name}")
+    assert (backbone.smallest, backbone.multiple) == sides
+
+
+def test_sides_that_an_encoder_does_not_take_are_refused():
+    with pytest.raises(
+        ValueError, match=r"multiples of 64 \(for this backbone at least 64\), got 96 x 64 .* to 128 x 64"
+    ):
+        check_input(torch.zeros(1, 3, 96, 64), 64, 64)
