@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from torch import Tensor
@@ -81,7 +82,8 @@ def _masks_of_clip(hint: Tensor, size: tuple[int, int], *, alone: bool) -> Tenso
 
 def _with_boxes(hint: Tensor | None, boxes: Any, size: tuple[int, int]) -> Tensor | BoxesByFrame:
     """The hint of the first frame, or those of each, that boxes ask for, and the masks of hint if there are any."""
-    from ..birefnet_core.matting.hint import joined
+    from ..birefnet_core.matting.hint import box_pixels, joined
+    from ..birefnet_core.matting.masks import checked_masks
 
     lists = parsed(boxes, size[::-1])
     if hint is not None and len(hint) != len(lists):
@@ -90,6 +92,10 @@ def _with_boxes(hint: Tensor | None, boxes: Any, size: tuple[int, int]) -> Tenso
             "or one for each frame"
         )
     if len(lists) > 1:
+        for box in chain(*lists):  # here, as a frame's own are drawn when it is its turn
+            box_pixels(box.pixels, size[::-1])
+        for mask in () if hint is None else hint:
+            checked_masks(mask, "hint")
         return BoxesByFrame(lists, size, hint)
     drawn = _drawn(lists, size[::-1])
     return drawn if hint is None else joined(hint, drawn)
@@ -100,17 +106,8 @@ class BoxesByFrame(Sequence):
     long clip all of them may not fit."""
 
     def __init__(self, lists: list[list[Box]], size: tuple[int, int], masks: Tensor | None) -> None:
-        """lists, masks [n, h, w]: one for each frame. size: of the frames, (height, width). ValueError, one sentence,
-        for what is no mask and for a box outside the frame."""
-        from ..birefnet_core.matting.hint import box_pixels
-        from ..birefnet_core.matting.masks import checked_masks
-
+        """lists, masks [n, h, w]: one for each frame, checked. size: of the frames, (height, width)."""
         self._lists, self._size, self._masks = lists, size, masks
-        for boxes in lists:
-            for box in boxes:
-                box_pixels(box.pixels, size[::-1])
-        for mask in () if masks is None else masks:
-            checked_masks(mask, "hint")
 
     def any(self) -> bool:
         return any(self._lists) or (self._masks is not None and bool(self._masks.any()))

@@ -30,8 +30,7 @@ EDGES_OF_ALPHA = 0.7  # of the edges on which it is laid
 OUTLINED = 0.65  # mean edge under the border of a line from which it is a thin mask; of 144 scribbles 140 have less
 STRAY, BARE = 0.5, 0.5  # the same of what may be painted, in alpha and colours, and in the colours alone
 HARDLY = 0.6, 0.7  # the same where a network that was told it shows much more
-SHARP = 1.6  # pixels
-STROKES = 4  # of a brush, at most
+SHARP, STROKES = 1.6, 4  # pixels that the border of what is painted is soft, and its pieces, at most
 SHRED = 0.5  # the same of a strip of a mask that looks like a stroke: one had .56, 15 strokes on subjects .41 at most
 SOFT_DOUBT = 0.35  # of the width of a mask's own soft border
 TRUST = 1.2  # log-odds for each doubt inward or outward
@@ -131,36 +130,38 @@ def may_be_dabs(inside: np.ndarray) -> bool:
     return all(DAB <= piece.mean() < BROAD and is_disc(piece) for piece in _pieces(inside))
 
 
-def lies_within(inside: np.ndarray, alpha: np.ndarray, colours: np.ndarray) -> bool:
-    """Whether such a hint [h, w] lies in the midst of something that is larger and has no edge there, by alpha [h, w]
-    and colours [h, w, 3]."""
-    return _covers_little(inside, alpha, SMALL) and _agreed(inside, colours, alpha) < OUTLINED
+def lies_within(inside: np.ndarray, alpha: np.ndarray, colours: np.ndarray, share: float = SMALL) -> bool:
+    """Whether a hint's inside [h, w] bool lies in the midst of something that is larger, of which it covers less than a
+    share, and has no edge there, by alpha [h, w] and colours [h, w, 3]."""
+    return _covers_little(inside, alpha, share) and _agreed(inside, colours, alpha) < OUTLINED
+
+
+def may_be_strokes(hint: np.ndarray) -> bool:
+    """Whether what seems to be a mask [h, w] may be painted: in few pieces, for one of many lies behind something, and
+    with a border as sharp as what is painted has it, 1.53 pixels at most of 110. An alpha that is carried along a clip
+    has a softer one, 1.62 at least of nine frames in which a cabinet behind a magnet was read as painted on it."""
+    inside = solid(hint)
+    return len(_pieces(inside)) <= STROKES and _softness(hint, depth_of(inside)) < SHARP
 
 
 def may_be_painted(inside: np.ndarray, alpha: np.ndarray, colours: np.ndarray) -> bool:
-    """Whether what seems to be a mask [h, w] bool may be painted on something, more or less of it: no edges of alpha
-    [h, w] and colours [h, w, 3], nor of the colours alone, run along its border, be it moved, grown or shrunk. The mask
-    of a part, such as a bag that somebody carries, has edges of colours. A mask of many pieces lies behind something.
+    """Whether such strokes [h, w] bool may be painted on something, more or less of it: no edges of alpha [h, w] and
+    colours [h, w, 3], nor of the colours alone, run along their border, be it moved, grown or shrunk. The mask of a
+    part, such as a bag that somebody carries, has edges of colours.
 
     Of 185 masks of every kind 5 have less than STRAY, all of a drum kit; of 20 scribbles that are no thin lines none
     has more than .4. Of 129 masks of each kind 5 in a hundred have less than .51 to .57 in the colours alone, of
     129 scribbles 10 more than .51."""
-    return len(_pieces(inside)) <= STROKES and _has_no_edges(inside, alpha, colours, STRAY, BARE)
-
-
-def is_painted(inside: np.ndarray, alpha: np.ndarray, colours: np.ndarray) -> bool:
-    """Whether it is, by alpha [h, w] that shows what it lies on and colours [h, w, 3]."""
-    return _covers_little(inside, alpha, PAINTED) and _agreed(inside, colours, alpha) < OUTLINED
+    return _has_no_edges(inside, alpha, colours, STRAY, BARE)
 
 
 def is_exceeded(inside: np.ndarray, alpha: np.ndarray, colours: np.ndarray) -> bool:
-    """Whether what seems to be a mask [h, w] bool is painted on something, by alpha [h, w] of a network that was told
-    it: that shows much more there.
+    """Whether such strokes [h, w] bool are painted on something, by alpha [h, w] of a network that was told them as a
+    mask: that shows much more there.
 
     Of 434 masks two cover less than half of what the network shows of them, of 25 painted ones that may_be_painted
     leaves out 16. Of masks of a part of something, three in 60 are read so, as by may_be_painted."""
-    few = len(_pieces(inside)) <= STROKES
-    return few and _covers_little(inside, alpha, EXCEEDED) and _has_no_edges(inside, alpha, colours, *HARDLY)
+    return _covers_little(inside, alpha, EXCEEDED) and _has_no_edges(inside, alpha, colours, *HARDLY)
 
 
 def _has_no_edges(inside: np.ndarray, alpha: np.ndarray, colours: np.ndarray, most: float, bare: float) -> bool:
@@ -324,13 +325,6 @@ def _softness(hint: np.ndarray, depth: np.ndarray) -> float:
     """The width of a hint's soft border, in pixels."""
     border = (np.abs(depth) < 1).sum() / 2
     return ((hint > 0.1) & (hint < 0.9)).sum() / max(border, 1)
-
-
-def is_sharp(hint: np.ndarray) -> bool:
-    """Whether a hint [h, w] has a border as sharp as what is painted: 1.53 pixels at most of 110. An alpha that is
-    carried along a clip has more, 1.62 at least of nine frames in which a cabinet behind a magnet was read as painted
-    on the magnet."""
-    return _softness(hint, depth_of(solid(hint))) < SHARP
 
 
 def laid_right(depth: np.ndarray, edges: np.ndarray, size: float) -> tuple[np.ndarray, float]:

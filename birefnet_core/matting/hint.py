@@ -22,18 +22,18 @@ from torch import Tensor
 from ..network.hint import SAYS_NOTHING
 from .belonging import (
     AROUND,
+    PAINTED,
     are_dots,
     chance,
     is_crowded,
     is_exceeded,
-    is_painted,
-    is_sharp,
     is_thin,
     kept_and_lacked,
     kind_of,
     lies_within,
     may_be_dabs,
     may_be_painted,
+    may_be_strokes,
     others_of,
     outlines,
     said,
@@ -275,8 +275,8 @@ def _asked_for(
     found = matte(part[None], given, looks[0])[0]
     colours, shown = _small(part), _small(found)
     if rest is not None and not drawn and _is_painted(rest, frame, box, colours, shown, everything, takes_hint):
-        again = partial(_asked_for, seen_of=seen_of, matte=matte, everything=everything, takes_hint=takes_hint)
-        return again(image, boxes, rest, drawn=True)
+        same = {"seen_of": seen_of, "matte": matte, "everything": everything, "takes_hint": takes_hint}
+        return _asked_for(image, boxes, rest, **same, drawn=True)
     kind = "dot" if drawn else kind_of(marks, shown, colours) if alone else None
     if alone and kind == "dot":
         return _followed(image, rest, found, looks[1:], seen_of, matte)
@@ -406,13 +406,15 @@ def _is_painted(
     open, it takes a look at everything: told of a stroke, a network may show the stroke alone."""
     hint = _view(rest, frame, box).numpy()
     inside = solid(hint)
-    if kind_of(hint, shown, colours) != "mask" or not is_sharp(hint):
+    if kind_of(hint, shown, colours) != "mask" or not may_be_strokes(hint):
         return False
     if was_told and is_exceeded(inside, shown, colours):
         return True
     if not may_be_painted(inside, shown, colours):
         return False
-    return is_painted(inside, shown, colours) or is_painted(solid(_whole(rest, frame)), *everything())
+    return lies_within(inside, shown, colours, PAINTED) or lies_within(
+        solid(_whole(rest, frame)), *everything(), PAINTED
+    )
 
 
 def _dots(dabs: Tensor) -> Tensor:

@@ -110,13 +110,13 @@ def initialise_(network: BiRefNet, init: str) -> None:
         load_lite0_(network.localization.backbone)
     elif init == "timm":
         load_backbone_(network, fetch_from_timm(backbone), f"timm's {backbone}")
-    elif (path := _file_of(init)).is_file() and not any(key.startswith("decoder.") for key in read_weights(path)[0]):
+    elif (path := model_file(init)).is_file() and not any(key.startswith("decoder.") for key in read_weights(path)[0]):
         load_backbone_(network, read_weights(path)[0], str(path))
     else:
         _load_model_(network, init)
 
 
-def _file_of(init: str) -> Path:
+def model_file(init: str) -> Path:
     """The file of a model's name, downloaded if need be, or the file itself."""
     return locate(init, on_progress=byte_bar(init))
 
@@ -232,7 +232,7 @@ def take_architecture(recipe: Recipe, given: dict[str, Any]) -> Recipe:
     for name, value in given.items():
         if name.startswith("architecture.") and name.partition(".")[2] not in OWN:
             raise ValueError(f"{name}={value}: this recipe takes the network of --init; leave it away.")
-    found = inspect(_file_of(recipe.init))
+    found = inspect(model_file(recipe.init))
     if found.problem:
         raise ValueError(f"--init {recipe.init}: {found.problem}")
     check_statistics(found.spec, f"--init {recipe.init}")

@@ -12,11 +12,10 @@ from torch import Tensor
 from birefnet_core.matting.load import load_model
 from birefnet_core.matting.model import MattingModel
 from birefnet_core.network.hint import SAYS_NOTHING
-from birefnet_core.progress import byte_bar
 from birefnet_core.weights.inspection import inspect
-from birefnet_core.weights.places import locate
 from train.data.pairs import Batch
 
+from .initialise import model_file
 from .normalise import normalise
 
 
@@ -25,7 +24,7 @@ def check_teachers(names: tuple[str, ...]) -> None:
     fetched."""
     for name in names:
         try:
-            problem = inspect(locate(name, on_progress=byte_bar(name))).problem
+            problem = inspect(model_file(name)).problem
         except (ValueError, OSError) as error:
             problem = str(error)
         if problem:
