@@ -25,6 +25,8 @@ from .belonging import (
     PAINTED,
     are_dots,
     chance,
+    covers_little,
+    edges_along,
     is_crowded,
     is_exceeded,
     is_thin,
@@ -34,8 +36,10 @@ from .belonging import (
     may_be_dabs,
     may_be_painted,
     may_be_strokes,
+    may_reach_over,
     others_of,
     outlines,
+    reaches_over,
     said,
     shreds,
     size_of,
@@ -408,13 +412,12 @@ def _is_painted(
     inside = solid(hint)
     if kind_of(hint, shown, colours) != "mask" or not may_be_strokes(hint):
         return False
-    if was_told and is_exceeded(inside, shown, colours):
+    edges, whole = edges_along(inside, shown, colours), solid(_whole(rest, frame))
+    if was_told and is_exceeded(inside, shown, edges):
         return True
-    if not may_be_painted(inside, shown, colours):
-        return False
-    return lies_within(inside, shown, colours, PAINTED) or lies_within(
-        solid(_whole(rest, frame)), *everything(), PAINTED
-    )
+    if may_be_painted(edges) and (covers_little(inside, shown, PAINTED) or lies_within(whole, *everything(), PAINTED)):
+        return True
+    return may_reach_over(edges) and reaches_over(whole, *everything())
 
 
 def _dots(dabs: Tensor) -> Tensor:

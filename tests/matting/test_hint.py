@@ -372,6 +372,24 @@ def test_the_mask_of_a_part_asks_for_the_part(red_finder):
     assert iou(red_finder.predict(picture[None], hint=diamond(190, 190, 30, 40))[0], whole) > 0.85
 
 
+@pytest.mark.parametrize(
+    "strokes",
+    [
+        [(190, 190, 90, 20), (250, 120, 20, 80), (330, 230, 60, 25)],
+        [(150, 150, 45, 45), (250, 190, 110, 18), (350, 250, 45, 45)],
+        [(190, 150, 80, 40), (290, 250, 110, 30)],
+    ],
+)
+def test_what_is_painted_over_a_pattern_asks_for_all_of_it(red_finder, strokes):
+    """A knit or a fur has edges everywhere, along what is painted on it too."""
+    picture, (whole, _) = discs((250, 190, 130), (60, 60, 1))
+    cells = torch.rand(64, 86, generator=torch.Generator().manual_seed(0)) > 0.5
+    pattern = cells.float().repeat_interleave(6, 0).repeat_interleave(6, 1)[:HEIGHT, :WIDTH]
+    picture = picture + (whole * pattern)[..., None] * torch.tensor([0, 0.5, 0])
+    hint = torch.stack([diamond(*stroke) for stroke in strokes]).amax(0) * (whole > 0.5)
+    assert iou(red_finder.predict(picture[None], hint=hint)[0], whole) > 0.95
+
+
 def rim(region, width=6):
     """The line [H, W] that a brush draws along the border of region [H, W], which the frame takes no part in."""
     region = (region > 0.5).float()[None]
