@@ -222,7 +222,7 @@ def _goes_on(options: argparse.Namespace) -> str:
 
 
 def _run(options: argparse.Namespace) -> list[Result]:
-    model = _load(options) if options.model else None
+    model = _load(options) if options.model is not None else None
     make = matte_maker(model, options.size, options.mode) if model else None
     if model:
         if model.takes_hint:
@@ -304,7 +304,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if bool(options.gt) == bool(options.data):
         parser.error("give the truth as either --gt FOLDER or --data SET")
-    if options.gt and options.model:
+    if options.gt and options.model is not None:
         parser.error("--model needs photographs: give --data SET (a folder with im/ and gt/) instead of --gt")
     if options.pred and len(options.data) > 1:
         parser.error("--pred goes with one --data")

@@ -8,6 +8,7 @@ import types
 from bisect import bisect_right
 from collections.abc import Collection, Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -29,11 +30,21 @@ OPTIMISERS = ("adam", "adamw")
 METRICS = {"mae": min, "iou": max}  # what validation computes, and whether less or more is better
 INITS_OF_BACKBONES = ("none", "timm", "imagenet")
 OF_PHASES = ("size", "dynamic", "square", "batch_size", "losses")
-NOT_NEGATIVE = (
-    *("steps", "epochs", "seed", "micro_batch", "frozen_stages", "learning_rate", "backbone_learning_rate"),
-    *("final_rate", "weight_decay", "warmup_steps", "ema", "clip", "hold_out", "validation_pictures"),
-    *("validate_epochs", "patience", "skip_limit"),
-)
+LIMITS = {  # (least, most): the numbers, by their dotted names
+    (0, math.inf): "steps epochs seed micro_batch learning_rate backbone_learning_rate final_rate weight_decay "
+    "warmup_steps clip validation_pictures validate_epochs patience skip_limit architecture.classes",
+    (1, math.inf): "validate_every save_every sheet_every architecture.block_channels architecture.branch_channels "
+    "architecture.inward_channels",
+    (0, 1): "scenes.together scenes.holding scenes.behind scenes.closer scenes.camouflaged scenes.painted scenes.plain "
+    "hints.share architecture.dropout augmentation.flip augmentation.colour augmentation.degrade "
+    "augmentation.plain_background",
+    (0, 0.999999): "ema",  # with 1 the averaged weights stay as they began
+    (0, 0.99): "architecture.stochastic_depth",
+    (0.01, 1): "augmentation.crop",
+    (0, 99): "hold_out",
+    (0, 4): "frozen_stages",
+    (0, LARGEST_EDGE_RADIUS): "edge_radius",
+}
 FREE = ("micro_batch", "save_every", "sheet_every")  # may change from one start of a run to the next
 
 
@@ -91,6 +102,7 @@ class Recipe:
             model that `architecture_from_init` takes, else not; false leaves that model's hint out.
         hints: how often, and of which kinds (`HintStyle`).
         teachers: models, by name or file: without a hint the mean of what they give is learnt in place of the truth.
+            They see the pictures as large as the network does, whatever size they are made for.
         task, licence: go into the metadata.
         precision: of the forward pass: "fp32", or autocast to "bf16" or "fp16" (with a loss scaler). "auto": bf16 where
             the device computes it natively, else fp32 (train/run/precision.py); decided once a run, recorded with it.
@@ -223,6 +235,7 @@ def _check(recipe: Recipe, file: Path) -> None:
         raise ValueError(f"{file}: [[phases]] need a rising `until` that ends at 1.0.")
     sizes = [("phases: size", phase.size) for phase in recipe.phases]
     sizes += [("phases: dynamic", phase.dynamic) for phase in recipe.phases if phase.dynamic]
+    sizes += [("model_size", recipe.model_size)] if recipe.model_size != 0 else []
     for name, size in [*sizes, ("validation_size", recipe.validation_size)]:
         if not isinstance(size, int) and len(size) != 2:
             raise ValueError(f"{file}: {name} must be one side or two, not {list(size)}.")
@@ -236,18 +249,18 @@ def _check(recipe: Recipe, file: Path) -> None:
             raise ValueError(f"{file}: phases: batch_size must be 1 or more, not {phase.batch_size}.")
         if phase.square and not phase.dynamic:
             raise ValueError(f"{file}: phases: square is for dynamic sizes; give dynamic = [least, most] too.")
+        for name, weight in asdict(phase.losses).items():
+            if weight < 0:
+                raise ValueError(f"{file}: losses.{name} must not be negative, not {weight}.")
     if bool(recipe.steps) == bool(recipe.epochs):
         raise ValueError(f"{file}: give either steps or epochs, as a number above 0.")
-    for name in NOT_NEGATIVE:
-        if getattr(recipe, name) < 0:
-            raise ValueError(f"{file}: {name} must not be negative, not {getattr(recipe, name)}.")
+    for (least, most), names in LIMITS.items():
+        for name in names.split():
+            if not least <= (value := attrgetter(name)(recipe)) <= most:
+                wanted = f"{least} or more" if most == math.inf else f"{least} to {most}"
+                raise ValueError(f"{file}: {name} must be {wanted}, not {value}.")
     if len(recipe.shrink) != 2 or not all(0 < share <= 1 for share in recipe.shrink):
         raise ValueError(f"{file}: shrink must be two shares above 0 and at most 1, not {list(recipe.shrink)}.")
-    if not 0 <= recipe.edge_radius <= LARGEST_EDGE_RADIUS:
-        raise ValueError(f"{file}: edge_radius must be 0 to {LARGEST_EDGE_RADIUS} pixels, not {recipe.edge_radius}.")
-    for name in ("validate_every", "save_every", "sheet_every"):
-        if getattr(recipe, name) < 1:
-            raise ValueError(f"{file}: {name} must be 1 or more, not {getattr(recipe, name)}.")
     _check_hints(recipe.hints, file)
     _check_scenes(recipe.scenes, file)
     for name, known in (("precision", PRECISIONS), ("optimiser", OPTIMISERS), ("metric", tuple(METRICS))):
@@ -258,8 +271,6 @@ def _check(recipe: Recipe, file: Path) -> None:
 
 
 def _check_hints(style: HintStyle, file: Path) -> None:
-    if not 0 <= style.share <= 1:
-        raise ValueError(f"{file}: hints.share must be 0 to 1, not {style.share}.")
     _check_names(style.kinds, HINT_KINDS, "hints.kinds", file)
     _check_shares(style.kinds.values(), "hints.kinds", file)
 
@@ -270,9 +281,6 @@ def _check_scenes(style: SceneStyle, file: Path) -> None:
     _check_shares([extent[0] for extent in style.extents], "scenes.extents", file)
     if len(style.cut_extent) != 2 or not 0 < style.cut_extent[0] <= style.cut_extent[1]:
         raise ValueError(f"{file}: scenes.cut_extent must be [least, most] above 0, not {list(style.cut_extent)}.")
-    for name in ("together", "holding", "behind", "closer", "camouflaged", "painted", "plain"):
-        if not 0 <= getattr(style, name) <= 1:
-            raise ValueError(f"{file}: scenes.{name} must be 0 to 1, not {getattr(style, name)}.")
     _check_names(style.lights, LIGHTS, "scenes.lights", file)
     if min(style.lights.values(), default=0) < 0 or sum(style.lights.values()) > 1 + 1e-9:
         raise ValueError(f"{file}: the shares of scenes.lights must not be negative, nor more than 1 in sum.")
@@ -295,7 +303,8 @@ def read_recipe(path: str | Path, *, overrides: dict[str, Any] | None = None) ->
     """Read a TOML recipe and, where it names a `base`, the recipe (beside it) whose values it changes.
 
     `overrides` replaces values by dotted names ("architecture.backbone"); `size`, `batch_size`, `dynamic`, `square` and
-    "losses.<term>" are those of every phase, and `size` is that of validation and of the model too.
+    "losses.<term>" are those of every phase, and `size` is that of validation and of the model too. `phases`, all of
+    them, comes before those.
 
     Raises:
         ValueError: the file is not TOML, or a key is unknown, missing, of another type or impossible; names the file
@@ -315,10 +324,10 @@ def read_recipe(path: str | Path, *, overrides: dict[str, Any] | None = None) ->
     if values.get("architecture_from_init") and overrides.get("init") in INITS_OF_BACKBONES:
         values["architecture_from_init"] = False  # asked for outright; train.py says what that means
         values["frozen_stages"] = 0
-    for name, value in overrides.items():
+    for name, value in sorted(overrides.items(), key=lambda item: item[0] != "phases"):
         in_phases = name.split(".")[0] in OF_PHASES and isinstance(values["phases"], list)
         for table in values["phases"] if in_phases else [values]:
-            _put(table, name.split("."), value)
+            _put(table, name, value, path)
     recipe = _build(Recipe, values, path)
     _check(recipe, path)
     if recipe.hint is None and recipe.architecture_from_init and not recipe.architecture.hint:
@@ -360,11 +369,20 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _put(table: Any, names: list[str], value: Any) -> None:
-    for name in names[:-1]:
-        table = table.setdefault(name, {}) if isinstance(table, dict) else None
+def _put(table: Any, name: str, value: Any, file: Path) -> None:
+    """Set the value of a dotted name in a table. ValueError where something on the way is no table."""
+    *way, last = name.split(".")
+    for index, step in enumerate(way):
+        if not isinstance(table, dict):
+            break  # _build says what is wrong with a phase that is none
+        table = table.setdefault(step, {})
+        if isinstance(table, list) and step == "phases":
+            own = ".".join(part for part in name.split(".")[index + 1 :] if not part.isdigit())
+            raise ValueError(f"{file}: {name} is nothing by itself: give {own} for every phase, or all of phases.")
+        if not isinstance(table, dict):
+            raise ValueError(f"{file}: {name}: {'.'.join(way[: index + 1])} is {table!r}, and has no {last}.")
     if isinstance(table, dict):
-        table[names[-1]] = value
+        table[last] = value
 
 
 def parse_value(text: str) -> Any:

@@ -20,7 +20,7 @@ from train.run.distributed import Processes, processes  # noqa: E402
 from train.run.export import FORMATS, check_export, export_result  # noqa: E402
 from train.run.initialise import take_architecture  # noqa: E402
 from train.run.loop import Training  # noqa: E402
-from train.run.options import Options, TrainingError  # noqa: E402
+from train.run.options import Options, StoppedError, TrainingError  # noqa: E402
 from train.run.teachers import check_teachers  # noqa: E402
 from train.shared.mattes import parse_value as mask_value  # noqa: E402
 
@@ -205,6 +205,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with processes(given.device) as among:
             return 0 if train(given, among) else 130
+    except StoppedError as stopped:
+        print(stopped, file=sys.stderr)
+        return 130
     except (ValueError, OSError, DownloadError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -6,9 +6,11 @@ import argparse
 import math
 import re
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..names import entry, name_of
 from ..picture_files import READ_SUFFIXES, is_hidden
 
 if TYPE_CHECKING:
@@ -122,9 +124,10 @@ def frames_of(place: Path, name: Path, *, only: bool) -> list[Path]:
     """
     if not place.is_dir():
         return [place]
-    own = place / name.parent / name.stem
+    folder = _folder_of(place, name)
+    own = entry(folder, name.stem)
     if not own.is_dir():
-        if not only or any(path.stem == name.stem and _is_picture(path) for path in own.parent.glob("*")):
+        if not only or any(name_of(path) == name_of(name) and _is_picture(path) for path in folder.glob("*")):
             return [mask_of(place, name)]
         own = place
     paths = [path for path in own.iterdir() if _is_picture(path)]
@@ -151,13 +154,18 @@ def mask_of(place: Path, name: Path) -> Path:
     """`place`, or the mask in that folder that belongs to the picture called `name`. ValueError without exactly one."""
     if not place.is_dir():
         return place
-    folder = place / name.parent
-    found = [path for path in folder.glob("*") if path.stem == name.stem and _is_picture(path)]
+    folder = _folder_of(place, name)
+    found = [path for path in folder.glob("*") if name_of(path) == name_of(name) and _is_picture(path)]
     if not found:
         raise ValueError(f"there is no mask for it in {folder}")
     if len(found) > 1:
         raise ValueError(f"{folder} has several masks for it: {', '.join(sorted(path.name for path in found))}")
     return found[0]
+
+
+def _folder_of(place: Path, name: Path) -> Path:
+    """Where in a folder of masks those of the input called `name` are."""
+    return reduce(entry, name.parent.parts, place)
 
 
 def _is_picture(path: Path) -> bool:

@@ -163,7 +163,7 @@ def _get(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[byte
 
 def _finish(record: dict[str, Any], part: Path, target: Path, endpoint: str) -> None:
     """Checks what was fetched, and puts it and its record in place."""
-    found = _sha256(part)
+    found = sha256_of(part)
     if found != record["sha256"]:
         part.unlink()
         raise DownloadError(
@@ -202,7 +202,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):

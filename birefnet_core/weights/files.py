@@ -58,13 +58,17 @@ def check_there(path: Path) -> Path:
 
 
 def write_weights(path: str | os.PathLike[str], state_dict: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all."""
+    """Write a safetensors file, whole or not at all. OSError, with the file's name, where that fails."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     with whole_file(Path(path)) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode
-        save_file({key: value.contiguous() for key, value in state_dict.items()}, temporary, metadata)
+        try:
+            save_file({key: value.contiguous() for key, value in state_dict.items()}, temporary, metadata)
+        except SafetensorError as error:  # what it makes of a full disk
+            raise OSError(f"{path} could not be written ({error}): free some disk space, then try again") from error
         temporary.chmod(mode)  # safetensors makes files that nobody but their owner may read, such as a server's user
 
 

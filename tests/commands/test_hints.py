@@ -1,5 +1,9 @@
 """`--hint`, `--box` and `--point`: which subject of a picture, said on the command line."""
 
+import unicodedata
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -85,6 +89,19 @@ def test_a_folder_has_a_mask_for_each(matte, asked, folder, tmp_path):  # noqa: 
     options = ("--recursive", "--hint", tmp_path / "hints")
     assert matte(folder, "-o", tmp_path / "out", *options) == 0
     assert [torch.equal(*pair) for pair in zip(asked, expected, strict=True)] == [True] * 3
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_may_be_written_in_two_ways(ours, theirs, tmp_path):
+    """A Mac writes a letter and its accent as two; a folder of masks may come from one."""
+    one, other = (partial(unicodedata.normalize, form) for form in (ours, theirs))
+    path = tmp_path / "hints" / other("für") / other("müde.png")
+    put(path, mask())
+    place, name = tmp_path / "hints", Path(one("für")) / one("müde.jpg")
+    assert hints.mask_of(place, name) == path and hints.frames_of(place, name, only=False) == [path]
+    frame = path.parent / other("café") / "1.png"
+    put(frame, mask())
+    assert hints.frames_of(place, name.with_name(one("café.mp4")), only=False) == [frame]
 
 
 def test_masks_that_fail_stop_only_their_picture(matte, folder, tmp_path, capsys):  # noqa: F811

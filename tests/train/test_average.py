@@ -1,5 +1,6 @@
 """Averages of models."""
 
+import resource
 from dataclasses import replace
 
 import pytest
@@ -32,6 +33,18 @@ def test_weights_are_averaged_by_their_shares(models, tmp_path):
     for key, value in mean.items():
         if value.is_floating_point():
             torch.testing.assert_close(value, a[key] / 4 + 3 * b[key] / 4, atol=2e-3, rtol=1e-3)  # written in fp16
+
+
+def test_a_full_disk_is_said_in_a_sentence(models, tmp_path):
+    given = [f"{models}/a.safetensors=1", f"{models}/b.safetensors=1"]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(SystemExit, match=r"x\.safetensors could not be written .* disk space"):
+            main([*given, "--out", str(tmp_path / "x.safetensors")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_model_without_hints_is_averaged_into_one_with_hints(models, tmp_path):

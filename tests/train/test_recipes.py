@@ -107,11 +107,31 @@ def test_kinds_that_a_run_does_not_name_are_not_its():
         ("scenes.extents", [[1.0, 0.5, math.inf]], r"scenes\.extents\[0\]\[2\] must be a number, not inf"),
         ("learning_rate", math.nan, r"learning_rate must be a number, not nan"),
         ("hints.sort", 1, "unknown sort"),
+        ("model_size", [64], r"model_size must be one side or two, not \[64\]"),
+        ("model_size", -64, r"model_size must be a multiple of 32, not -64"),
+        ("model_size", [416, 100], r"model_size must be a multiple of 32, not 100"),
+        ("architecture.block_channels", 0, r"architecture\.block_channels must be 1 or more, not 0"),
+        ("architecture.dropout", 1.5, r"architecture\.dropout must be 0 to 1, not 1\.5"),
+        ("augmentation.flip", 2.0, r"augmentation\.flip must be 0 to 1"),
+        ("losses.mae", -5.0, r"losses\.mae must not be negative, not -5\.0"),
+        ("hold_out", 200, r"hold_out must be 0 to 99, not 200"),
+        ("frozen_stages", 9, r"frozen_stages must be 0 to 4, not 9"),
+        ("ema", 1.0, r"ema must be 0 to 0\.999999, not 1\.0"),
+        ("learning_rate", -1e-4, r"learning_rate must be 0 or more"),
+        ("phases.size", 128, r"phases\.size is nothing by itself: give size for every phase, or all of phases"),
+        ("phases.0.losses.mae", 1.0, r"give losses\.mae for every phase"),
+        ("steps.size", 1, r"steps\.size: steps is 6000, and has no size"),
     ],
 )
-def test_impossible_scenes_and_hints_are_refused(name, value, complaint):
+def test_impossible_values_are_refused(name, value, complaint):
     with pytest.raises(ValueError, match=complaint):
         _read("bundled", **{name: value})
+
+
+def test_values_of_every_phase_are_those_of_phases_that_are_given_beside_them():
+    phases = [{"until": 0.5, "size": 128, "batch_size": 2}, {"until": 1.0, "size": 256, "batch_size": 2}]
+    recipe = _read("finetune", **{"init": "none", "size": 64, "batch_size": 3, "phases": phases})
+    assert [(phase.size, phase.batch_size) for phase in recipe.phases] == [(64, 3)] * 2 and recipe.model_size == 64
 
 
 @pytest.mark.parametrize(

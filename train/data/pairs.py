@@ -28,11 +28,12 @@ from torch import Tensor
 
 from birefnet_core.matting.images import read
 from birefnet_core.matting.tensors import resize
+from birefnet_core.names import name_of
 from birefnet_core.picture_files import READ_SUFFIXES
 from train.shared import hints
 from train.shared.holdout import held_out
 from train.shared.mattes import Value, read_mask
-from train.shared.pictures import check_sizes, name_of, read_matte
+from train.shared.pictures import check_sizes, read_matte
 from train.tables import HINT_KINDS, Augmentation
 
 from .augment import augment

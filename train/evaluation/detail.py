@@ -23,6 +23,7 @@ from PIL import Image
 from scipy import ndimage
 from tqdm import tqdm
 
+from train.evaluation.errors import REFUSALS
 from train.evaluation.metrics.matting import SIGMA
 from train.shared.pictures import by_stem, pairs_of, picture_to_write, read_image, read_pair, save_picture
 
@@ -152,7 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with tempfile.TemporaryDirectory() as temporary:
             _run(options, options.model or _random(options.random, Path(temporary)))
-    except (ValueError, OSError, RuntimeError) as error:
+    except (*REFUSALS, RuntimeError) as error:  # the last: a process that measures died
         raise SystemExit(f"nothing was measured: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit("stopped") from None

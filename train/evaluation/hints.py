@@ -27,6 +27,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from birefnet_core.matting.masks import fit
+from train.evaluation.errors import REFUSALS
 from train.evaluation.sets.pairs import DRAWN, HINTS
 from train.shared.pictures import (
     by_stem,
@@ -164,13 +165,16 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         model = birefnet_core.load_model(options.model, device=options.device, hint=not options.untold)
         figures, strips = measure(model, options.data, options.every)
-    except (ValueError, ArithmeticError, OSError) as error:
+    except REFUSALS as error:
         raise SystemExit(f"not measured: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit("stopped: nothing was measured") from None
     print(table(figures))
     if options.sheet:
-        save_picture(contact_sheet(strips, cell=110), options.sheet)
+        try:
+            save_picture(contact_sheet(strips, cell=110), options.sheet)
+        except OSError as error:
+            raise SystemExit(f"the sheet was not written: {error}") from None
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from birefnet_core.matting.key import key
 from birefnet_core.matting.model import MattingModel
 from train.shared.pictures import picture_to_write, save_picture
 
+from .errors import REFUSALS
 from .screen_shots import KEY, SCREENS, Shot, shoot
 from .sets.composites import trimmed
 from .sets.e1 import listed_stamps, read_stamps
@@ -120,13 +121,15 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if bool(options.edges) != bool(options.pictures) or bool(options.edges) == bool(options.packages):
         parser.error("give --packages for figures, or --edges and --pictures for pictures")
+    if options.every < 1:
+        parser.error("--every must be 1 or more")
     try:
         if options.edges:
             save_picture(edges(options.edges, options.model), options.pictures)
         else:
             network = None if options.true_mattes else load_model(options.model)
             print(table(measure(options.packages, network, listed_stamps()[:: options.every])))
-    except (ValueError, OSError, ImportError) as error:
+    except REFUSALS as error:
         raise SystemExit(f"nothing was measured: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit("stopped") from None
@@ -145,7 +148,10 @@ def edges(cutouts: list[Path], model: str) -> Image.Image:
     """Edges of cut-outs before green, one under another."""
     network, rows = load_model(model), []
     for index, path in enumerate(cutouts):
-        shot = shoot(trimmed(Image.open(path).convert("RGBA")), "green", index)
+        cutout = Image.open(path).convert("RGBA")
+        if cutout.getchannel("A").getextrema()[1] < 128:
+            raise ValueError(f"{path} has nothing that is half opaque: there is no edge to show")
+        shot = shoot(trimmed(cutout), "green", index)
         ways = made_of(shot, network)
         rows.append(edge(shot, {way: ways[way] for way in ("nothing", "despill", "key")}))
     return Image.fromarray(np.rint(np.concatenate(rows, 0).clip(0, 1) * 255).astype(np.uint8))

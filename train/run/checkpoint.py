@@ -14,6 +14,7 @@ from train.recipe import differences
 from train.shared.files import write_whole
 
 from .distributed import as_sharded_as, fill_, whole
+from .teachers import WEIGHTS
 
 PATTERN = re.compile(r"step_(\d+)\.pt$")
 LENGTH = ("steps:", "epochs:")
@@ -58,6 +59,7 @@ def load_latest(folder: Path, recipe: dict[str, Any], *, reschedule: bool = Fals
     except Exception as error:  # of a damaged file torch raises nearly anything
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"{found[-1]} cannot be read ({reason}); remove it to go on from the one before.") from error
+    recipe = {key: value for key, value in recipe.items() if key != WEIGHTS or key in state["recipe"]}
     changed = differences(recipe, state["recipe"])
     if reschedule:
         changed = [line for line in changed if not line.startswith(LENGTH)]

@@ -17,12 +17,13 @@ from train.recipe import Recipe, as_dictionary
 
 from . import checkpoint, result
 from .distributed import Processes
-from .options import Options, TrainingError
+from .options import Options, StoppedError, TrainingError
 from .precision import choose_precision
 from .prefetch import prefetch
 from .report import Report
 from .state import State
 from .step import Step, micro_batch, train_step
+from .teachers import weights_of_teachers
 
 
 class Training:
@@ -38,7 +39,7 @@ class Training:
         self.data, self.options, self.out, self.among = data, options, options.out, among or Processes()
         self.at_a_time = [micro_batch(phase.batch_size, recipe, self.among) for phase in recipe.phases]
         self.out.mkdir(parents=True, exist_ok=True)
-        asked = as_dictionary(recipe) | {"data": data.fingerprint}
+        asked = as_dictionary(recipe) | {"data": data.fingerprint} | weights_of_teachers(recipe.teachers)
         recorded = checkpoint.load_latest(self.out, asked, reschedule=options.reschedule)
         self._check_shared(recorded["step"] if recorded else 0)
         begun_in = recorded["recipe"]["precision"] if recorded else None
@@ -138,7 +139,10 @@ class Training:
         try:
             yield
         except Exception as error:
-            if reason := why_not_compiled(error):
+            reason = why_not_compiled(error)
+            if reason and self.asked_to_stop:  # the compiler got the signal too
+                raise StoppedError("stopped while the network was compiled; the same command goes on.") from error
+            if reason:
                 raise TrainingError(
                     f"torch.compile does not work here, leave --compile out; the same --out goes on: {reason}"
                 ) from error

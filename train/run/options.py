@@ -10,6 +10,10 @@ class TrainingError(RuntimeError):
     """The run cannot go on; the message says why and what to change."""
 
 
+class StoppedError(TrainingError):
+    """A signal stopped the run where there was nothing to save."""
+
+
 @dataclass
 class Options:
     """How to run, as opposed to what to train (the recipe). These may change from one start to the next.

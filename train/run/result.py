@@ -14,7 +14,7 @@ from birefnet_core.weights.files import read_metadata
 from birefnet_core.weights.save import save_model
 from train.recipe import Recipe, square
 from train.shared import hints
-from train.shared.files import not_written, write_text
+from train.shared.files import write_text
 
 MODEL, CARD = "model.safetensors", "README.md"
 REMBG = """For rembg 2.0.86 export it with `--size 1024{without}`, put the file at
@@ -110,18 +110,19 @@ def save_bundle(network: BiRefNet, path: Path, *, recipe: Recipe, outcome: Outco
     extra |= {f"held_out_{name}": f"{value:.5f}" for name, value in outcome.scores.items()}
     if outcome.names[0]:
         extra["trained_on"] = readable("; ".join(outcome.names[0]))
-    try:
-        save_model(network, path, spec=spec, extra=extra)
-    except SafetensorError as error:  # a full disk
-        raise not_written(path, error) from error
+    save_model(network, path, spec=spec, extra=extra)
 
 
 def made_of(path: Path) -> tuple[int, str] | None:
-    """The steps of the run that a result was written after, and its patch order; None where there is none."""
+    """The steps of the run that a result was written after, and its patch order; None where there is none, or none that
+    is whole."""
     if not path.is_file():
         return None
-    metadata = read_metadata(path)
-    return int(metadata.get("run_steps", 0)), metadata.get("patch_order", "")
+    try:
+        metadata = read_metadata(path)
+        return int(metadata.get("run_steps", 0)), metadata.get("patch_order", "")
+    except (SafetensorError, ValueError, OSError):
+        return None
 
 
 def save_card(

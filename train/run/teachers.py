@@ -12,11 +12,14 @@ from torch import Tensor
 from birefnet_core.matting.load import load_model
 from birefnet_core.matting.model import MattingModel
 from birefnet_core.network.hint import SAYS_NOTHING
+from birefnet_core.weights.download import sha256_of
 from birefnet_core.weights.inspection import inspect
 from train.data.pairs import Batch
 
 from .initialise import model_file
 from .normalise import normalise
+
+WEIGHTS = "weights of teachers"  # in a checkpoint; those from before it was there go on without
 
 
 def check_teachers(names: tuple[str, ...]) -> None:
@@ -29,6 +32,11 @@ def check_teachers(names: tuple[str, ...]) -> None:
             problem = str(error)
         if problem:
             raise ValueError(f"teachers: {name or 'an empty name'} is no model: {problem}")
+
+
+def weights_of_teachers(names: tuple[str, ...]) -> dict[str, list[str]]:
+    """What their files hold, as part of a run's identity: a file may change under its name."""
+    return {WEIGHTS: [sha256_of(model_file(name))[:16] for name in names]} if names else {}
 
 
 def load_teachers(names: tuple[str, ...], device: torch.device) -> list[MattingModel]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from birefnet_core.names import readable
+from birefnet_core.names import name_of, readable
 from birefnet_core.picture_files import READ_SUFFIXES, opened
 
 from .files import write_whole
@@ -51,11 +50,6 @@ def mate(files: dict[str, Path], of: Path, folder: Path) -> Path:
     if (found := files.get(name_of(of))) is None:
         raise ValueError(f"{of} has no picture of the same name in {folder}")
     return found
-
-
-def name_of(path: Path) -> str:
-    """The stem by which pictures are paired: a letter with an accent is one character, as a Mac may not write it."""
-    return unicodedata.normalize("NFC", path.stem)
 
 
 def read_image(path: str | Path) -> Image.Image:

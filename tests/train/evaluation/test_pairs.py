@@ -11,6 +11,7 @@ from scipy import ndimage
 
 import birefnet_core
 from birefnet_core.matting.hint import checked_hint
+from birefnet_core.weights.download import DownloadError
 from train.evaluation import hints
 from train.evaluation.sets import pairs
 from train.shared.pictures import by_stem, read_image, read_matte
@@ -117,6 +118,20 @@ def test_the_command_measures_by_kind_and_draws_a_sheet(small, tmp_path, capsys,
         assert sheet.width > 1000
     with pytest.raises(SystemExit, match="has no folder im/"):
         hints.main(["--model", "bundled", "--data", str(tmp_path)])
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="the sheet was not written: "):
+        hints.main([*arguments, "--sheet", str(tmp_path / "file" / "sheet.jpg")])
+    assert "| perfect |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [DownloadError("no network"), ArithmeticError("the network gave NaN")])
+def test_what_keeps_it_from_measuring_is_a_sentence(small, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(birefnet_core, "load_model", fail)
+    with pytest.raises(SystemExit, match=f"not measured: {error}"):
+        hints.main(["--model", "BiRefNet", "--data", str(small[0] / "one")])
 
 
 def test_a_model_that_takes_hints_is_measured_either_way(small, tmp_path, monkeypatch, one_thread):

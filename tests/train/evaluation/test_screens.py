@@ -62,3 +62,12 @@ def test_the_command_writes_edges(tmp_path, capsys):
         screens.main(["--edges", str(tmp_path / "ball.png")])
     with pytest.raises(SystemExit, match="nothing was measured"):
         screens.main(["--packages", str(tmp_path)])
+
+
+def test_what_keeps_it_from_measuring_is_a_sentence(tmp_path, capsys):
+    Image.new("RGBA", (50, 50)).save(tmp_path / "clear.png")
+    with pytest.raises(SystemExit, match=r"clear\.png has nothing that is half opaque"):
+        screens.main(["--edges", str(tmp_path / "clear.png"), "--pictures", str(tmp_path / "edges.png")])
+    with pytest.raises(SystemExit):
+        screens.main(["--packages", str(tmp_path), "--every", "0"])
+    assert "--every must be 1 or more" in capsys.readouterr().err

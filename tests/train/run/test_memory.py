@@ -1,6 +1,8 @@
 """What saves memory changes no result: recomputed activations, single pictures, fp16 with its scaler."""
 
+import os
 import shutil
+import signal
 from functools import partial
 
 import pytest
@@ -14,6 +16,7 @@ from train.run import loop
 from train.run import precision as precisions
 from train.run.losses import training_loss
 from train.run.normalise import normalise
+from train.run.options import StoppedError
 from train.run.recompute import recompute_, units
 from train.tables import LossWeights
 from train.train import recipe_path
@@ -102,6 +105,20 @@ def test_where_nothing_can_be_compiled_it_says_to_leave_it_out(training, monkeyp
     with pytest.raises(
         loop.TrainingError, match=r"torch\.compile does not work here, leave --compile out.*no compiler"
     ):
+        training(compiled=True).run()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_signal_that_stops_the_compiler_stops_the_run(training, monkeypatch):
+    """It goes to all processes of a terminal, and of a process group."""
+
+    def backend(graph, inputs):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise OSError("the compiler was stopped")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    with pytest.raises(StoppedError, match="stopped while the network was compiled; the same command goes on"):
         training(compiled=True).run()
 
 

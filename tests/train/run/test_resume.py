@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from train.run import checkpoint, report
 from train.run.log import Log
@@ -142,6 +143,14 @@ def test_a_full_disk_at_the_very_end_is_reported_too(uninterrupted, tmp_path, di
     assert not model.exists() and not list(model.parent.glob(".*"))
     assert main(_arguments(tmp_path, discs, "whole")) == 0
     assert model.stat().st_size == size
+
+
+def test_a_damaged_model_of_a_finished_run_is_written_again(uninterrupted, tmp_path, discs):
+    model = tmp_path / "whole" / MODEL
+    weights = {name: tensor.clone() for name, tensor in load_file(model).items()}  # it maps the file
+    model.write_bytes(model.read_bytes()[:100])
+    assert main(_arguments(tmp_path, discs, "whole")) == 0
+    _assert_equal(load_file(model), weights)
 
 
 def test_a_longer_run_that_dies_at_its_end_still_gets_its_model(uninterrupted, tmp_path, discs, monkeypatch, capsys):

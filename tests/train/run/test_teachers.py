@@ -1,14 +1,17 @@
 """What is learnt without a hint may be what other models give."""
 
+import shutil
+
 import pytest
 import torch
 
 import birefnet_core as bc
 from birefnet_core.network.hint import SAYS_NOTHING, hint_weights
 from train.data.pairs import Batch
+from train.run import checkpoint
 from train.run.normalise import normalise
 from train.run.result import MODEL
-from train.run.teachers import load_teachers, taught
+from train.run.teachers import WEIGHTS, load_teachers, taught
 from train.train import main
 
 SMALL = {"block_channels": 8, "branch_channels": 8, "inward_channels": 4}
@@ -68,6 +71,23 @@ def test_a_run_with_teachers_keeps_near_what_they_give(files, discs, tmp_path):
         with torch.no_grad():
             moved.append((after(image).sigmoid() - before(image).sigmoid()).abs().mean().item())
     assert moved[1] < 0.5 * moved[0], moved
+
+
+def test_a_run_does_not_go_on_with_another_teacher_of_the_same_name(files, discs, tmp_path, capsys):
+    teacher = tmp_path / "teacher.safetensors"
+    shutil.copy(files[0], teacher)
+    run = ["--recipe", "finetune", "--data", str(discs), "--device", "cpu", "--threads", "1", "--size", "64"]
+    run += ["--init", files[0], "--set", f"teachers=['{teacher}']", "--out", str(tmp_path / "run"), "--reschedule"]
+    assert main([*run, "--steps", "1"]) == 0
+    assert main([*run, "--steps", "2"]) == 0
+    shutil.copy(files[1], teacher)
+    assert main([*run, "--steps", "3"]) == 2
+    assert f"{WEIGHTS}: [" in capsys.readouterr().err
+    [*_, last] = checkpoint.checkpoints(tmp_path / "run")
+    state = torch.load(last, weights_only=True)
+    del state["recipe"][WEIGHTS]  # as runs of before it was recorded
+    torch.save(state, last)
+    assert main([*run, "--steps", "3"]) == 0
 
 
 def test_a_teacher_that_is_not_there_is_named(discs, tmp_path, files, capsys):
