@@ -63,6 +63,7 @@ class ManagedModel:
         hint: Tensor | None = None,
         edges: str = "auto",
         edge_radius: int | None = None,
+        hint_is: str = "anything",
     ) -> Tensor:
         """As MattingModel.predict, on the device the manager chose. Says so when size is far from the model's own."""
         check_images(images)
@@ -81,7 +82,7 @@ class ManagedModel:
             weight = next(self.managed.model.parameters())
             batch_size = automatic_batch_size(seen, weight, free=host.free_memory(self.managed, weight.device))
         try:
-            return self._matting.predict(images, size, batch_size, mode, on_progress, hint, edges, edge_radius)
+            return self._matting.predict(images, size, batch_size, mode, on_progress, hint, edges, edge_radius, hint_is)
         except Exception as error:
             if reason := why_not_compiled(error):
                 raise RuntimeError(f"torch.compile does not work here, switch compile off: {reason}") from error
@@ -136,6 +137,7 @@ class ForeignModel:
         hint: Tensor | None = None,
         edges: str = "auto",
         edge_radius: int | None = None,
+        hint_is: str = "anything",
     ) -> Tensor:
         """As MattingModel.predict; batch_size has no effect. ValueError for what the foreign model cannot do."""
         radius = edge_radius_of(edges, edge_radius, 0)
@@ -159,7 +161,8 @@ class ForeignModel:
             if hints is None:
                 alpha[index] = matte(image[None])[0]
             else:
-                alpha[index] = asked_for(image, hints[index], seen_of=partial(self._seen, size), matte=matte)
+                ways = {"seen_of": partial(self._seen, size), "matte": matte, "hint_is": hint_is}
+                alpha[index] = asked_for(image, hints[index], **ways)
             if mode == "detail":
                 some = slice(index, index + 1)
                 for share in refine(alpha[some], images[some], self._seen(size, (images.shape[2], images.shape[1]))):

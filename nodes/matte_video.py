@@ -285,9 +285,9 @@ class MatteVideo:
             if idle:
                 note(f"{clip.info.name}: {idle}")
 
-        def matte(pixels: Tensor, hint: Tensor | None = None) -> Tensor:
+        def matte(pixels: Tensor, hint: Tensor | None = None, hint_is: str = "anything") -> Tensor:
             at = seen or size or None
-            return model.predict(pixels, at, batch_size or None, mode, check, hint, edges, edge_radius or None)
+            return model.predict(pixels, at, batch_size or None, mode, check, hint, edges, edge_radius or None, hint_is)
 
         def check(done: int, total: int) -> None:
             host.check_interrupt()  # with a slow network a batch takes minutes

@@ -87,11 +87,14 @@ class SplitSubjects:
     ) -> tuple[Tensor, Tensor, list[list[dict]]]:
         from ..birefnet_core.matting.model import check_images
         from ..birefnet_core.matting.split import pieces
+        from ..birefnet_core.matting.tensors import unit
         from .managed import predictor
 
         check_images(image, alpha=True)
         if len(image) != 1:
             raise ValueError(f"Split Subjects takes one image, not a batch of {len(image)}: choose one of them")
+        if count < 1:
+            raise ValueError(f"count must be 1 or more, not {count}")
         if _counts_alpha_twice(prompt, unique_id):
             host.say(
                 "Layers From Bounding Boxes gets layers and masks: disconnect the masks, or soft edges become thinner, "
@@ -105,6 +108,8 @@ class SplitSubjects:
                 alphas = pieces(predict(image, on_progress=bar.report)[0], count)
             else:
                 alphas = _each(predict, image, hints, bar)
+        if image.shape[3] == 4:
+            alphas = alphas * unit(image[..., 3]).to(alphas)
         _say_what_is_odd(alphas)
         return _layers(image, alphas, named)
 
@@ -122,7 +127,7 @@ def _hints(masks: Tensor | None, boxes: Any, size: tuple[int, int]) -> tuple[Ten
         raise ValueError(f"{len(lists)} lists of boxes do not go with one image: give one list, a box a subject")
     [own] = lists
     named = [box.metadata for box in own]
-    if masks is not None and not (masks.ndim > 2 and len(masks) == 0):
+    if masks is not None and not (isinstance(masks, Tensor) and masks.ndim > 2 and len(masks) == 0):
         masks = checked_masks(masks)
         if not is_no_mask(masks, (size[1], size[0])):
             if named and len(named) != len(masks):
@@ -140,7 +145,8 @@ def _each(predict, image: Tensor, hints: Tensor, bar: host.Progress) -> Tensor:
     from ..birefnet_core.matting.split import overlap, shared_out
 
     if not len(hints):
-        return image.new_zeros(0, *image.shape[1:3])
+        return torch.zeros(0, *image.shape[1:3], device=image.device)
+    predict = partial(predict, hint_is="mask")
     alphas = predict(image.expand(len(hints), -1, -1, -1), on_progress=bar.report, hint=hints)
     if not overlap(alphas):
         return alphas
@@ -149,7 +155,9 @@ def _each(predict, image: Tensor, hints: Tensor, bar: host.Progress) -> Tensor:
 
 def _say_what_is_odd(alphas: Tensor) -> None:
     """Say which layers are empty, and whether there are more than the next node takes. alphas: [N, H, W]."""
-    empty = [str(index) for index, alpha in enumerate(alphas, 1) if not alpha.any()]
+    from ..birefnet_core.matting.masks import FAINT
+
+    empty = [str(index) for index, alpha in enumerate(alphas, 1) if not (alpha > FAINT).any()]
     if len(empty) == len(alphas):
         layers = "the only layer is" if len(alphas) < 2 else f"all {len(alphas)} layers are"
         host.say(f"Split Subjects found nothing: {layers} empty", logging.WARNING)
@@ -168,8 +176,7 @@ def _layers(image: Tensor, alphas: Tensor, named: list[dict]) -> tuple[Tensor, T
     from ..birefnet_core.matting.split import content_rect
 
     if not len(alphas):  # an empty batch would stop many a node
-        alphas = image.new_zeros(1, *image.shape[1:3])
-    alphas = alphas if image.shape[3] == 3 else alphas * image[..., 3].to(alphas).clamp(0, 1)
+        alphas = alphas.new_zeros(1, *image.shape[1:3])
     rects = [content_rect(alpha) for alpha in alphas]
     layers, _ = host.computed(partial(_cut_out, image, alphas, rects), host.compute_device())
     width, height = image.shape[2], image.shape[1]

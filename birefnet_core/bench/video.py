@@ -160,7 +160,7 @@ def hint(args: argparse.Namespace) -> None:
         start = time.perf_counter()
         for first in range(0, timed, BATCH):
             some = slice(first, min(first + BATCH, timed))
-            model.predict(clip.frames[some], size=args.size, hint=clip.asked[some])
+            model.predict(clip.frames[some], size=args.size, hint=clip.asked[some], hint_is="mask")
         each = (time.perf_counter() - start) * len(alpha) / timed
         asked = [iou(*pair) for pair in zip(alpha, clip.asked)]
         tenth = -max(1, len(alpha) // 10)
@@ -189,8 +189,9 @@ def _png(text: str) -> Path:
 
 def _carried(model, frames: Tensor, first: Tensor, size: int | None) -> Iterator[Tensor]:
     carry = Carry(first, 25)
-    for pixels in frames:
-        alpha = model.predict(pixels[None], size=size, hint=carry.hint(pixels)[None])[0]
+    for index, pixels in enumerate(frames):
+        kind = "mask" if index else "anything"
+        alpha = model.predict(pixels[None], size=size, hint=carry.hint(pixels)[None], hint_is=kind)[0]
         carry.take(alpha)
         yield alpha
 

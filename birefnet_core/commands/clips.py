@@ -192,9 +192,9 @@ def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int
     size = seen_size(model, clip, args)
     written = clip.info.shown if args.square_pixels else (clip.info.width, clip.info.height)
 
-    def matte(pixels, hint=None):
+    def matte(pixels, hint=None, hint_is="anything"):
         edges = {"edges": args.edges, "edge_radius": args.edge_radius}
-        return model.predict(pixels, size=size, mode=args.mode, hint=hint, **edges)
+        return model.predict(pixels, size=size, mode=args.mode, hint=hint, hint_is=hint_is, **edges)
 
     with tqdm(desc=job.source.name, unit="frame", file=sys.stderr) as bar:
 

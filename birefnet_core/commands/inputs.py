@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..picture_files import ADVICE, FORMATS, MISSING, READ_SUFFIXES, is_hidden
@@ -69,12 +69,25 @@ def _files(text: str, recursive: bool) -> list[tuple[Path, Path]] | None:
     outright. Names that begin with a dot are left away, of files and of folders; a pattern may ask for them."""
     path = Path(text)
     if path.is_dir():
-        inside = sorted(path.glob("**/*" if recursive else "*"))
+        inside = sorted(_below(path) if recursive else path.glob("*"))
         return [(file, file.relative_to(path)) for file in inside if not is_hidden(file, path) and file.is_file()]
     if glob.has_magic(text) and not path.exists():
         inside = sorted(map(Path, glob.glob(text, recursive=True)))
         return [(file, Path(file.name)) for file in inside if file.is_file()]
     return None
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All files below a folder. Links to folders elsewhere are followed, each once."""
+    top, entered = folder.resolve(), set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        real, linked = Path(place).resolve(), Path(place) != folder and os.path.islink(place)
+        if real in entered or (linked and (real.is_relative_to(top) or top.is_relative_to(real))):
+            folders.clear()
+            continue
+        entered.add(real)
+        yield from (Path(place, name) for name in names)
 
 
 def _written(text: str, recursive: bool, out: str) -> Callable[[Path], bool]:

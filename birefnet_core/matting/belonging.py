@@ -30,7 +30,7 @@ EDGES_OF_ALPHA = 0.7  # of the edges on which it is laid
 OUTLINED = 0.65  # mean edge under the border of a line from which it is a thin mask; of 144 scribbles 140 have less
 STRAY, BARE = 0.5, 0.5  # the same of what may be painted, in alpha and colours, and in the colours alone
 HARDLY = 0.6, 0.7  # the same where a network that was told it shows much more
-SHARP, STROKES = 1.6, 4  # pixels that the border of what is painted is soft, and its pieces, at most
+STROKES = 4  # pieces of what is painted, at most
 SHRED = 0.5  # the same of a strip of a mask that looks like a stroke: one had .56, 15 strokes on subjects .41 at most
 SOFT_DOUBT = 0.35  # of the width of a mask's own soft border
 TRUST = 1.2  # log-odds for each doubt inward or outward
@@ -138,12 +138,10 @@ def lies_within(inside: np.ndarray, alpha: np.ndarray, colours: np.ndarray, shar
     return covers_little(inside, alpha, share) and _agreed(inside, colours, alpha) < OUTLINED
 
 
-def may_be_strokes(hint: np.ndarray) -> bool:
-    """Whether what seems to be a mask [h, w] may be painted: in few pieces, for one of many lies behind something, and
-    with a border as sharp as what is painted has it, 1.53 pixels at most of 110. An alpha that is carried along a clip
-    has a softer one, 1.62 at least of nine frames in which a cabinet behind a magnet was read as painted on it."""
-    inside = solid(hint)
-    return len(_pieces(inside)) <= STROKES and _softness(hint, depth_of(inside)) < SHARP
+def may_be_strokes(inside: np.ndarray) -> bool:
+    """Whether the inside [h, w] bool of what seems to be a mask may be painted: in few pieces, for one of many lies
+    behind something."""
+    return len(_pieces(inside)) <= STROKES
 
 
 def edges_along(inside: np.ndarray, alpha: np.ndarray, colours: np.ndarray) -> tuple[float, float]:

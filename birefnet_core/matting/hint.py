@@ -51,6 +51,7 @@ from .locate import Box, Size, padded
 from .masks import FAINT, checked_masks, fit
 from .model import drawn_after
 from .parts import boxes_and_rest, marks_beside_mask
+from .size import ANYTHING
 from .tensors import resize, unit
 
 DOT = 0.01  # radius of a drawn point, of the picture's longer side
@@ -63,6 +64,7 @@ NEARBY = 0.15  # of the size (the root of the area) of what a network that is to
 # Of the network's size: the looks of a network that is told dots, and then what it has shown. docs/hints.md has others;
 # measured with the bundled model alone, at 416 pixels. What may be a thin mask is not seen well in so small a look.
 LOOKS_AT_DOTS, LOOKS_AT_LINES = (0.62, 0.77, 1.0), (1.0, 1.0)
+PAINTABLE = 96  # pixels: a hint of a smaller square, and of less than half the picture's sides, is not painted
 EDGE_RADIUS = 4  # pixels at the size at which is decided, within which borders are drawn after the picture
 
 
@@ -193,6 +195,7 @@ def asked_for(
     seen_of: Callable[[Size], Size],
     matte: Callable[..., Tensor],
     takes_hint: bool = False,
+    hint_is: str = ANYTHING,
 ) -> Tensor:
     """The alpha [H, W] 0..1 of what hint [h, w] 0..1 asks for in image [H, W, C], on the image's device.
 
@@ -201,15 +204,18 @@ def asked_for(
     at, 1 if not given, to its alpha [1, H, W]; asked twice at most, of dots three times; once more where there may be
     broad dots, a line around something or marks beside a mask; of such marks as often again where the mask's answer
     does not show what they are on, and so where what seems to be a mask is painted on something.
-    takes_hint: whether the network can be told; else it is always None.
+    takes_hint: whether the network can be told; else it is always None. hint_is: one of HINT_IS: whether people may
+    have drawn it, or it is known to be a mask, however it looks.
     """
     hint = hint.float().cpu()
     if hint.max() <= FAINT:
         return torch.zeros(image.shape[:2], device=image.device)
     everything = cache(partial(_untold, image, matte))  # of all that may look so, the first does
-    ask = partial(_asked_for, image, seen_of=seen_of, matte=matte, everything=everything, takes_hint=takes_hint)
+    by_hand = hint_is == ANYTHING
+    ways = {"seen_of": seen_of, "matte": matte, "everything": everything, "takes_hint": takes_hint, "by_hand": by_hand}
+    ask = partial(_asked_for, image, **ways)
     boxes, rest = boxes_and_rest(hint / hint.max())
-    marks = None if rest is None else _marks(image, rest, everything)
+    marks = _marks(image, rest, everything) if by_hand and rest is not None else None
     if marks is None:
         return ask(boxes, rest)
     alpha = ask(boxes, rest - marks)
@@ -254,16 +260,19 @@ def _asked_for(
     matte: Callable[..., Tensor],
     everything: Callable[[], Everything],
     takes_hint: bool,
+    by_hand: bool,
     drawn: bool = False,
 ) -> Tensor:
     """asked_for of the boxes of a hint, and what it has besides, with no mask beside its dots and scribbles: [h, w] on
-    the CPU, not both None. everything: what _untold gives, looked at when first asked. drawn: whether what it has
-    besides is known to be dots and scribbles."""
+    the CPU, not both None. everything: what _untold gives, looked at when first asked. by_hand: whether people may have
+    drawn it. drawn: whether what it has besides is known to be dots and scribbles."""
     height, width = image.shape[:2]
     alpha, frame = torch.zeros(height, width, device=image.device), Box(0, 0, width, height)
-    boxes, rest = _filled_outlines(frame, boxes, rest, everything)
+    if by_hand:
+        boxes, rest = _filled_outlines(frame, boxes, rest, everything)
     marks = None if rest is None else _whole(rest, frame)
-    if marks is not None and not drawn and may_be_dabs(solid(marks)) and lies_within(solid(marks), *everything()):
+    unknown = by_hand and not drawn and rest is not None
+    if unknown and may_be_dabs(solid(marks)) and lies_within(solid(marks), *everything()):
         rest = _dots(rest)
         marks = _whole(rest, frame)
     # What may be a dot says nothing of the subject's size: the first look is then at everything.
@@ -278,9 +287,9 @@ def _asked_for(
     looks = LOOKS_AT_DOTS if alone and dots else LOOKS_AT_LINES
     found = matte(part[None], given, looks[0])[0]
     colours, shown = _small(part), _small(found)
-    if rest is not None and not drawn and _is_painted(rest, frame, box, colours, shown, everything, takes_hint):
+    if unknown and _is_painted(rest, frame, box, colours, shown, everything, takes_hint):
         same = {"seen_of": seen_of, "matte": matte, "everything": everything, "takes_hint": takes_hint}
-        return _asked_for(image, boxes, rest, **same, drawn=True)
+        return _asked_for(image, boxes, rest, **same, by_hand=True, drawn=True)
     kind = "dot" if drawn else kind_of(marks, shown, colours) if alone else None
     if alone and kind == "dot":
         return _followed(image, rest, found, looks[1:], seen_of, matte)
@@ -408,9 +417,11 @@ def _is_painted(
 ) -> bool:
     """Whether what seems to be a mask [h, w] is painted on something, by what was seen of the box. Where that leaves it
     open, it takes a look at everything: told of a stroke, a network may show the stroke alone."""
+    if rest.numel() < min(PAINTABLE**2, math.prod(frame.size) / 4):
+        return False  # nobody paints so coarsely: it is another network's
     hint = _view(rest, frame, box).numpy()
     inside = solid(hint)
-    if kind_of(hint, shown, colours) != "mask" or not may_be_strokes(hint):
+    if kind_of(hint, shown, colours) != "mask" or not may_be_strokes(inside):
         return False
     edges, whole = edges_along(inside, shown, colours), solid(_whole(rest, frame))
     if was_told and is_exceeded(inside, shown, edges):

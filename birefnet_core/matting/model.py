@@ -13,7 +13,7 @@ from ..out_of_memory import OutOfMemoryError, is_out_of_memory
 from . import edges as guided
 from .detail import refine
 from .locate import look_again
-from .size import MODES, network_size, rounded
+from .size import ANYTHING, HINT_IS, MODES, network_size, rounded
 from .size import edge_radius as edge_radius_of
 from .tensors import check_images, resize, unit
 
@@ -48,6 +48,7 @@ class MattingModel:
         hint: Tensor | None = None,
         edges: str = "auto",
         edge_radius: int | None = None,
+        hint_is: str = ANYTHING,
     ) -> Tensor:
         """The alpha of each picture: of everything salient, or of what the hint asks for.
 
@@ -65,6 +66,8 @@ class MattingModel:
             picture): 1 = belongs to what is asked for. A mask, perfect or not, a filled box, a scribble or a dot;
             all 0: nothing is asked for, and alpha is 0. The network then looks where the hint says (hint.py), whatever
             the mode; "detail" goes on from there.
+        hint_is: "anything" of these, as its shape tells and what is seen there. "mask": a mask, however it looks, such
+            as another network's: it is not read as strokes, a line around something, or marks beside a mask.
         edges: "auto": as the model says. "off": as the network gives them, scaled. "drawn": drawn after the picture's
             own pixels (edges.py), within edge_radius pixels at the network's size; None: the model's radius, else 6.
 
@@ -86,6 +89,8 @@ class MattingModel:
             from .hint import checked_hint
 
             hint = checked_hint(hint, total)
+            if hint_is not in HINT_IS:
+                raise ValueError(f"hint_is must be {' or '.join(HINT_IS)}, not {hint_is!r}")
         radius = edge_radius_of(edges, edge_radius, self.spec.edge_radius)
         seen_of = partial(network_size, size, self.spec.size)
         seen = seen_of((width, height))
@@ -98,7 +103,7 @@ class MattingModel:
             count = min(batch, total - done)
             some = slice(done, done + count)
             hints = None if hint is None else hint[some]
-            if not self._alpha_into(alpha[some], images[some], seen_of, mode, radius, hints):
+            if not self._alpha_into(alpha[some], images[some], seen_of, mode, radius, hints, hint_is):
                 if weight.device.type == "cuda":
                     torch.cuda.empty_cache()
                 if count == 1:
@@ -119,7 +124,14 @@ class MattingModel:
         return alpha
 
     def _alpha_into(
-        self, alpha: Tensor, images: Tensor, seen_of: Callable, mode: str, radius: int, hints: Tensor | None
+        self,
+        alpha: Tensor,
+        images: Tensor,
+        seen_of: Callable,
+        mode: str,
+        radius: int,
+        hints: Tensor | None,
+        hint_is: str,
     ) -> bool:
         """Fill alpha [n, H, W] from images [n, H, W, 3|4] and hints [n, h, w]; False when memory ran out.
 
@@ -133,9 +145,9 @@ class MattingModel:
             if hints is not None:
                 from .hint import asked_for
 
+                ways = {"seen_of": seen_of, "matte": matte, "takes_hint": self.takes_hint, "hint_is": hint_is}
                 for own, image, hint in zip(alpha, images, hints, strict=True):
-                    asked = asked_for(image, hint, seen_of=seen_of, matte=matte, takes_hint=self.takes_hint)
-                    own.copy_(asked)
+                    own.copy_(asked_for(image, hint, **ways))
                 return True
             seen, colours = self._seen(images, seen_of)
             alpha.copy_(fitted(seen, colours, images, radius))

@@ -10,6 +10,7 @@ from numbers import Integral
 from ..weights.catalog import LARGEST_EDGE_RADIUS
 
 MODES = ("whole", "locate", "detail")
+ANYTHING, MASK = HINT_IS = "anything", "mask"  # what a hint may be, and what it is known to be
 EDGES = ("auto", "off", "drawn")  # as the model says, as the network gives them, drawn after the picture (edges.py)
 DRAWN_RADIUS = 6  # pixels of the network's size, that of the bundled model
 STRIDE = 32

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..matting.screens_asked import check_screens
+from ..matting.size import ANYTHING, MASK
 from .asked import EVERYTHING, Asked, Hints, together
 from .behind import Background
 from .carry import CUT, GONE, Carry
@@ -38,7 +39,8 @@ from .write import Writer
 BATCH = 4  # frames handed to the network at once
 AHEAD = 8  # decoded frames at most that wait for the network, and matted ones for the encoder
 WAITING = 256 << 20  # bytes that either may take
-# [n, h, w, 3], uint8 or float32 0..1 -> alpha [n, h, w] 0..1; with a hint [n, h, w] 0..1 behind it, of what that names
+# [n, h, w, 3], uint8 or float32 0..1 -> alpha [n, h, w] 0..1; with a hint [n, h, w] 0..1 behind it, and what that is
+# (as of MattingModel.predict), of what it names
 Matte = Callable[..., Tensor]
 
 
@@ -286,7 +288,7 @@ def _matted(
     items, done = until_error(items, errors), 0
     while not stops and (some := list(islice(items, batch))):
         pixels = torch.stack([item.pixels for item in some])
-        own = () if hints is None else (together(hints[done : done + len(some)]),)
+        own = () if hints is None else (together(hints[done : done + len(some)]), MASK)
         for item, alpha in zip(some, matte(pixels, *own).cpu(), strict=True):
             item.alpha = alpha
             yield item
@@ -310,7 +312,7 @@ def _carried(
             _note_at(clip, item, f"the hint ends at a cut: {asked.after_cut} is matted from there")
             yield from _after_cut(chained(item, items), matte, batch, stops, asked)
             return
-        item.alpha = matte(item.pixels[None], hint[None])[0].cpu()
+        item.alpha = matte(item.pixels[None], hint[None], ANYTHING if first else MASK)[0].cpu()
         carry.take(item.alpha)
         if first and carry.state == GONE:
             note(f"{clip.info.name}: the hint names nothing that is seen in the first frame, nothing is matted")

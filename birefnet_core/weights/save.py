@@ -12,6 +12,8 @@ from .catalog import ModelSpec
 from .files import write_weights
 from .published import export_published
 
+DTYPES = torch.float16, torch.bfloat16, torch.float32
+
 
 def save_model(
     network: BiRefNet,
@@ -26,7 +28,11 @@ def save_model(
     spec.patch_order is the order written ("auto" means "2025"). `extra` adds lines of metadata, such as what it was
     trained with. What `dtype` cannot hold, such as a variance above float16's 65504, stays as it is. The file appears
     whole or not at all.
+
+    Raises ValueError for another dtype, OSError where the file cannot be written.
     """
+    if dtype not in DTYPES:
+        raise ValueError(f"weights are saved as {', '.join(map(str, DTYPES))}, not {dtype}")
     order = patches.CANONICAL if spec.patch_order == "auto" else spec.patch_order
     weights = export_published(network, order)
     metadata = {

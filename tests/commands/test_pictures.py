@@ -1,4 +1,5 @@
 import argparse
+import os
 import re
 import struct
 from dataclasses import replace
@@ -10,6 +11,7 @@ from PIL import Image
 
 from birefnet_core.commands import matte as command
 from birefnet_core.commands import pictures
+from birefnet_core.commands.inputs import find
 from birefnet_core.commands.main import main
 from birefnet_core.matting import MattingModel
 from birefnet_core.matting.deep import put_chunk
@@ -687,3 +689,19 @@ def test_a_screen_and_invert_are_refused_together(matte, tmp_path):
     before_green(tmp_path / "in.png")
     with pytest.raises(ValueError, match="leave screen and despill off"):
         matte(tmp_path / "in.png", "-o", tmp_path / "out.png", "--screen", "auto", "--invert")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right of their own there")
+def test_linked_folders_are_entered_once(tmp_path):
+    """Those that lead elsewhere; of what is here already there are no two, and a link to what holds it has no end."""
+    inside, elsewhere = tmp_path / "in", tmp_path / "elsewhere"
+    for path in (inside / "a.jpg", inside / "sub" / "b.jpg", elsewhere / "deep" / "c.jpg"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (elsewhere / "back").symlink_to(elsewhere)
+    for name, target in (("link", elsewhere), ("again", elsewhere), ("up", tmp_path), ("same", inside / "sub")):
+        (inside / name).symlink_to(target)
+    (tmp_path / "entry").symlink_to(inside)
+    for folder in (inside, tmp_path / "entry"):
+        found, unmatched = find([str(folder)], recursive=True)
+        assert [str(name) for _, name in found] == ["a.jpg", "again/deep/c.jpg", "sub/b.jpg"] and not unmatched

@@ -372,6 +372,40 @@ def test_the_mask_of_a_part_asks_for_the_part(red_finder):
     assert iou(red_finder.predict(picture[None], hint=diamond(190, 190, 30, 40))[0], whole) > 0.85
 
 
+@pytest.mark.parametrize("model", ["untold", "told"])
+@pytest.mark.parametrize(("opacity", "softness"), [(0.5, 1), (0.7, 1), (1, 6), (1, 20)])
+def test_a_brush_may_be_soft_or_let_the_picture_through(all_models, apart, model, opacity, softness):
+    """Where strokes of half opacity cross, they are more; a soft brush has no border."""
+    picture, _, blue = apart
+    x, y = middle(blue)
+    one, two = (
+        opacity * torch.from_numpy(ndimage.gaussian_filter(stroke.numpy(), softness)) * (blue > 0.5)
+        for stroke in (diamond(x, y, 40, 20), diamond(x + 14, y - 6, 20, 40))
+    )
+    painted = 1 - (1 - one) * (1 - two)
+    assert iou(all_models[model].predict(picture[None], hint=painted)[0], blue) > 0.85
+
+
+def test_what_is_known_to_be_a_mask_is_not_read_as_strokes(red_finder):
+    picture, (whole, _) = discs((250, 190, 130), (60, 60, 1))
+    part = diamond(240, 190, 60, 40)
+    asked, kept = (red_finder.predict(picture[None], hint=part, hint_is=kind)[0] for kind in ("anything", "mask"))
+    assert iou(asked, whole) > 0.95 and iou(kept, whole) < 0.3
+    line = rim(grow((whole > 0.5).float()[None], 10)[0])
+    asked, kept = (red_finder.predict(picture[None], hint=line, hint_is=kind)[0] for kind in ("anything", "mask"))
+    assert iou(asked, whole) > 0.95 and iou(kept, whole) < 0.3
+    with pytest.raises(ValueError, match="hint_is must be anything or mask, not 'scribble'"):
+        red_finder.predict(picture[None], hint=part, hint_is="scribble")
+
+
+def test_what_is_as_coarse_as_a_networks_mask_is_not_read_as_strokes(red_finder):
+    picture, (whole, _) = discs((250, 190, 130), (60, 60, 1))
+    part = diamond(240, 190, 60, 40)
+    coarse = torch.nn.functional.avg_pool2d(part[None, None], 8)[0, 0]
+    assert iou(red_finder.predict(picture[None], hint=coarse)[0], whole) < 0.3
+    assert iou(red_finder.predict(picture[None], hint=part)[0], whole) > 0.95
+
+
 @pytest.mark.parametrize(
     "strokes",
     [

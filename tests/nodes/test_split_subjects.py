@@ -153,6 +153,27 @@ def test_layers_that_are_empty_beside_others_are_named(split, said):
     assert any(f"of 4 layers these are empty: {empty[0]}, {empty[1]}." in text for text in said)
 
 
+def test_what_the_image_itself_hides_is_empty_too(split, said):
+    """Its own alpha counts, in 8 bits as well."""
+    masks, own = torch.stack([disc(LEFT, 20), disc(RIGHT, 20)]), torch.ones(1, HEIGHT, WIDTH, 1)
+    own[:, :, WIDTH // 2 :] = 0.5 / 255  # so little that no file holds it
+    image = torch.cat([picture(), own], 3)
+    _, _, [boxes] = split(image, Native(), masks=masks)
+    assert any("of 2 layers these are empty: 2" in text for text in said)
+    assert boxes[1]["metadata"]["content_rect"] == [0, 0, 0, 0]
+    half = (torch.cat([picture(), torch.full_like(own, 0.5)], 3) * 255).byte()
+    assert split(half, Native(), masks=masks[:1])[0][..., 3].max() == pytest.approx(127 / 255)
+    assert split(half, Native(), boxes=[])[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [({"count": 0}, "count must be 1 or more, not 0"), ({"masks": [1]}, "must be a")]
+)
+def test_what_is_no_count_and_no_masks_is_told(split, options, words):
+    with pytest.raises(ValueError, match=words):
+        split(picture(), Native(), **options)
+
+
 def test_more_layers_than_the_next_node_takes_are_told(split, said):
     layers, _, _ = split(picture(), Native(), masks=disc(LEFT, 20).expand(52, -1, -1))
     assert len(layers) == 52 and any("gives 52 layers; Create Layered Image takes 50" in text for text in said)

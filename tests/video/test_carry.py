@@ -249,10 +249,11 @@ class Named:
     """Stands in for a network: of a hint it gives the hint, of none everything; keeps how it was asked."""
 
     def __init__(self):
-        self.calls = []
+        self.calls, self.kinds = [], []
 
-    def __call__(self, pixels, hint=None):
+    def __call__(self, pixels, hint=None, hint_is="anything"):
         self.calls.append((len(pixels), hint))
+        self.kinds.append(hint_is)
         assert pixels.shape[1:3] == SIZE, "with a hint it sees whole frames"
         if hint is None:
             return torch.ones(pixels.shape[:3])
@@ -269,6 +270,7 @@ def test_a_hint_of_the_first_frame_is_carried_through_a_clip(crossing, tmp_path,
     network = Named()
     path = matte_clip(Clip(make()), tmp_path / "a.mov", network, size=(64, 64), asked=Asked(asked[:1]), batch=4)
     assert [count for count, _ in network.calls] == [1] * 12
+    assert network.kinds == ["anything"] + 11 * ["mask"], "people draw the first one"
     assert min(iou(*pair) for pair in zip(alphas(decode, path), asked, strict=True)) > 0.8
 
 
@@ -276,7 +278,7 @@ def test_a_hint_for_each_frame_keeps_batches(crossing, tmp_path, decode):
     make, asked, _ = crossing
     network = Named()
     path = matte_clip(Clip(make()), tmp_path / "a.mov", network, asked=Asked(asked), batch=5)
-    assert [count for count, _ in network.calls] == [5, 5, 2]
+    assert [count for count, _ in network.calls] == [5, 5, 2] and set(network.kinds) == {"mask"}
     assert (alphas(decode, path) - asked).abs().max() < 2 / 255
 
 
@@ -329,7 +331,7 @@ def turned(alpha):
     return alpha.rot90(1, (1, 2))
 
 
-def turned_network(pixels, hint=None):
+def turned_network(pixels, hint=None, hint_is="anything"):
     assert pixels.shape[1:3] == SIZE[::-1]
     return hint
 

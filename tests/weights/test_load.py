@@ -81,6 +81,12 @@ def test_either_patch_order_on_disk_gives_the_same_model(network, tmp_path, orde
     assert torch.equal(disk[key], canonical[key]) == (order == "2025")
 
 
+def test_weights_are_saved_as_numbers_with_a_point_alone(network, tmp_path):
+    with pytest.raises(ValueError, match=r"weights are saved as torch\.float16, .*, not torch\.int8"):
+        bc.save_model(network, tmp_path / "x.safetensors", spec=SPEC, dtype=torch.int8)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_argument_overrules_metadata_and_the_answer_says_so(saved):
     found = bc.inspect(saved, patch_order="2024")
     assert (found.spec.patch_order, found.patch_order_reason) == ("2024", "as asked")

@@ -17,6 +17,7 @@ What people draw by hand is in no file. Whoever measures makes it of the truth, 
 - outline: a line around it, 6 to 14 % of its size away
 - scribble: thin strokes from point to point inside it, as far as they are inside
 - painted: so with a broad brush, of 8 % of its size to either side
+- soft: so with a brush that is soft and lets the picture through
 
 To make it and to measure on it:
 
@@ -241,6 +242,10 @@ def _painted(truth: np.ndarray, draw: random.Random) -> np.ndarray:
     return _strokes(truth, np.argwhere(_solid(truth)), max(1.0, 0.08 * _size(truth)), draw) & _solid(truth)
 
 
+def _soft(truth: np.ndarray, draw: random.Random) -> np.ndarray:
+    return 0.7 * ndimage.gaussian_filter(_painted(truth, draw).astype(np.float32), 0.04 * _size(truth))
+
+
 def _strokes(truth: np.ndarray, corners: np.ndarray, radius: float, draw: random.Random) -> np.ndarray:
     """Three strokes between four of the corners, as far as they are inside."""
     corners = corners[[draw.randrange(len(corners)) for _ in range(4)]]
@@ -276,4 +281,5 @@ DRAWN: dict[str, Callable[[np.ndarray, random.Random], np.ndarray]] = {
     "outline": _outline,
     "scribble": _scribble,
     "painted": _painted,
+    "soft": _soft,
 }
