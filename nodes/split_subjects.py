@@ -146,7 +146,8 @@ def _each(predict, image: Tensor, hints: Tensor, bar: host.Progress) -> Tensor:
 
     if not len(hints):
         return torch.zeros(0, *image.shape[1:3], device=image.device)
-    predict = partial(predict, hint_is="mask")
+    if len(hints) > 1:  # a detector's; one alone may be painted
+        predict = partial(predict, hint_is="mask")
     alphas = predict(image.expand(len(hints), -1, -1, -1), on_progress=bar.report, hint=hints)
     if not overlap(alphas):
         return alphas
