@@ -257,8 +257,9 @@ def _check(recipe: Recipe, file: Path) -> None:
     for (least, most), names in LIMITS.items():
         for name in names.split():
             if not least <= (value := attrgetter(name)(recipe)) <= most:
-                wanted = f"{least} or more" if most == math.inf else f"{least} to {most}"
-                raise ValueError(f"{file}: {name} must be {wanted}, not {value}.")
+                least_said = f"be {least} or more" if least else "not be negative"
+                wanted = least_said if most == math.inf else f"be {least} to {most}"
+                raise ValueError(f"{file}: {name} must {wanted}, not {value}.")
     if len(recipe.shrink) != 2 or not all(0 < share <= 1 for share in recipe.shrink):
         raise ValueError(f"{file}: shrink must be two shares above 0 and at most 1, not {list(recipe.shrink)}.")
     _check_hints(recipe.hints, file)

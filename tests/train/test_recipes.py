@@ -117,7 +117,7 @@ def test_kinds_that_a_run_does_not_name_are_not_its():
         ("hold_out", 200, r"hold_out must be 0 to 99, not 200"),
         ("frozen_stages", 9, r"frozen_stages must be 0 to 4, not 9"),
         ("ema", 1.0, r"ema must be 0 to 0\.999999, not 1\.0"),
-        ("learning_rate", -1e-4, r"learning_rate must be 0 or more"),
+        ("learning_rate", -1e-4, r"learning_rate must not be negative, not -0\.0001"),
         ("phases.size", 128, r"phases\.size is nothing by itself: give size for every phase, or all of phases"),
         ("phases.0.losses.mae", 1.0, r"give losses\.mae for every phase"),
         ("steps.size", 1, r"steps\.size: steps is 6000, and has no size"),
