@@ -43,7 +43,6 @@ LIMITS = {  # (least, most): the numbers, by their dotted names
     (0.01, 1): "augmentation.crop",
     (0, 99): "hold_out",
     (0, 4): "frozen_stages",
-    (0, LARGEST_EDGE_RADIUS): "edge_radius",
 }
 FREE = ("micro_batch", "save_every", "sheet_every")  # may change from one start of a run to the next
 
@@ -260,6 +259,8 @@ def _check(recipe: Recipe, file: Path) -> None:
                 least_said = f"be {least} or more" if least else "not be negative"
                 wanted = least_said if most == math.inf else f"be {least} to {most}"
                 raise ValueError(f"{file}: {name} must {wanted}, not {value}.")
+    if not 0 <= recipe.edge_radius <= LARGEST_EDGE_RADIUS:
+        raise ValueError(f"{file}: edge_radius must be 0 to {LARGEST_EDGE_RADIUS} pixels, not {recipe.edge_radius}.")
     if len(recipe.shrink) != 2 or not all(0 < share <= 1 for share in recipe.shrink):
         raise ValueError(f"{file}: shrink must be two shares above 0 and at most 1, not {list(recipe.shrink)}.")
     _check_hints(recipe.hints, file)

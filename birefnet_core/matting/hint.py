@@ -287,7 +287,7 @@ def _asked_for(
     looks = LOOKS_AT_DOTS if alone and dots else LOOKS_AT_LINES
     found = matte(part[None], given, looks[0])[0]
     colours, shown = _small(part), _small(found)
-    if unknown and _is_painted(rest, frame, box, colours, shown, everything, takes_hint):
+    if unknown and _is_painted(rest, solid(marks), frame, box, colours, shown, everything, takes_hint):
         same = {"seen_of": seen_of, "matte": matte, "everything": everything, "takes_hint": takes_hint}
         return _asked_for(image, boxes, rest, **same, by_hand=True, drawn=True)
     kind = "dot" if drawn else kind_of(marks, shown, colours) if alone else None
@@ -408,6 +408,7 @@ def _filled_outlines(
 
 def _is_painted(
     rest: Tensor,
+    whole: np.ndarray,
     frame: Box,
     box: Box,
     colours: np.ndarray,
@@ -415,15 +416,16 @@ def _is_painted(
     everything: Callable[[], Everything],
     was_told: bool,
 ) -> bool:
-    """Whether what seems to be a mask [h, w] is painted on something, by what was seen of the box. Where that leaves it
-    open, it takes a look at everything: told of a stroke, a network may show the stroke alone."""
+    """Whether what seems to be a mask [h, w], whose inside over the frame is `whole`, is painted on something, by what
+    was seen of the box. Where that leaves it open, it takes a look at everything: told of a stroke, a network may show
+    the stroke alone."""
     if rest.numel() < min(PAINTABLE**2, math.prod(frame.size) / 4):
         return False  # nobody paints so coarsely: it is another network's
     hint = _view(rest, frame, box).numpy()
     inside = solid(hint)
     if kind_of(hint, shown, colours) != "mask" or not may_be_strokes(inside):
         return False
-    edges, whole = edges_along(inside, shown, colours), solid(_whole(rest, frame))
+    edges = edges_along(inside, shown, colours)
     if was_told and is_exceeded(inside, shown, edges):
         return True
     if may_be_painted(edges) and (covers_little(inside, shown, PAINTED) or lies_within(whole, *everything(), PAINTED)):

@@ -114,7 +114,7 @@ def test_the_file_says_it(model, tmp_path):
 def test_a_recipe_says_it_within_bounds():
     assert read_recipe("train/recipes/finetune.toml", overrides={"init": "bundled", "edge_radius": 4}).edge_radius == 4
     for wrong in (-1, 65):
-        with pytest.raises(ValueError, match=f"edge_radius must be 0 to 64, not {wrong}"):
+        with pytest.raises(ValueError, match=f"edge_radius must be 0 to 64 pixels, not {wrong}"):
             read_recipe("train/recipes/bundled.toml", overrides={"edge_radius": wrong})
 
 
