@@ -189,9 +189,9 @@ def _png(text: str) -> Path:
 
 def _carried(model, frames: Tensor, first: Tensor, size: int | None) -> Iterator[Tensor]:
     carry = Carry(first, 25)
-    for index, pixels in enumerate(frames):
-        kind = "mask" if index else "anything"
-        alpha = model.predict(pixels[None], size=size, hint=carry.hint(pixels)[None], hint_is=kind)[0]
+    for pixels in frames:
+        hint = carry.hint(pixels)[None]
+        alpha = model.predict(pixels[None], size=size, hint=hint, hint_is=carry.hint_is)[0]
         carry.take(alpha)
         yield alpha
 

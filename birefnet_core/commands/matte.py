@@ -11,7 +11,7 @@ from pathlib import Path
 from ..matting.colour_names import parse_colour
 from ..matting.outputs import PREMULTIPLIED, STRAIGHT, WRITE_OPTIONS
 from ..matting.screens_asked import SCREENS, check_screens
-from ..matting.size import DRAWN_RADIUS, EDGES, MODES, checked, edge_radius, idle_radius
+from ..matting.size import DRAWN_RADIUS, EDGES, LARGEST_SIDE, MODES, checked, edge_radius, idle_radius
 from . import clips, hints, pictures
 from .clips import given as clip_options
 from .inputs import find, left_out
@@ -179,7 +179,9 @@ def parse_size(text: str) -> int | tuple[int, int]:
         numbers = tuple(int(side) for side in sides)
         return checked(numbers[0] if len(numbers) == 1 else numbers)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: give 1024 for a square or 2560x1440") from error
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size: give 1024 for a square or 2560x1440, at most {LARGEST_SIDE} a side"
+        ) from error
 
 
 def run(args: argparse.Namespace) -> int:

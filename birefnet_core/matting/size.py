@@ -14,6 +14,7 @@ ANYTHING, MASK = HINT_IS = "anything", "mask"  # what a hint may be, and what it
 EDGES = ("auto", "off", "drawn")  # as the model says, as the network gives them, drawn after the picture (edges.py)
 DRAWN_RADIUS = 6  # pixels of the network's size, that of the bundled model
 STRIDE = 32
+LARGEST_SIDE = 16384  # more is a slip of the finger: a hundred times the memory of the largest model at its own size
 DYNAMIC_SIDES = (256, 2304)  # the range the published dynamic models were trained on
 
 
@@ -47,7 +48,7 @@ def network_size(
     """What the caller asked for, else the model's own size, else (dynamic models) the picture's own size.
 
     size: a side of a square, (width, height), or None. spec_size: the model's (width, height), None for dynamic.
-    Returns (width, height), both rounded to multiples of 32. ValueError for sides that are not positive integers.
+    Returns (width, height), both rounded to multiples of 32. ValueError as of `checked`.
     """
     if size is not None:
         return rounded(checked(size))
@@ -55,11 +56,13 @@ def network_size(
 
 
 def checked(size: int | tuple[int, int]) -> tuple[int, int]:
-    """An int (square) or a pair as (width, height); ValueError unless the sides are positive integers."""
+    """An int (square) or a pair as (width, height); ValueError unless the sides are integers from 1 to LARGEST_SIDE."""
     sides = (size, size) if isinstance(size, Integral) else size
     valid = isinstance(sides, (tuple, list)) and len(sides) == 2
     if not valid or not all(isinstance(side, Integral) and not isinstance(side, bool) and side > 0 for side in sides):
         raise ValueError(f"size must be a positive integer or a pair (width, height) of them, not {size!r}")
+    if max(sides) > LARGEST_SIDE:
+        raise ValueError(f"size must be at most {LARGEST_SIDE} pixels a side, not {size!r}")
     return int(sides[0]), int(sides[1])
 
 

@@ -16,6 +16,8 @@ class Architecture:
     its deformable branches and inside an inward reference; narrow them for a small model.
     `hint` lets the encoder take a hint beside the picture, which says what is asked for (hint.py).
     `dropout` (after each reconstruction block's receptive fields) and `stochastic_depth` act in training only.
+
+    Raises ValueError for values of another kind and for numbers below 0.
     """
 
     backbone: str = "swin_v1_l"
@@ -33,6 +35,13 @@ class Architecture:
     stochastic_depth: float = 0.0
     hint: bool = False
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            kinds = (float, int) if isinstance(field.default, float) else (type(field.default),)
+            if type(value) not in kinds or (kinds[-1] is int and value < 0):
+                raise ValueError(f"architecture has {field.name} {value!r}")
+
     def to_json(self) -> str:
         """This architecture as one line of JSON, the form kept in a weight file's metadata. Without a hint it has no
         word of hints, so that versions from before there were any read it."""
@@ -49,9 +58,4 @@ class Architecture:
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"architecture has fields this version does not know: {', '.join(sorted(unknown))}")
-        for field in fields(cls):
-            value = values.get(field.name, field.default)
-            kinds = (float, int) if isinstance(field.default, float) else (type(field.default),)
-            if type(value) not in kinds or (kinds[-1] is int and value < 0):
-                raise ValueError(f"architecture has {field.name} {value!r}")
         return cls(**values)

@@ -74,9 +74,9 @@ def build_network(architecture: "str | Architecture" = "swin_v1_l", **changes) -
     """A BiRefNet with fresh weights, in training mode.
 
     architecture: a backbone's name ("swin_v1_t", "timm:<model>") or a whole `Architecture`; keyword arguments replace
-    its fields. Raises ValueError for an unknown backbone.
+    its fields. Raises ValueError for an unknown backbone, and for values that are none of an architecture.
     """
-    if isinstance(architecture, str):
+    if not isinstance(architecture, Architecture):
         architecture = Architecture(backbone=architecture)
     return BiRefNet(replace(architecture, **changes))
 

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..matting.size import ANYTHING, MASK
 from .motion import Matcher, View, look_up
 
 SEEN, COVERED, GONE, CUT = "seen", "covered", "gone", "cut"  # states of what is asked for
@@ -46,11 +47,12 @@ SLOW = 0.1  # share of what is new in what is learnt of colours
 
 class Carry:
     """Gives each frame's hint and takes its alpha, by turns. state: SEEN, COVERED (not to be seen, but it may come
-    back), GONE or CUT; from the last two there is no way back."""
+    back), GONE or CUT; from the last two there is no way back. hint_is: what the last hint is, as of predict: the
+    first frame's is anybody's, those that are carried are masks."""
 
     def __init__(self, hint: Tensor, rate: float) -> None:
         """hint: [h, w] 0..1, of any size, for the first frame. rate: frames a second."""
-        self.state = SEEN
+        self.state, self.hint_is = SEEN, ANYTHING
         self._first, self._rate = hint, float(rate)
         self._view: View | None = None
         self._subject: _Subject | None = None
@@ -63,6 +65,7 @@ class Carry:
             self._matcher = Matcher(self._view.grey.shape)
             self._matcher.push(self._view.grey)
             return self._first
+        self.hint_is = MASK
         nothing = torch.zeros(self._view.smooth.shape[1:])
         if self.state == CUT:
             return nothing

@@ -87,13 +87,15 @@ def places(seconds: list[float], frame: float) -> str:
 
 class Decoding:
     """One reading of a clip's pictures, lost ones held by the one before. packets: how many the file had, from the
-    first one read on; last: the tick of the last picture given. timeless: the packets' times are not to be trusted."""
+    first one read on; last, stored: the ticks of the last picture given and of the last one read. timeless: the
+    packets' times are not to be trusted."""
 
     def __init__(self, source: Source, damage: Damage, *, timeless: bool = False) -> None:
         self.packets = 0
         self._source, self._damage, self._timeless = source, damage, timeless
         self._picture: av.VideoFrame | None = None  # given last
         self.last: int | None = None
+        self.stored: int | None = None
         self._waiting: list[int] = []  # pts of packets whose picture has not come
         self._errors: list[str] = []  # of the decoder, since the last picture
         self._from_start = True
@@ -134,7 +136,9 @@ class Decoding:
                 old = behind is not None and packet.size and (packet.pts is None or packet.pts <= behind)
                 if packet.size and not old and not self._timeless and packet.pts is not None and not packet.is_discard:
                     heapq.heappush(self._waiting, packet.pts)
-                self.packets += bool(packet.size) and behind is None
+                if packet.size:
+                    self.packets += behind is None
+                    self.stored = packet.pts
                 try:
                     pictures = decode(context, packet)
                 except av.error.FFmpegError as error:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..matting.screens_asked import check_screens
-from ..matting.size import ANYTHING, MASK
+from ..matting.size import MASK
 from .asked import EVERYTHING, Asked, Hints, together
 from .behind import Background
 from .carry import CUT, GONE, Carry
@@ -312,7 +312,7 @@ def _carried(
             _note_at(clip, item, f"the hint ends at a cut: {asked.after_cut} is matted from there")
             yield from _after_cut(chained(item, items), matte, batch, stops, asked)
             return
-        item.alpha = matte(item.pixels[None], hint[None], ANYTHING if first else MASK)[0].cpu()
+        item.alpha = matte(item.pixels[None], hint[None], carry.hint_is)[0].cpu()
         carry.take(item.alpha)
         if first and carry.state == GONE:
             note(f"{clip.info.name}: the hint names nothing that is seen in the first frame, nothing is matted")

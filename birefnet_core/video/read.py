@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .decode import Damage, Decoding, Picture
 from .matroska import is_cut_off
 from .source import ClipInfo, Source, VideoError, probe, video_stream
-from .timeline import even_rate, needs_reading, read_timeline
+from .timeline import even_rate, last_shown_for, needs_reading, read_timeline
 
 if TYPE_CHECKING:
     import av
@@ -239,7 +239,7 @@ class Clip:
             stream = video_stream(container, self.source)
             decoding = Decoding(self.source, damage, timeless=_without_times(stream))
             try:
-                for frame in self._timed(self._pictures(decoding, stream, seek), stream.start_time):
+                for frame in self._timed(self._pictures(decoding, stream, seek), decoding, stream):
                     until = frame.pts
                     yield frame
             finally:
@@ -255,21 +255,31 @@ class Clip:
             self._check_length(stream, decoding.packets, decoding.last or 0)
         yield from decoding.rest()
 
-    def _timed(self, pictures: Iterator[Picture], origin: int | None) -> Iterator[Frame]:
-        info = self.info
+    def _timed(self, pictures: Iterator[Picture], decoding: Decoding, stream: av.VideoStream) -> Iterator[Frame]:
+        info, origin = self.info, stream.start_time
         tick_a_frame = self._step or max(1, round(1 / (info.frame_rate * info.time_base)))
         upright = _Upright(info)
-        picture = shown = last = None
-        for new, pts in pictures:
-            if origin is None:
-                origin = pts or 0
-            tick = None if pts is None else self._tick(pts - origin)
-            if tick is None or (last is not None and tick <= last):
-                tick = 0 if last is None else last + (tick_a_frame if tick is None else 1)
-            if new is not picture:
-                picture, shown = new, upright(new)
-            last = tick
-            yield Frame(shown, tick, max(self._tick(new.duration or 0), 0) or tick_a_frame)
+        picture = shown = last = failed = None
+        own = (None, 0)  # of the last, as the file counts
+        try:
+            for new, pts in pictures:
+                if origin is None:
+                    origin = pts or 0
+                tick = None if pts is None else self._tick(pts - origin)
+                if tick is None or (last is not None and tick <= last):
+                    tick = 0 if last is None else last + (tick_a_frame if tick is None else 1)
+                if last is not None:
+                    yield Frame(shown, last, tick - last)
+                if new is not picture:
+                    picture, shown = new, upright(new)
+                last, own = tick, (pts, new.duration)
+        except VideoError as error:  # what was read before it is given first
+            failed = error
+        if last is not None:
+            held = last_shown_for(*own, decoding.stored, stream)
+            yield Frame(shown, last, self._tick(held) or tick_a_frame)
+        if failed is not None:
+            raise failed
 
     def _check_length(self, stream: av.VideoStream, packets: int, last: int) -> None:
         """VideoError when the file ended before its header says. last: the last frame's time as the stream counts.

@@ -66,7 +66,7 @@ def read_timeline(container: InputContainer, pictures: av.VideoStream) -> Timeli
     """Read through a file just opened, without decoding."""
     streams = [pictures, *(stream for stream in container.streams.audio if stream.codec_context is not None)]
     parts = _Parts(leaps=bool(container.format.flags & MAY_LEAP))
-    frames, last, held = [], None, 0
+    frames, last, duration = [], None, 0
     counts = dict.fromkeys((stream.index for stream in streams), 0)
     for packet in container.demux(streams):
         if packet.stream_index not in counts:
@@ -82,10 +82,11 @@ def read_timeline(container: InputContainer, pictures: av.VideoStream) -> Timeli
         if packet.stream_index == pictures.index and packet.size and not packet.is_discard:
             frames.append((part, packet.pts))
             if packet.pts is not None and (last is None or (part, packet.pts) > last):
-                last, held = (part, packet.pts), packet.duration or 0
+                last, duration = (part, packet.pts), packet.duration
     offsets = parts.offsets([(part, pts) for part, pts in frames if pts is not None], pictures)
     if any(pts is None for _, pts in frames):
         return Timeline(parts.shifts(offsets))
+    held = last_shown_for(last and last[1], duration, frames[-1][1] if frames else None, pictures)
     ticks = [round(offset / pictures.time_base) for offset in offsets]
     return Timeline(parts.shifts(offsets), tuple(sorted(pts + ticks[part] for part, pts in frames)), held)
 
@@ -183,6 +184,18 @@ class _Parts:
         """As of Timeline."""
         found = {stream: [(index, offsets[part]) for index, part in every] for stream, every in self._changes.items()}
         return {stream: shifts for stream, shifts in found.items() if any(shift for _, shift in shifts)}
+
+
+def last_shown_for(pts: int | None, duration: int | None, stored: int | None, pictures: av.VideoStream) -> int:
+    """Ticks for which the clip's last picture is shown, 0 when the file does not say. stored: the time of the one
+    stored last. MP4 has the times between decoding packets. Where they are shown in another order, only the last
+    packet's is its own, or longer to make up the clip's length; of another the length says it."""
+    duration = max(duration or 0, 0)
+    reordered = "mp4" in pictures.container.format.name and pictures.codec_context.has_b_frames
+    if not reordered or not pictures.duration or None in (pts, pictures.start_time):
+        return duration
+    left = max(0, pictures.start_time + pictures.duration - pts)
+    return (min(duration, left) if pts == stored else left) or duration
 
 
 def needs_reading(container: str, rate: Fraction, time_base: Fraction) -> bool:

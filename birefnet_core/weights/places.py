@@ -26,6 +26,8 @@ def locate(
         if not BUNDLED.is_file():
             raise WeightsError(f"{BUNDLED}: the bundled model is missing: fetch the repository again, whole")
         return BUNDLED
+    if not isinstance(name, str | os.PathLike):
+        raise ValueError(f"a model is a name or the path of a file, not {name!r}")
     path = Path(name)
     if path.is_file() or path.suffix.lower() in SUFFIXES or isinstance(name, Path):
         return check_there(path)

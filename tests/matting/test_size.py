@@ -27,6 +27,13 @@ def test_a_size_that_is_none_is_named(size):
     assert repr(size) in str(raised.value)
 
 
+@pytest.mark.parametrize("size", [10**9, (512, 16385)])
+def test_a_size_beyond_reason_is_named(size):
+    with pytest.raises(ValueError, match=r"size must be at most 16384 pixels a side, not .*\d"):
+        network_size(size, (512, 512), (100, 100))
+    assert network_size(16384, None, (100, 100)) == (16384, 16384)
+
+
 @pytest.mark.parametrize(
     ("picture", "expected"),
     [

@@ -1,6 +1,7 @@
 """The whole network: input shapes, batches, ablations, odd pixels, precision."""
 
 import itertools
+import re
 
 import pytest
 import torch
@@ -127,6 +128,18 @@ def test_architecture_survives_json():
     assert Architecture.from_json(architecture.to_json()) == architecture
     with pytest.raises(ValueError, match="does not know: depth"):
         Architecture.from_json('{"backbone": "swin_v1_t", "depth": 3}')
+
+
+@pytest.mark.parametrize("field, value", [("classes", -1), ("hint", 1), ("block_channels", 16.0), ("dropout", -0.5)])
+def test_what_is_no_architecture_is_named(field, value):
+    for make in (Architecture, build_network):
+        with pytest.raises(ValueError, match=re.escape(f"architecture has {field} {value!r}")):
+            make(**{field: value})
+
+
+def test_a_network_of_nothing_is_named():
+    with pytest.raises(ValueError, match="architecture has backbone None"):
+        build_network(None)
 
 
 @pytest.mark.parametrize(

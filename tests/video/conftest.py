@@ -17,7 +17,8 @@ def _one_thread(one_thread):
 
 @pytest.fixture
 def make_clip(tmp_path):
-    """`make_clip(name, ...)` -> its path. times: of the frames, in ticks of time_base (default: one frame a 1/12 s)."""
+    """`make_clip(name, ...)` -> its path. times: of the frames, in ticks of time_base (default: one frame a 1/12 s).
+    lengths: for how many such ticks each is shown (intra codecs only)."""
 
     def make(
         name="clip.mp4",
@@ -28,6 +29,7 @@ def make_clip(tmp_path):
         count=COUNT,
         times=None,
         time_base=Fraction(1, 12),
+        lengths=None,
         rate=12,
         rotation=0,
         options=None,
@@ -62,7 +64,10 @@ def make_clip(tmp_path):
                 for key, value in (tags or {}).items():
                     setattr(picture, key, value)
                 picture.pts, picture.time_base = (index if times is None else times[index]), time_base
-                container.mux(stream.encode(picture))
+                packets = stream.encode(picture)
+                for packet in packets if lengths else ():
+                    packet.duration = lengths[index]
+                container.mux(packets)
             container.mux(stream.encode(None))
             if speaker is not None:
                 samples = tone(count / rate, sound_rate)

@@ -2,17 +2,26 @@
 
 import warnings
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
-from birefnet_core.video import Clip, Span, evened, read_batch, tell_uneven
+from birefnet_core.video import Clip, Span, evened, matte_clip, read_batch, tell_uneven
 from birefnet_core.video.colour import to_rgb
+from birefnet_core.video.formats import FORMATS
 from birefnet_core.video.notes import ClipNote
 from tests.video.pictures import number_of
 
 # Nothing new for three seconds.
 RECORDING = [33 * index for index in range(12)] + [3396 + 33 * index for index in range(12)]
+
+TICK = Fraction(1, 1000)
+
+
+def everything(pixels):
+    return torch.ones(pixels.shape[:3])
 
 
 def shown(times, seconds):
@@ -82,3 +91,28 @@ def test_even_clips_are_left_alone(make_clip, jitter):
 def test_who_takes_them_as_they_are_is_told(recording):
     with pytest.warns(ClipNote, match="fps is their average"):
         tell_uneven(Clip(recording))
+
+
+@pytest.mark.parametrize(
+    "times, held",
+    [
+        ([0, 100, 130, 400, 900, 1000], 100),
+        ([0, 500, 600, 700, 1200, 1470, 2000, 2630], 3000),
+        ([0, 30, 100, 530, 560, 1400], 30),
+    ],
+)
+@pytest.mark.parametrize("format", ["h264", "webm"])
+def test_the_last_picture_ends_with_the_clip(make_clip, tmp_path, format, times, held):
+    """MP4 says when packets are decoded: of H.264 the picture shown last has the time of another."""
+    lengths = [after - before for before, after in pairwise([*times, times[-1] + held])]
+    made = make_clip("a.mkv", codec="ffv1", times=times, time_base=TICK, rate=10, count=len(times), lengths=lengths)
+    path = matte_clip(Clip(made), tmp_path / f"out{FORMATS[format].suffix}", everything, format=format)
+    end = Fraction(times[-1] + held, 1000)
+    for source in (made, path):
+        clip = Clip(source)
+        frames = list(clip.frames())
+        assert [frame.duration * clip.info.time_base * 1000 for frame in frames] == lengths
+        with pytest.warns(ClipNote, match="uneven"):
+            even = evened(Clip(source))
+        frames = list(even.frames())
+        assert len(frames) / even.info.frame_rate == pytest.approx(end, abs=0.6 / even.info.frame_rate)

@@ -430,3 +430,9 @@ def test_metadata_is_what_other_tools_can_read(saved):
     assert json.loads(metadata["architecture"])["backbone"] == "pvt_v2_b0"
     assert metadata["size"] == "96x64"
     assert metadata["trained_with"] == "nothing"
+
+
+@pytest.mark.parametrize("name", [None, 3, ["bundled"]])
+def test_what_is_neither_a_name_nor_a_path_is_named(name):
+    with pytest.raises(ValueError, match=re.escape(f"the path of a file, not {name!r}")):
+        bc.load_model(name)
