@@ -22,15 +22,17 @@ from scipy import ndimage
 SIDE = 192  # of the square whose area a picture has here
 REACH = 0.1  # of the subject's size (the root of its area): how far a mask is moved, grown or shrunk
 SLACK = 10.0  # price of doing so: what the mean edge under the border must gain, by the square of the share of the size
-STEPS = 9  # sizes that are tried
+STEPS = 9  # sizes that are tried, the own one in their midst
+LEFT = 0.5  # of its border, at least: the slats of a mask behind bars would vanish, or grow into one
 DOUBT = 0.015  # of the subject's size, of a mask that lies on edges
 MORE_DOUBT = 0.25  # that much more for each 1 that is missing of AGREED in the mean edge under its border
 AGREED = 0.85
 EDGES_OF_ALPHA = 0.7  # of the edges on which it is laid
+SEEN, BLIND = 0.7, 0.5  # IoU with alpha and mean edge below which the network seems not to see what a mask shows
+ALONE = 0.1  # that the mean edge must be more then, of the colours alone
 OUTLINED = 0.65  # mean edge under the border of a line from which it is a thin mask; of 144 scribbles 140 have less
 STRAY, BARE = 0.5, 0.5  # the same of what may be painted, in alpha and colours, and in the colours alone
 HARDLY = 0.6, 0.7  # the same where a network that was told it shows much more
-STROKES = 4  # pieces of what is painted, at most
 SHRED = 0.5  # the same of a strip of a mask that looks like a stroke: one had .56, 15 strokes on subjects .41 at most
 SOFT_DOUBT = 0.35  # of the width of a mask's own soft border
 TRUST = 1.2  # log-odds for each doubt inward or outward
@@ -136,12 +138,6 @@ def lies_within(inside: np.ndarray, alpha: np.ndarray, colours: np.ndarray, shar
     """Whether a hint's inside [h, w] bool lies in the midst of something that is larger, of which it covers less than a
     share, and has no edge there, by alpha [h, w] and colours [h, w, 3]."""
     return covers_little(inside, alpha, share) and _agreed(inside, colours, alpha) < OUTLINED
-
-
-def may_be_strokes(inside: np.ndarray) -> bool:
-    """Whether the inside [h, w] bool of what seems to be a mask may be painted: in few pieces, for one of many lies
-    behind something."""
-    return len(_pieces(inside)) <= STROKES
 
 
 def edges_along(inside: np.ndarray, alpha: np.ndarray, colours: np.ndarray) -> tuple[float, float]:
@@ -327,8 +323,7 @@ def colour_odds(colours: np.ndarray, inside: np.ndarray, outside: np.ndarray) ->
 def _of_mask(colours: np.ndarray, alpha: np.ndarray, hint: np.ndarray) -> np.ndarray:
     inside = solid(hint)
     size = inside.sum() ** 0.5
-    depth = depth_of(inside)
-    depth, agreed = laid_right(depth, edges_of(colours, alpha, EDGES_OF_ALPHA), size)
+    depth, agreed = _laid_right(depth_of(inside), colours, alpha, size)
     softness = _softness(hint, depth)
     doubt = size * (DOUBT + MORE_DOUBT * max(0.0, AGREED - agreed)) + SOFT_DOUBT * max(0.0, softness - 2)
     surely = depth > doubt if (depth > doubt).sum() > 20 else depth > 0
@@ -336,6 +331,17 @@ def _of_mask(colours: np.ndarray, alpha: np.ndarray, hint: np.ndarray) -> np.nda
     trust = (depth / doubt).clip(-MOST_TRUST, MOST_TRUST)
     hole = (alpha < 0.2) & (odds < -1.5)  # the network sees a gap, and what is outside in it
     return TRUST * np.where(hole, trust.clip(max=1), trust) + COLOUR["mask"] * odds
+
+
+def _laid_right(depth: np.ndarray, colours: np.ndarray, alpha: np.ndarray, size: float) -> tuple[np.ndarray, float]:
+    """As laid_right, on edges of alpha and colours; where the network seems not to see the thing, such as one behind
+    bars, on those of the colours alone if they fit better."""
+    laid = laid_right(depth, edges_of(colours, alpha, EDGES_OF_ALPHA), size)
+    shown, inside = alpha > 0.5, depth > 0
+    if laid[1] >= BLIND or (shown & inside).sum() >= SEEN * (shown | inside).sum():
+        return laid
+    moved, agreed = laid_right(depth, edges_of(colours, alpha, 0), size)
+    return (moved, agreed - ALONE) if agreed - ALONE > laid[1] else laid
 
 
 def _softness(hint: np.ndarray, depth: np.ndarray) -> float:
@@ -352,9 +358,11 @@ def laid_right(depth: np.ndarray, edges: np.ndarray, size: float) -> tuple[np.nd
     shape = [next_fast_len(side + reach, real=True) for side in edges.shape]
     spectrum, steps = rfft2(edges, shape), np.arange(-reach, reach + 1)
     best = (-np.inf, 0.0, 0, 0, 0.0)
-    for grow in np.linspace(-reach, reach, STEPS):
-        border = (1.25 - np.abs(depth + grow)).clip(0, 1)
-        if (length := border.sum()) < 8:
+    grown = np.linspace(-reach, reach, STEPS)
+    borders = [(1.25 - np.abs(depth + grow)).clip(0, 1) for grow in grown]
+    least = max(8.0, LEFT * borders[STEPS // 2].sum())
+    for grow, border in zip(grown, borders):
+        if (length := border.sum()) < least:
             continue
         under = irfft2(spectrum * rfft2(border, shape).conj(), shape)[np.ix_(steps, steps)] / length
         worth = under - SLACK * (steps[:, None] ** 2 + steps**2 + grow**2) / size**2

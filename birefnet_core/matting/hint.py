@@ -35,7 +35,6 @@ from .belonging import (
     lies_within,
     may_be_dabs,
     may_be_painted,
-    may_be_strokes,
     may_reach_over,
     others_of,
     outlines,
@@ -423,7 +422,7 @@ def _is_painted(
         return False  # nobody paints so coarsely: it is another network's
     hint = _view(rest, frame, box).numpy()
     inside = solid(hint)
-    if kind_of(hint, shown, colours) != "mask" or not may_be_strokes(inside):
+    if kind_of(hint, shown, colours) != "mask":
         return False
     edges = edges_along(inside, shown, colours)
     if was_told and is_exceeded(inside, shown, edges):

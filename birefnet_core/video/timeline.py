@@ -22,6 +22,7 @@ MAY_LEAP = 0x0200  # FFmpeg's flag of containers whose clock may be set anew
 BACK = 0.1  # seconds back in one stream that are no disorder but another clock
 AHEAD = 10  # seconds without a packet of any stream that are no pause but another clock
 OVERLAP = Fraction(1, 2)  # seconds of sound that may be lost where parts meet, so that the pictures go on evenly
+MOVIE_TICK = Fraction(1, 500)  # seconds to which MP4 rounds a clip's length, at most: often 1/600 or 1/1000
 COARSE = 2  # ticks a frame, up to which any times fit any rate
 ROUNDED = Fraction(1, 10_000)  # of a rate that a file states; NTSC's differ from whole ones by ten times as much
 RATES = tuple(Fraction(rate) for rate in (12, 15, 24, 25, 30, 48, 50, 60, 100, 120)) + tuple(
@@ -195,6 +196,8 @@ def last_shown_for(pts: int | None, duration: int | None, stored: int | None, pi
     if not reordered or not pictures.duration or None in (pts, pictures.start_time):
         return duration
     left = max(0, pictures.start_time + pictures.duration - pts)
+    if abs(left - duration) * pictures.time_base <= MOVIE_TICK:
+        return duration
     return (min(duration, left) if pts == stored else left) or duration
 
 

@@ -362,6 +362,26 @@ def test_what_is_painted_inside_something_asks_for_all_of_it(all_models, apart, 
         assert iou(all_models[model].predict(picture[None], hint=painted)[0], blue) > 0.85
 
 
+@pytest.mark.parametrize("model", ["untold", "told"])
+def test_many_short_strokes_inside_something_ask_for_all_of_it(all_models, apart, model):
+    picture, _, blue = apart
+    x, y = middle(blue)
+    places = [(x + 32 * across, y + 24 * down) for down in (-1, 0, 1) for across in (-1, 0, 1)]
+    strokes = torch.stack([diamond(*place, 12, 9) for place in places]).amax(0) * (blue > 0.5)
+    assert ndimage.label(strokes.numpy())[1] > 5
+    assert iou(all_models[model].predict(picture[None], hint=strokes)[0], blue) > 0.85
+
+
+def test_the_mask_of_what_stands_behind_bars_has_many_pieces_and_is_a_mask(red_finder):
+    picture, (whole, _) = discs((250, 190, 130), (60, 60, 1))
+    bars = (torch.arange(WIDTH) % 48 < 16).expand(HEIGHT, WIDTH)
+    picture, seen = picture.where(~bars[..., None], torch.tensor([0, 0.4, 0.8])), whole * ~bars
+    for by in (-3, 0, 3):
+        hint = grow((seen > 0.5).float()[None], by)[0]
+        assert ndimage.label(hint.numpy())[1] > 4
+        assert iou(red_finder.predict(picture[None], hint=hint)[0], seen) > 0.9
+
+
 def test_the_mask_of_a_part_asks_for_the_part(red_finder):
     """Edges of the picture run along it, though alpha shows one thing: a bag that somebody carries."""
     picture, (whole, part) = discs((250, 190, 130), (270, 180, 50))

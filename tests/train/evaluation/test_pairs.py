@@ -96,6 +96,7 @@ def test_what_is_drawn_by_hand_goes_around_it_or_lies_inside(small):
         within = np.isin(sides, sides[solid])
         assert not (drawn["outline"] & solid).any() and solid.sum() < within.sum() < 3 * solid.sum() < (~within).sum()
         assert drawn["scribble"][solid].sum() > 0.8 * drawn["scribble"].sum()
+        assert not (drawn["strokes"] & ~solid).any() and ndimage.label(drawn["strokes"])[1] > 1
         assert not (drawn["painted"] & ~solid).any() and drawn["painted"].sum() > drawn["scribble"].sum()
 
 

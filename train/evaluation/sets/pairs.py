@@ -18,6 +18,7 @@ What people draw by hand is in no file. Whoever measures makes it of the truth, 
 - scribble: thin strokes from point to point inside it, as far as they are inside
 - painted: so with a broad brush, of 8 % of its size to either side
 - soft: so with a brush that is soft and lets the picture through
+- strokes: six to nine short ones that do not hang together, with a brush of half that width
 
 To make it and to measure on it:
 
@@ -246,12 +247,27 @@ def _soft(truth: np.ndarray, draw: random.Random) -> np.ndarray:
     return 0.7 * ndimage.gaussian_filter(_painted(truth, draw).astype(np.float32), 0.04 * _size(truth))
 
 
+def _short_strokes(truth: np.ndarray, draw: random.Random) -> np.ndarray:
+    inside, size = np.argwhere(_solid(truth)), _size(truth)
+    strokes = np.zeros(truth.shape, bool)
+    for _ in range(draw.randint(6, 9)):
+        start, angle = inside[draw.randrange(len(inside))], draw.uniform(0, 2 * math.pi)
+        stop = start + 0.12 * size * np.array([math.sin(angle), math.cos(angle)])
+        strokes |= _line(truth, np.array([start, stop]), max(1.0, 0.035 * size))
+    return strokes & _solid(truth)
+
+
 def _strokes(truth: np.ndarray, corners: np.ndarray, radius: float, draw: random.Random) -> np.ndarray:
     """Three strokes between four of the corners, as far as they are inside."""
-    corners = corners[[draw.randrange(len(corners)) for _ in range(4)]]
+    return _line(truth, corners[[draw.randrange(len(corners)) for _ in range(4)]], radius)
+
+
+def _line(truth: np.ndarray, corners: np.ndarray, radius: float) -> np.ndarray:
+    """A line from corner to corner, as far as it is inside."""
     steps = np.linspace(0, 1, sum(truth.shape))[:, None]
     line = np.concatenate([start + (stop - start) * steps for start, stop in pairwise(corners)])
     line = np.unique(np.rint(line).astype(int), axis=0)
+    line = line[((line >= 0) & (line < truth.shape)).all(axis=1)]
     free = np.ones(truth.shape, bool)
     free[tuple(line[_solid(truth)[tuple(line.T)]].T)] = False
     return ndimage.distance_transform_edt(free) <= radius
@@ -282,4 +298,5 @@ DRAWN: dict[str, Callable[[np.ndarray, random.Random], np.ndarray]] = {
     "scribble": _scribble,
     "painted": _painted,
     "soft": _soft,
+    "strokes": _short_strokes,
 }
