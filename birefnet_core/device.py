@@ -19,4 +19,6 @@ def pick_device(device: str | torch.device) -> torch.device:
     except (RuntimeError, AssertionError, ImportError) as error:  # NotImplementedError is a RuntimeError
         reason = str(error).splitlines()[0].split(". ")[0]  # torch goes on with a list of all its backends
         raise ValueError(f"device '{device}' cannot be used here: {reason}") from None
+    if picked.type == "meta":
+        raise ValueError(f"device '{device}' cannot be used here: it keeps shapes, no numbers")
     return picked

@@ -15,18 +15,26 @@ UNFINISHED = re.compile(r"\.[0-9a-f]{32}(\.\w+)?")
 @contextmanager
 def whole_file(path: Path, suffix: str = ".part") -> Iterator[Path]:
     """A name beside `path` to write to, which becomes `path` when the block ends well; else nothing is left behind and
-    what was there before stays. An OSError over that name speaks of `path`, the one somebody asked for. suffix: of that
-    name, for a writer that goes by it."""
+    what was there before stays. An OSError over that name speaks of `path`. suffix: of that name, for a writer that
+    goes by it."""
     temporary = path.with_name(f".{uuid.uuid4().hex}{suffix}")  # not its stem, which may be as long as names go
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with speaks_of(path, temporary):
+            yield temporary
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def speaks_of(path: Path, temporary: Path) -> Iterator[None]:
+    """An OSError over the name `temporary` speaks of `path`, the one somebody asked for."""
+    try:
+        yield
     except OSError as error:
         if error.filename == str(temporary) and error.filename2 is None:
             error.filename = str(path)
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def is_unfinished(path: Path) -> bool:

@@ -50,7 +50,7 @@ def parsed(boxes: Any, size: Size) -> list[list[Box]]:
 def _from_text(text: str) -> Any:
     try:
         return json.loads(text) if text.strip() else []
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(f"boxes is text but no JSON: {_shown(text)}") from None
 
 

@@ -266,7 +266,7 @@ class MatteVideo:
         from ..birefnet_core.video import Look, Span, matte_clip
         from ..birefnet_core.video.behind import Loop
         from ..birefnet_core.video.formats import find_format
-        from ..birefnet_core.video.matte import BATCH
+        from ..birefnet_core.video.matte import BATCH, written_size
         from ..birefnet_core.video.notes import note
         from .hints import asked_of
         from .managed import drawn_radius, predictor
@@ -275,8 +275,9 @@ class MatteVideo:
         if background_image is not None:
             check_background(background_image)
         clip, start, end = open_video(video)
-        asked = asked_of(hint, boxes, after_cut, (clip.info.height, clip.info.width))
-        folder, name = host.output_place(filename_prefix, (clip.info.width, clip.info.height))
+        (width, height), _ = written_size(clip.info, chosen, square_pixels)
+        asked = asked_of(hint, boxes, after_cut, (height, width))
+        folder, name = host.output_place(filename_prefix, (width, height))
         model = predictor(model)
         seen = None if asked else seen_size(model, clip, size, mode)
         radius = idle_radius(edges, edge_radius or None, drawn_radius(model))

@@ -185,12 +185,12 @@ def run(model: MattingModel, jobs: list[Job], args: argparse.Namespace) -> int:
 
 
 def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int = 0, world: int = 1) -> Path:
-    from ..video.matte import Look, matte_clip
+    from ..video.matte import Look, matte_clip, written_size
     from ..video.split import matte_together
 
     clip = Clip(job.source, strict=args.strict)
     size = seen_size(model, clip, args)
-    written = clip.info.shown if args.square_pixels else (clip.info.width, clip.info.height)
+    full, _ = written_size(clip.info, job.format, args.square_pixels)
 
     def matte(pixels, hint=None, hint_is="anything"):
         edges = {"edges": args.edges, "edge_radius": args.edge_radius}
@@ -206,7 +206,7 @@ def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int
             "format": job.format,
             "size": size if args.mode == "whole" else None,
             "span": span(args),
-            "asked": hints.of_clip(args, job.name, written, only=job.only),
+            "asked": hints.of_clip(args, job.name, full, only=job.only),
             "look": Look(
                 args.stabilise,
                 background(args),

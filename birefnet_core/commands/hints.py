@@ -42,9 +42,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_place(text: str) -> Path:
-    if not Path(text).exists():
+    if not is_there(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no mask and no folder: it does not exist")
     return Path(text)
+
+
+def is_there(text: str) -> bool:
+    """Whether there is such a file or folder; ArgumentTypeError where that cannot be told."""
+    try:
+        return Path(text).exists()
+    except OSError as error:  # too long for a name, or in a folder that may not be entered
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be looked at: {error.strerror}") from error
 
 
 def parse_box(text: str) -> tuple[float, ...]:
@@ -127,7 +135,7 @@ def frames_of(place: Path, name: Path, *, only: bool) -> list[Path]:
     folder = _folder_of(place, name)
     own = entry(folder, name.stem)
     if not own.is_dir():
-        if not only or any(name_of(path) == name_of(name) and _is_picture(path) for path in folder.glob("*")):
+        if not only or any(name_of(path) == name_of(name) and _is_picture(path) for path in _inside(folder)):
             return [mask_of(place, name)]
         own = place
     paths = [path for path in own.iterdir() if _is_picture(path)]
@@ -155,7 +163,7 @@ def mask_of(place: Path, name: Path) -> Path:
     if not place.is_dir():
         return place
     folder = _folder_of(place, name)
-    found = [path for path in folder.glob("*") if name_of(path) == name_of(name) and _is_picture(path)]
+    found = [path for path in _inside(folder) if name_of(path) == name_of(name) and _is_picture(path)]
     if not found:
         raise ValueError(f"there is no mask for it in {folder}")
     if len(found) > 1:
@@ -166,6 +174,11 @@ def mask_of(place: Path, name: Path) -> Path:
 def _folder_of(place: Path, name: Path) -> Path:
     """Where in a folder of masks those of the input called `name` are."""
     return reduce(entry, name.parent.parts, place)
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What is in it, nothing where there is no such folder; OSError, with its name, where that may not be read."""
+    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def _is_picture(path: Path) -> bool:

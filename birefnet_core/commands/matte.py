@@ -145,7 +145,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_background(text: str) -> str:
-    if Path(text).is_file():
+    if hints.is_there(text) and Path(text).is_file():
         return text
     try:
         parse_colour(text)
@@ -203,7 +203,10 @@ def run(args: argparse.Namespace) -> int:
     single = len(sources) == 1
     if args.edges == "off" and (idle := idle_radius("off", args.edge_radius, 0)):
         raise ValueError(f"--edge-radius: {idle}")
-    edge_radius(args.edges, args.edge_radius, 0)
+    try:
+        edge_radius(args.edges, args.edge_radius, 0)
+    except ValueError as error:
+        raise ValueError(str(error).replace("edge_radius", "--edge-radius")) from None
     hints.check(args, single=single)
     check_screens(args.screen, args.despill, args.invert)
     picture_jobs = pictures.plan(

@@ -20,9 +20,10 @@ def check_out(out: str, *, single: bool) -> None:
     if not out:
         raise ValueError("-o is empty: name a folder, or for one input a file")
     folder = Path(out).parent if single and names_a_file(out) else Path(out)
-    there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
-    if there.is_file():
-        raise ValueError(f"-o {out}: {there} is a file, and what is written needs a folder there")
+    there = next((place for place in (folder, *folder.parents) if place.exists() or place.is_symlink()), None)
+    if there is not None and not there.is_dir():
+        what = "a file" if there.is_file() else "no folder" if there.exists() else "a link to nothing"
+        raise ValueError(f"-o {out}: {there} is {what}, and what is written needs a folder there")
 
 
 def refuse_clashes(sources: Iterable[Path], outputs: Iterable[tuple[Path, Path]]) -> None:

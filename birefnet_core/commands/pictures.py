@@ -151,6 +151,7 @@ def matte_file(
     from ..matting import images
     from ..matting.foreground import estimate_foreground
     from ..matting.framing import framed
+    from ..matting.masks import FAINT
     from ..matting.metadata import at_size
     from ..video.screens import Screens
 
@@ -164,6 +165,8 @@ def matte_file(
     hint = None if hint_of is None else hint_of(job.name, (width, height))
     look = {"size": size, "mode": mode, "hint": hint, "edges": edges, "edge_radius": edge_radius}
     alpha = model.predict(picture.pixels[None], **look)[0]
+    if hint is not None and alpha.max() <= FAINT:
+        note(f"{job.source.name}: the hint names nothing that is seen, nothing is matted")
     if invert:
         alpha = 1 - alpha
     pixels, own = picture.pixels, picture.alpha

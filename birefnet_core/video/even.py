@@ -30,9 +30,14 @@ def evened(clip: Clip) -> Clip:
     return made
 
 
+def is_uneven(clip: Clip) -> bool:
+    """Whether frames and a rate do not tell when they are shown."""
+    return _rate(clip) is not None
+
+
 def tell_uneven(clip: Clip) -> None:
     """A note that frames and a rate do not tell when they are shown, where that is so."""
-    if _rate(clip) is not None:
+    if is_uneven(clip):
         note(
             f"{clip.info.name}: its frames are shown for uneven times; fps is their average, and the sound goes its way"
         )

@@ -23,6 +23,7 @@ from .asked import EVERYTHING, Asked, Hints, together
 from .behind import Background
 from .carry import CUT, GONE, Carry
 from .colour import BT709, Colours, resized, to_rgb, to_seen
+from .even import is_uneven
 from .formats import Format, find_format
 from .interrupts import interrupts_held
 from .left_out import note_how_shown, note_left_out, note_of_displays, refuse_dynamic
@@ -30,6 +31,7 @@ from .notes import note
 from .paint import Painter, painter
 from .read import Clip, Frame, Span, chained
 from .screens import Screens
+from .source import ClipInfo
 from .stabilise import stabilised
 from .strength import check_strength
 from .threads import Behind, ahead, until_error
@@ -137,12 +139,15 @@ def matte_clip(
     if asked is not None:
         size = None  # what a hint names is looked at closely
         asked.check(info.name, lambda: clip.count(span))
+        if not asked.carried and is_uneven(clip):
+            note(
+                f"{info.name}: its frames are shown for uneven times; the hints must be of these frames, not of those "
+                "at an even rate: even_rate of Video Frames off"
+            )
     frames = clip.frames(span)
     first = next(frames)
     colours = Colours.of(first.picture, info.primaries, info.transfer)
-    square_pixels = square_pixels or format.animation
-    full = info.shown if square_pixels else (info.width, info.height)
-    aspect = Fraction(1) if square_pixels else info.pixel_aspect
+    full, aspect = written_size(info, format, square_pixels)
     refuse_dynamic(info, colours, format)
     rate = info.frame_rate / span.every
     screens = _screens(look, format)
@@ -218,6 +223,14 @@ def matte_clip(
         with interrupts_held():
             _keep_what_is_done(writer, encoder, error, keep)
         raise
+
+
+def written_size(info: ClipInfo, format: Format, square_pixels: bool) -> tuple[tuple[int, int], Fraction]:
+    """The (width, height) in which a clip's frames are written, which boxes and points count, and the aspect of their
+    pixels: animated pictures know square ones only."""
+    if square_pixels or format.animation:
+        return info.shown, Fraction(1)
+    return (info.width, info.height), info.pixel_aspect
 
 
 def _screens(look: Look, format: Format) -> Screens | None:

@@ -16,6 +16,7 @@ import numpy as np
 from ..matting.coding import CHROMATICITIES
 from ..matting.deep import with_attribute
 from ..matting.outputs import refuse_existing
+from ..whole import speaks_of
 from .animated import put_end
 from .colour import LIMITED, Colours
 from .formats import Format
@@ -68,12 +69,16 @@ class Writer:
         try:
             if format.muxer is None:
                 names = numbered(format, path)
-                self._output = _Pictures(self._temporary, format, names, first_number, size, time_base, pixel_aspect)
+                with speaks_of(path, self._temporary):
+                    self._output = _Pictures(
+                        self._temporary, format, names, first_number, size, time_base, pixel_aspect
+                    )
                 self._output.context.framerate = frame_rate
                 if colours.to_be_told:
                     self._output.tag(colours)
                 return
-            self._output = _Encoded(self._temporary, format, metadata or {})
+            with speaks_of(path, self._temporary):
+                self._output = _Encoded(self._temporary, format, metadata or {})
             self._output.add_pictures(size, frame_rate, time_base, colours, pixel_aspect, field_order)
             if sound_of is not None and format.audio:
                 self._output.add_sound(sound_of, sound_from, sound_to)

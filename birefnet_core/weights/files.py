@@ -53,7 +53,8 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor],
 def check_there(path: Path) -> Path:
     """The path of a file; WeightsError where there is none."""
     if not path.is_file():
-        raise WeightsError(f"{path}: this is a folder" if path.exists() else f"{path}: there is no such file")
+        what = "this is a folder" if path.is_dir() else "this is no file that could be read"
+        raise WeightsError(f"{path}: {what}" if path.exists() else f"{path}: there is no such file")
     return path
 
 

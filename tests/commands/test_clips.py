@@ -308,6 +308,26 @@ def test_boxes_are_in_pixels_of_what_is_written(stubbed, make_clip, tmp_path, de
     left, right = sides(tmp_path / "a.mov", decode)
     assert right.min() > 0.2 and left.max() < 0.05
     assert matte(source, "-o", tmp_path / "b.mov", *box) == 1
+    assert matte(source, "-o", tmp_path / "c.apng", *box) == 0  # which has square pixels only
+
+
+def test_hints_for_each_frame_are_of_the_clips_own_frames(stubbed, make_clip, tmp_path, capsys):
+    """At an even rate there may be as many, and others."""
+    times = [0, 100, 200, 300, 310, 320, 600, 700, 800, 900]
+    source = make_clip("uneven.mkv", codec="ffv1", times=times, time_base=Fraction(1, 1000), rate=10, count=10)
+    for count, said in ((1, False), (10, True)):
+        (tmp_path / f"hints{count}").mkdir()
+        for number in range(count):
+            half().save(tmp_path / f"hints{count}" / f"{number}.png")
+        assert matte(source, "-o", tmp_path / f"{count}.mov", "--hint", tmp_path / f"hints{count}") == 0
+        assert ("the hints must be of these frames, not of those at an even rate" in capsys.readouterr().err) == said
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_by_the_outputs_name(stubbed, clip, tmp_path, capsys):
+    for name in ("x.mov", "y"):
+        assert matte(clip, "-o", f"/proc/self/{name}", "--format", "png" if name == "y" else "prores") == 1
+        printed = capsys.readouterr().err
+        assert f"'/proc/self/{name}" in printed and ".part" not in printed
 
 
 def test_a_cut_is_told_and_what_comes_after_is_a_choice(stubbed, make_clip, tmp_path, decode, capsys):

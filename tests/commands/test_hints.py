@@ -1,5 +1,6 @@
 """`--hint`, `--box` and `--point`: which subject of a picture, said on the command line."""
 
+import re
 import unicodedata
 from functools import partial
 from pathlib import Path
@@ -65,6 +66,28 @@ def test_a_mask_says_which_subject(matte, asked, model, folder, tmp_path):  # no
 def test_without_a_hint_everything_is_as_before(matte, asked, folder, tmp_path):  # noqa: F811
     assert matte(folder, "-o", tmp_path / "out") == 0
     assert asked == [None, None]
+
+
+def test_a_hint_under_which_nothing_is_seen_is_told(matte, asked, folder, tmp_path, capsys):  # noqa: F811
+    put(tmp_path / "black.png", np.zeros((HEIGHT, WIDTH), np.uint8))
+    assert matte(folder / "b.png", "-o", tmp_path / "x.png", "--hint", tmp_path / "black.png") == 0
+    assert "b.png: the hint names nothing that is seen, nothing is matted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--hint", "--background"])
+def test_a_name_that_is_too_long_is_one_sentence(matte, folder, tmp_path, capsys, option):  # noqa: F811
+    with pytest.raises(SystemExit):
+        matte(folder / "b.png", "-o", tmp_path / "x.png", option, "z" * 300)
+    assert "zzz' cannot be looked at: File name too long" in capsys.readouterr().err
+
+
+def test_a_folder_of_masks_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refused(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(hints.Path, "iterdir", refused)
+    with pytest.raises(PermissionError, match=re.escape(str(tmp_path))):
+        hints.mask_of(tmp_path, hints.Path("a.png"))
 
 
 def test_boxes_and_points_apply_to_all_and_count_together(matte, asked, folder, tmp_path):  # noqa: F811

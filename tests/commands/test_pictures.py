@@ -276,9 +276,16 @@ def test_results_below_what_is_searched_are_not_matted_in_the_next_run(matte, fo
 
 
 def test_an_out_that_cannot_be_a_folder_is_told_before_anything_is_loaded(matte, folder):
+    (folder / "gone").symlink_to(folder / "nowhere")
     for inputs, out, said in (
         (["a.jpg", "b.webp"], str(folder / "a.jpg"), "a.jpg is a file, and what is written needs a folder there"),
         (["b.webp"], str(folder / "a.jpg" / "x.png"), "a.jpg is a file, and what is written needs a folder there"),
+        (["b.webp"], "/dev/null", "/dev/null is no folder, and what is written needs a folder there"),
+        (
+            ["b.webp"],
+            str(folder / "gone" / "x.png"),
+            "gone is a link to nothing, and what is written needs a folder there",
+        ),
         (["b.webp"], "", "-o is empty: name a folder, or for one input a file"),
     ):
         with pytest.raises(ValueError, match=said):

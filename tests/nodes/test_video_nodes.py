@@ -125,6 +125,16 @@ def test_matte_video_makes_pixels_square_by_choice(matte, make_clip, folders):  
         assert (info.width, info.height, info.pixel_aspect) == shown
 
 
+def test_boxes_count_the_pixels_that_are_written(matte, make_clip, folders):  # noqa: F811
+    source = make_clip("input/wide.mp4", size=(64, 48), count=2, pixel_aspect=2)
+    right = [[64, 0, 64, 48]]  # outside, but for square pixels
+    for format in ("prores", "apng"):
+        path = matte(Video(source), Model(), format=format, square_pixels=format == "prores", boxes=right)["result"][0]
+        assert Clip(path).info.width == 128
+    with pytest.raises(ValueError, match="lies outside the 64 x 48 picture"):
+        matte(Video(source), Model(), boxes=right)
+
+
 def test_a_shrunk_clip_has_even_sides_as_h264_wants_them(frames, make_clip, folders):  # noqa: F811
     make_clip("input/wide.mkv", codec="ffv1", pixels="yuv444p", size=(96, 64), count=1)
     assert frames("wide.mkv", longest_side=80)[0].shape[1:] == (54, 80, 3)
