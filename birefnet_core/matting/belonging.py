@@ -323,7 +323,7 @@ def colour_odds(colours: np.ndarray, inside: np.ndarray, outside: np.ndarray) ->
 def _of_mask(colours: np.ndarray, alpha: np.ndarray, hint: np.ndarray) -> np.ndarray:
     inside = solid(hint)
     size = inside.sum() ** 0.5
-    depth, agreed = _laid_right(depth_of(inside), colours, alpha, size)
+    depth, agreed = _laid(depth_of(inside), colours, alpha, size)
     softness = _softness(hint, depth)
     doubt = size * (DOUBT + MORE_DOUBT * max(0.0, AGREED - agreed)) + SOFT_DOUBT * max(0.0, softness - 2)
     surely = depth > doubt if (depth > doubt).sum() > 20 else depth > 0
@@ -333,7 +333,7 @@ def _of_mask(colours: np.ndarray, alpha: np.ndarray, hint: np.ndarray) -> np.nda
     return TRUST * np.where(hole, trust.clip(max=1), trust) + COLOUR["mask"] * odds
 
 
-def _laid_right(depth: np.ndarray, colours: np.ndarray, alpha: np.ndarray, size: float) -> tuple[np.ndarray, float]:
+def _laid(depth: np.ndarray, colours: np.ndarray, alpha: np.ndarray, size: float) -> tuple[np.ndarray, float]:
     """As laid_right, on edges of alpha and colours; where the network seems not to see the thing, such as one behind
     bars, on those of the colours alone if they fit better."""
     laid = laid_right(depth, edges_of(colours, alpha, EDGES_OF_ALPHA), size)

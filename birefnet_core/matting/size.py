@@ -14,7 +14,7 @@ ANYTHING, MASK = HINT_IS = "anything", "mask"  # what a hint may be, and what it
 EDGES = ("auto", "off", "drawn")  # as the model says, as the network gives them, drawn after the picture (edges.py)
 DRAWN_RADIUS = 6  # pixels of the network's size, that of the bundled model
 STRIDE = 32
-LARGEST_SIDE = 16384  # more is a slip of the finger: a hundred times the memory of the largest model at its own size
+LARGEST_SIDE = 16384  # more is a slip of the finger: seven times that of the largest published model
 DYNAMIC_SIDES = (256, 2304)  # the range the published dynamic models were trained on
 
 

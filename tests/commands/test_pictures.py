@@ -446,6 +446,8 @@ def test_a_radius_of_edges_that_are_not_drawn_is_refused(matte, folder, tmp_path
     with pytest.raises(ValueError, match=f"--edge-radius: an edge radius of 5 does nothing, since .*{said}"):
         matte(folder / "a.jpg", "-o", tmp_path / "x.png", *asked)
     assert matte(folder / "a.jpg", "-o", tmp_path / "x.png", "--edges", "drawn", "--edge-radius", "5") == 0
+    with pytest.raises(ValueError, match="--edge-radius must be 1 to 64 pixels, not 0"):
+        matte(folder / "a.jpg", "-o", tmp_path / "y.png", "--edge-radius", "0")
 
 
 def test_an_empty_name_is_not_the_current_folder(matte, folder, tmp_path, monkeypatch):

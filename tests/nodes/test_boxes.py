@@ -69,6 +69,7 @@ def test_metadata_comes_along(parsed):
     [
         ("there, on the left", "no JSON: 'there, on the left'"),
         ('[{"x": 1,', "no JSON"),
+        ("[" * 100_000, r"no JSON: '\[\["),
         ("5", "list of boxes .* not 5"),
         (7, "not 7"),
         ({"x": 1, "y": 2, "width": 3}, "has no height"),

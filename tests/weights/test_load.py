@@ -5,6 +5,7 @@ import re
 import threading
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -377,6 +378,8 @@ def test_files_that_are_no_model_are_refused_in_one_sentence(network, saved, tmp
         bc.load_model(tmp_path / "absent.safetensors")
     with pytest.raises(WeightsError, match="this is a folder"):
         read_weights(tmp_path)
+    with pytest.raises(WeightsError, match="this is no file that could be read"):
+        bc.load_model(Path("/dev/null"))
 
 
 def test_writing_is_all_or_nothing(network, tmp_path, monkeypatch):
@@ -411,7 +414,7 @@ def test_a_folder_of_a_models_name_is_not_taken_for_it(tmp_path, monkeypatch):
 def test_devices_and_precisions():
     assert pick_device("cpu") == torch.device("cpu")
     absent = "cuda" if not torch.cuda.is_available() else "mps"
-    for device in ("toaster", absent, "cuda:99"):
+    for device in ("toaster", absent, "cuda:99", "meta"):
         with pytest.raises(ValueError, match=f"device '{device}' cannot be used here: .") as error:
             pick_device(device)
         assert "\n" not in str(error.value) and len(str(error.value)) < 300
