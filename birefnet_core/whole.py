@@ -6,7 +6,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 UNFINISHED = re.compile(r"\.[0-9a-f]{32}(\.\w+)?")
@@ -23,7 +23,8 @@ def whole_file(path: Path, suffix: str = ".part") -> Iterator[Path]:
             yield temporary
             os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a read-only disk, which would hide why it was not written
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

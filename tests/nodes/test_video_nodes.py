@@ -135,6 +135,12 @@ def test_boxes_count_the_pixels_that_are_written(matte, make_clip, folders):  # 
         matte(Video(source), Model(), boxes=right)
 
 
+def test_a_longest_side_below_nothing_is_named(frames, make_clip, folders):  # noqa: F811
+    make_clip("input/a.mp4", count=1)
+    with pytest.raises(ValueError, match="longest_side must be 0, for the clip's own, or more, not -1"):
+        frames("a.mp4", longest_side=-1)
+
+
 def test_a_shrunk_clip_has_even_sides_as_h264_wants_them(frames, make_clip, folders):  # noqa: F811
     make_clip("input/wide.mkv", codec="ffv1", pixels="yuv444p", size=(96, 64), count=1)
     assert frames("wide.mkv", longest_side=80)[0].shape[1:] == (54, 80, 3)
