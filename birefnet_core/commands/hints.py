@@ -135,7 +135,7 @@ def frames_of(place: Path, name: Path, *, only: bool) -> list[Path]:
     folder = _folder_of(place, name)
     own = entry(folder, name.stem)
     if not own.is_dir():
-        if not only or any(name_of(path) == name_of(name) and _is_picture(path) for path in _inside(folder)):
+        if not only or _named(folder, name):
             return [mask_of(place, name)]
         own = place
     paths = [path for path in own.iterdir() if _is_picture(path)]
@@ -163,7 +163,7 @@ def mask_of(place: Path, name: Path) -> Path:
     if not place.is_dir():
         return place
     folder = _folder_of(place, name)
-    found = [path for path in _inside(folder) if name_of(path) == name_of(name) and _is_picture(path)]
+    found = _named(folder, name)
     if not found:
         raise ValueError(f"there is no mask for it in {folder}")
     if len(found) > 1:
@@ -176,9 +176,11 @@ def _folder_of(place: Path, name: Path) -> Path:
     return reduce(entry, name.parent.parts, place)
 
 
-def _inside(folder: Path) -> list[Path]:
-    """What is in it, nothing where there is no such folder; OSError, with its name, where that may not be read."""
-    return list(folder.iterdir()) if folder.is_dir() else []
+def _named(folder: Path, name: Path) -> list[Path]:
+    """The masks in it of the picture called `name`, none where there is no such folder; OSError, with the folder's
+    name, where that may not be read."""
+    inside = folder.iterdir() if folder.is_dir() else ()
+    return [path for path in inside if name_of(path) == name_of(name) and _is_picture(path)]
 
 
 def _is_picture(path: Path) -> bool:

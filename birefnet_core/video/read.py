@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .decode import Damage, Decoding, Picture
 from .matroska import is_cut_off
 from .source import ClipInfo, Source, VideoError, probe, video_stream
+from .threads import until_error
 from .timeline import even_rate, last_shown_for, needs_reading, read_timeline
 
 if TYPE_CHECKING:
@@ -259,27 +260,25 @@ class Clip:
         info, origin = self.info, stream.start_time
         tick_a_frame = self._step or max(1, round(1 / (info.frame_rate * info.time_base)))
         upright = _Upright(info)
-        picture = shown = last = failed = None
+        picture = shown = last = None
         own = (None, 0)  # of the last, as the file counts
-        try:
-            for new, pts in pictures:
-                if origin is None:
-                    origin = pts or 0
-                tick = None if pts is None else self._tick(pts - origin)
-                if tick is None or (last is not None and tick <= last):
-                    tick = 0 if last is None else last + (tick_a_frame if tick is None else 1)
-                if last is not None:
-                    yield Frame(shown, last, tick - last)
-                if new is not picture:
-                    picture, shown = new, upright(new)
-                last, own = tick, (pts, new.duration)
-        except VideoError as error:  # what was read before it is given first
-            failed = error
+        errors: list[BaseException] = []  # what was read before one is given first
+        for new, pts in until_error(pictures, errors, (VideoError,)):
+            if origin is None:
+                origin = pts or 0
+            tick = None if pts is None else self._tick(pts - origin)
+            if tick is None or (last is not None and tick <= last):
+                tick = 0 if last is None else last + (tick_a_frame if tick is None else 1)
+            if last is not None:
+                yield Frame(shown, last, tick - last)
+            if new is not picture:
+                picture, shown = new, upright(new)
+            last, own = tick, (pts, new.duration)
         if last is not None:
             held = last_shown_for(*own, decoding.stored, stream)
             yield Frame(shown, last, self._tick(held) or tick_a_frame)
-        if failed is not None:
-            raise failed
+        if errors:
+            raise errors[0]
 
     def _check_length(self, stream: av.VideoStream, packets: int, last: int) -> None:
         """VideoError when the file ended before its header says. last: the last frame's time as the stream counts.

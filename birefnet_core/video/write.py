@@ -67,21 +67,20 @@ class Writer:
         self._temporary = path.with_name(f".{uuid.uuid4().hex}.part")
         self._output: _Pictures | _Encoded | None = None
         try:
-            if format.muxer is None:
-                names = numbered(format, path)
-                with speaks_of(path, self._temporary):
+            with speaks_of(path, self._temporary):
+                if format.muxer is None:
+                    names = numbered(format, path)
                     self._output = _Pictures(
                         self._temporary, format, names, first_number, size, time_base, pixel_aspect
                     )
-                self._output.context.framerate = frame_rate
-                if colours.to_be_told:
-                    self._output.tag(colours)
-                return
-            with speaks_of(path, self._temporary):
+                    self._output.context.framerate = frame_rate
+                    if colours.to_be_told:
+                        self._output.tag(colours)
+                    return
                 self._output = _Encoded(self._temporary, format, metadata or {})
-            self._output.add_pictures(size, frame_rate, time_base, colours, pixel_aspect, field_order)
-            if sound_of is not None and format.audio:
-                self._output.add_sound(sound_of, sound_from, sound_to)
+                self._output.add_pictures(size, frame_rate, time_base, colours, pixel_aspect, field_order)
+                if sound_of is not None and format.audio:
+                    self._output.add_sound(sound_of, sound_from, sound_to)
         except BaseException:
             self.discard()
             raise
