@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import uuid
@@ -9,14 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # nothing, or nothing more of this user, or of this file, fits
 UNFINISHED = re.compile(r"\.[0-9a-f]{32}(\.\w+)?")
 
 
 @contextmanager
 def whole_file(path: Path, suffix: str = ".part") -> Iterator[Path]:
     """A name beside `path` to write to, which becomes `path` when the block ends well; else nothing is left behind and
-    what was there before stays. An OSError over that name speaks of `path`. suffix: of that name, for a writer that
-    goes by it."""
+    what was there before stays. An OSError over that name, or over a disk that is full, speaks of `path`. suffix: of
+    that name, for a writer that goes by it."""
     temporary = path.with_name(f".{uuid.uuid4().hex}{suffix}")  # not its stem, which may be as long as names go
     try:
         with speaks_of(path, temporary):
@@ -29,11 +31,13 @@ def whole_file(path: Path, suffix: str = ".part") -> Iterator[Path]:
 
 @contextmanager
 def speaks_of(path: Path, temporary: Path) -> Iterator[None]:
-    """An OSError over the name `temporary` speaks of `path`, the one somebody asked for."""
+    """An OSError over the name `temporary`, or over a disk that is full, which names nothing, speaks of `path`, the one
+    somebody asked for."""
     try:
         yield
     except OSError as error:
-        if error.filename == str(temporary) and error.filename2 is None:
+        nameless = error.filename is None and error.errno in FULL
+        if nameless or (error.filename == str(temporary) and error.filename2 is None):
             error.filename = str(path)
         raise
 

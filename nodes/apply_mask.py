@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from . import host
+from .declared import as_declared
 
 NO_MASK = (64, 64)  # ComfyUI's Load Image gives zeros of this size for a file without transparency
 
@@ -182,6 +183,7 @@ class ApplyMask:
             },
         }
 
+    @as_declared
     def apply_mask(
         self,
         image: Tensor,
@@ -274,8 +276,6 @@ def _background(background: str, colour: str, background_image: Tensor | None) -
         return (0.0, 0.0, 0.0)
     if background == "colour":
         return parse_colour(colour)
-    if background != "image":
-        raise ValueError(f"background must be transparent, colour or image, not {background!r}")
     if background_image is None:
         raise ValueError(
             "background is image, but nothing is connected to background_image: connect one, or choose colour"

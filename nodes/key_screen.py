@@ -10,6 +10,7 @@ from torch import Tensor
 
 from . import host
 from .apply_mask import is_no_mask
+from .declared import as_declared
 
 
 class KeyScreen:
@@ -67,6 +68,7 @@ class KeyScreen:
             },
         }
 
+    @as_declared
     def key(self, image: Tensor, mask: Tensor, screen: str = "auto", despill: float = 1.0) -> tuple[Tensor, Tensor]:
         from ..birefnet_core.matting import masks
         from ..birefnet_core.matting.despill import check_strength

@@ -10,6 +10,7 @@ import torch
 
 from ..birefnet_core.weights.catalog import by_file, published
 from . import host
+from .declared import as_declared
 
 BUNDLED = "bundled"
 PUBLISHED = {row.spec.name: row.file_name for row in published()}
@@ -97,6 +98,7 @@ class LoadBiRefNet:
         path = None if model in PUBLISHED else on_disk(model)
         return str(path.stat().st_mtime_ns) if path is not None else ""
 
+    @as_declared
     def load(
         self, model: str, device: str = "auto", precision: str = "auto", compile: bool = False, patch_order="auto"
     ):

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..birefnet_core.video.formats import FORMATS  # costs nothing
 from . import host
 from .apply_mask import check_background
+from .declared import as_declared
 from .segment import EDGE_RADIUS
 from .video_input import open_video
 
@@ -232,6 +233,7 @@ class MatteVideo:
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
 
+    @as_declared
     @host.clip_notes()
     def matte(
         self,

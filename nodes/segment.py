@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from . import host
+from .declared import as_declared
 
 LARGEST_SIDE = 4096
 OWN_SIZE = 0  # the size of the weights, ModelSpec.size
@@ -123,6 +124,7 @@ class Segment:
             },
         }
 
+    @as_declared
     def segment(
         self,
         model,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from . import host
+from .declared import as_declared
 
 MOST = 50  # layers that ComfyUI's Create Layered Image takes
 MARGIN = 16  # pixels beyond the subject's edge that have its colours, for whoever scales a layer
@@ -75,6 +76,7 @@ class SplitSubjects:
             "hidden": {"prompt": "PROMPT", "unique_id": "UNIQUE_ID"},
         }
 
+    @as_declared
     def split(
         self,
         image: Tensor,
@@ -93,8 +95,6 @@ class SplitSubjects:
         check_images(image, alpha=True)
         if len(image) != 1:
             raise ValueError(f"Split Subjects takes one image, not a batch of {len(image)}: choose one of them")
-        if count < 1:
-            raise ValueError(f"count must be 1 or more, not {count}")
         if _counts_alpha_twice(prompt, unique_id):
             host.say(
                 "Layers From Bounding Boxes gets layers and masks: disconnect the masks, or soft edges become thinner, "

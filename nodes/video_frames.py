@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from . import host
+from .declared import as_declared
 from .video_input import open_video
 
 CONNECTED = "(the video input)"  # stands in the list for no file
-MOST = 2**31 - 1
+MOST, MOST_EVERY = 2**31 - 1, 1_000_000  # frames; the latter is Span's
 
 
 class VideoFrames:
@@ -67,7 +68,7 @@ class VideoFrames:
                 ),
                 "every_nth": (
                     "INT",
-                    {"default": 1, "min": 1, "max": MOST, "tooltip": "2 takes every other frame; fps follows."},
+                    {"default": 1, "min": 1, "max": MOST_EVERY, "tooltip": "2 takes every other frame; fps follows."},
                 ),
                 "longest_side": (
                     "INT",
@@ -122,6 +123,7 @@ class VideoFrames:
         path = find_clip(file)
         return str(path.stat().st_mtime_ns) if path is not None else ""
 
+    @as_declared
     @host.clip_notes()
     def read(
         self,

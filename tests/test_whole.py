@@ -1,5 +1,8 @@
 """Files appear whole or not at all, whatever stops the writing."""
 
+import errno
+import os
+
 import pytest
 
 from birefnet_core.whole import is_unfinished, whole_file
@@ -31,6 +34,18 @@ def test_an_error_names_the_file_that_was_asked_for(tmp_path):
     with pytest.raises(FileNotFoundError) as raised, whole_file(path) as temporary:
         temporary.write_bytes(b"new")
     assert repr(str(path)) in str(raised.value) and ".part" not in str(raised.value)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_names_the_file_that_was_asked_for(tmp_path, number):
+    """The error of a write names nothing; that of a network, say, which the block reads from, stays as it is."""
+    path = tmp_path / "a.png"
+    with pytest.raises(OSError) as raised, whole_file(path):
+        raise OSError(number, os.strerror(number))
+    assert str(raised.value) == f"[Errno {number}] {os.strerror(number)}: {str(path)!r}"
+    with pytest.raises(OSError) as raised, whole_file(path):
+        raise OSError(errno.ECONNRESET, "reset")
+    assert raised.value.filename is None
 
 
 @pytest.mark.parametrize("suffix", [".part", ".pt", ".jpg", ""])

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 DEFAULT = "prores"
 DEFAULT_ON_BACKGROUND = "h264"
-MOST_EVERY = 1_000_000  # frames; a rate of one in 2**31 is more than containers can say
 
 
 @dataclass(frozen=True)
@@ -133,15 +132,10 @@ def plan(
 
 def span(args: argparse.Namespace) -> Span:
     """Which frames are asked for. ValueError, which names the option, for what cannot be."""
-    for name, value in (("--frames", args.frames), ("--every", args.every)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be 1 or more, not {value}")
-    if args.every > MOST_EVERY:
-        raise ValueError(f"--every must be at most {MOST_EVERY}, not {args.every}")
     try:
         return Span(start=args.start, end=args.end, every=args.every, count=args.frames)
     except ValueError as error:
-        raise ValueError(f"--{error}") from None
+        raise ValueError(f"--{error}".replace("--count", "--frames")) from None
 
 
 def _refuse_what_is_not_shown(format: Format, args: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..names import entry, name_of
-from ..picture_files import READ_SUFFIXES, is_hidden
+from ..picture_files import READ_SUFFIXES, ImageError, is_hidden
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -189,9 +189,13 @@ def _is_picture(path: Path) -> bool:
 
 def read_hint(path: Path) -> Tensor:
     """The hint [h, w] 0..1 in a picture file: where it is transparent in parts that, 1 = opaque, else its brightness.
-    ImageError for a file that cannot be read."""
+    ImageError for a file that cannot be read, and for one that moves."""
     from ..matting import images
+    from ..video.animation import moves
+    from ..video.source import SUFFIXES as CLIPS
 
+    if path.suffix.lower() in CLIPS or moves(path):
+        raise ImageError(f"{path} moves, and a hint is one picture: give a folder with a mask for each frame")
     picture = images.read(path)
     if picture.alpha is not None and picture.alpha.min() < 1:
         return picture.alpha

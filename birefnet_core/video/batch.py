@@ -96,7 +96,7 @@ def rate_of(times: list[Fraction], average: Fraction) -> Fraction:
 
 def fitted(clip: Clip, longest_side: int, square_pixels: bool = False) -> tuple[int, int]:
     """(width, height) of the clip's frames, shrunk to the longest side given; then even, as H.264 wants them."""
-    if longest_side < 0:
+    if not longest_side >= 0:  # nor NaN
         raise ValueError(f"longest_side must be 0, for the clip's own, or more, not {longest_side}")
     width, height = clip.info.shown if square_pixels else (clip.info.width, clip.info.height)
     if not longest_side or max(width, height) <= longest_side:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from .decode import Damage, Decoding, Picture
@@ -26,6 +28,7 @@ TURNS = {
     270: [("transpose", "clock")],
 }
 FINE = 10_000  # ticks a second at least, of clips whose frames are put back on their even rate
+MOST_EVERY = 1_000_000  # frames; a rate of one in 2**31 is more than containers can say
 SPARE = 3  # frames that may be missing where only what lies behind the pictures was cut off
 
 
@@ -58,13 +61,20 @@ class Span:
             raise ValueError(f"start must be 0 or more seconds, not {self.start!r}")
         if self.end is not None and not self.start < self.end < float("inf"):
             raise ValueError(f"end must be a number of seconds after start ({self.start} s), not {self.end!r}")
-        if self.skip < 0 or self.every < 1 or (self.count is not None and self.count < 1):
-            found = f"{self.skip}, {self.every} and {self.count}"
-            raise ValueError(f"skip must be 0 or more, every and count 1 or more, not {found}")
+        _check_whole("skip", self.skip, 0)
+        _check_whole("every", self.every, 1, MOST_EVERY)
+        if self.count is not None:
+            _check_whole("count", self.count, 1)
 
     @property
     def whole(self) -> bool:
         return self == Span(every=self.every)
+
+
+def _check_whole(name: str, value: int, least: int, most: float = math.inf) -> None:
+    if not isinstance(value, Integral) or not least <= value <= most:
+        limits = f"{least} or more" if most == math.inf else f"{least} to {most}"
+        raise ValueError(f"{name} must be a whole number, {limits}, not {value!r}")
 
 
 class Clip:

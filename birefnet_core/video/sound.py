@@ -360,7 +360,7 @@ def read_samples(
     """
     with source.open() as container:
         streams = audio_streams(container)
-        if track > len(streams) > 0:
+        if streams and track not in range(len(streams) + 1):
             raise ValueError(f"{source.name} has no sound track {track}: {_listed(streams)}")
         apart = (
             len(streams) > 1

@@ -111,7 +111,8 @@ class Writer:
     @contextmanager
     def _failing(self) -> Iterator[None]:
         try:
-            yield
+            with speaks_of(self.path, self._temporary):
+                yield
         except BaseException:
             self.failed = True
             raise
@@ -122,7 +123,8 @@ class Writer:
             self.discard()
             return None
         try:
-            self._output.finish(everything=False)
+            with self._failing():
+                self._output.finish(everything=False)
         except BaseException:
             self.discard()
             raise

@@ -176,9 +176,15 @@ def test_locate_and_detail_see_whole_frames(mode, stubbed, clip, tmp_path, decod
         (["-o", "out.mov", "--format", "webm"], "the format webm is written as .webm"),
         (["-o", "out.tif"], "out.tif: clips are not written as .tif, but as .apng or .exr or .mov or .mp4 or .png or"),
         (["-o", "out.mov", "--start", "9"], "no frames from 9 s"),
-        (["-o", "out.mov", "--every", "0"], "--every must be 1 or more, not 0"),
-        (["-o", "out.mov", "--every", "2147483648"], "--every must be at most 1000000, not 2147483648"),
-        (["-o", "out.mov", "--frames", "0", "--model", "BiRefNet"], "--frames must be 1 or more, not 0"),
+        (["-o", "out.mov", "--every", "0"], "--every must be a whole number, 1 to 1000000, not 0"),
+        (
+            ["-o", "out.mov", "--every", "2147483648"],
+            "--every must be a whole number, 1 to 1000000, not 2147483648",
+        ),
+        (
+            ["-o", "out.mov", "--frames", "0", "--model", "BiRefNet"],
+            "--frames must be a whole number, 1 or more, not 0",
+        ),
         (["-o", "out.mov", "--start", "-1"], "--start must be 0 or more seconds, not -1.0"),
         (["-o", "out.mov", "--end", "inf"], "--end must be a number of seconds after start (0.0 s), not inf"),
         (["-o", "out.mov", "--background", "green"], "--background green would not be seen: clips become prores"),

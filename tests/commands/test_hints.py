@@ -164,6 +164,17 @@ def test_the_opaque_part_of_a_cut_out_is_a_hint(tmp_path):
     assert hints.read_hint(tmp_path / "cut-out.png").tolist() == [[1, 1, 1, 0, 0, 0]] * 4
 
 
+def test_a_hint_that_moves_is_refused(tmp_path):
+    """Its first picture would be taken, silently."""
+    frames = [Image.fromarray(mask(seed)) for seed in range(2)]
+    for name in ("a.png", "a.webp", "a.gif"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    (tmp_path / "a.mp4").write_bytes(b"")
+    for name in ("a.png", "a.webp", "a.gif", "a.mp4"):
+        with pytest.raises(ValueError, match=f"{name} moves, and a hint is one picture: give a folder with a mask for"):
+            hints.read_hint(tmp_path / name)
+
+
 def test_a_box_may_begin_outside_the_picture():
     """Detectors give such boxes, and argparse takes for an option what begins with a minus."""
     _, args = _parse(["matte", "a.jpg", "-o", "out", "--box", "-20,-10.5,100,90", "--box", "1,2,3,4", "--point", "5,6"])

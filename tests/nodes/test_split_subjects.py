@@ -167,7 +167,8 @@ def test_what_the_image_itself_hides_is_empty_too(split, said):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"), [({"count": 0}, "count must be 1 or more, not 0"), ({"masks": [1]}, "must be a")]
+    ("options", "words"),
+    [({"count": 0}, "count must be a whole number from 1 to 50, not 0"), ({"masks": [1]}, "must be a")],
 )
 def test_what_is_no_count_and_no_masks_is_told(split, options, words):
     with pytest.raises(ValueError, match=words):

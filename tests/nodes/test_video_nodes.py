@@ -137,7 +137,7 @@ def test_boxes_count_the_pixels_that_are_written(matte, make_clip, folders):  # 
 
 def test_a_longest_side_below_nothing_is_named(frames, make_clip, folders):  # noqa: F811
     make_clip("input/a.mp4", count=1)
-    with pytest.raises(ValueError, match="longest_side must be 0, for the clip's own, or more, not -1"):
+    with pytest.raises(ValueError, match="longest_side must be a whole number from 0 to 16384, not -1"):
         frames("a.mp4", longest_side=-1)
 
 

@@ -43,8 +43,9 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(make_clip, tmp_path, form
     whole = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     if size > max(len(content) for content in whole.values()):
         pytest.skip("all of it fits")
-    with largest_file(size), pytest.raises(OSError):
+    with largest_file(size), pytest.raises(OSError) as error:
         matte_clip(Clip(source), path, ellipse, format=format, overwrite=True)
+    assert str(error.value).endswith(f": {str(path)!r}")  # not the clip that was read, nor a name of a moment
     assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == whole
     assert [entry.name for entry in folder.iterdir()] == [path.name]
 

@@ -26,6 +26,7 @@ from train.tables import HINT_KINDS
 
 from .pairs import Batch, Pair, Pairs, check_pairs, class_name, find_pairs, split
 
+LONGEST_EPOCH = 10**8
 VALIDATION_SEED = 20_000_003
 REPORT, CHECKED = "data-report.txt", "data-checked.json"
 
@@ -128,10 +129,19 @@ def _stacked(part: Sequence[torch.Tensor | None], device: torch.device) -> torch
 
 class Mixture(Row):
     """Sources shuffled into each other, each as often as its weight says: weight 2 draws every pair of a source twice
-    an epoch, weight 0.5 half of them, the other half in the next epoch."""
+    an epoch, weight 0.5 half of them, the other half in the next epoch.
+
+    ValueError where that makes an epoch of more than LONGEST_EPOCH pictures, whose order is held in memory.
+    """
 
     def __init__(self, sources: Sequence[Source], weights: Sequence[float], *, seed: int) -> None:
-        super().__init__(sources, [max(1, round(w * source.samples)) for source, w in zip(sources, weights)])
+        counts = [max(1, round(w * source.samples)) for source, w in zip(sources, weights)]
+        if sum(counts) > LONGEST_EPOCH:
+            raise ValueError(
+                f"with these weights of --data an epoch is {sum(counts):.3g} pictures, and may be {LONGEST_EPOCH:.0e}: "
+                "give smaller ones, of the same proportion"
+            )
+        super().__init__(sources, counts)
         self.seed = seed
 
     def _find(self, index: int) -> tuple[int, int]:
@@ -194,7 +204,7 @@ def read_data(
     (`mattes.parse_value`). `main`: this process writes the report (of several, only one does).
 
     Raises:
-        ValueError: a root holds nothing usable.
+        ValueError: a root holds nothing usable; with the weights given an epoch is too long.
     """
     checker = _Checker(out, workers, main, tuple(values))
     validating = {pair.image.resolve() for path in validation for pair in find_pairs(path).pairs}

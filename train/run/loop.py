@@ -17,7 +17,7 @@ from train.recipe import Recipe, as_dictionary
 
 from . import checkpoint, result
 from .distributed import Processes
-from .options import Options, StoppedError, TrainingError
+from .options import Options, StoppedError, TrainingError, idle_options
 from .precision import choose_precision
 from .prefetch import prefetch
 from .report import Report
@@ -124,6 +124,8 @@ class Training:
             several = self.among.world > 1 and self.among.device.type == "cuda"
             more = " (--sync-batch-norm takes those of all processes)" if several else ""
             say(f"One picture at a time: BatchNorm keeps its statistics as they are{more}.")
+        for idle in idle_options(self.options, self.among):
+            say(idle)
         if self.options.compile:
             say("torch.compile: the first step of each picture size takes minutes.")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from .distributed import Processes
+
 
 class TrainingError(RuntimeError):
     """The run cannot go on; the message says why and what to change."""
@@ -34,3 +36,13 @@ class Options:
     recompute: bool = False
     shard: bool = False
     sync_batch_norm: bool = False
+
+
+def idle_options(options: Options, among: Processes) -> list[str]:
+    """A sentence on each option that does nothing among these processes."""
+    said = []
+    if options.shard and among.world == 1:
+        said.append("--shard does nothing in one process: start several with torchrun.")
+    if options.sync_batch_norm and (among.world == 1 or among.device.type != "cuda"):
+        said.append("--sync-batch-norm does nothing here: it takes several processes, each on a GPU of its own.")
+    return said

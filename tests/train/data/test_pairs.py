@@ -244,6 +244,12 @@ def test_weights_say_how_often_a_set_is_drawn(discs, tmp_path, write_pair):
     assert torch.equal(single.images[0], batch.images[3])
 
 
+@pytest.mark.parametrize("weight", ["1e9", "1e300"])
+def test_an_epoch_that_no_memory_holds_is_told(discs, tmp_path, weight):
+    with pytest.raises(ValueError, match=r"with these weights of --data an epoch is 1\.2e\+.* and may be 1e\+08"):
+        _read([f"{discs}={weight}"], tmp_path / "run", hold_out=0)
+
+
 def test_bad_cutouts_are_listed_and_left_out(pack_folder, tmp_path):
     shutil.copytree(pack_folder, tmp_path / "pack")
     (tmp_path / "pack" / "foregrounds" / "discs" / "broken.webp").write_bytes(b"no picture")

@@ -15,6 +15,7 @@ from train.recipe import read_recipe
 from train.run import checkpoint, distributed
 from train.run.distributed import Processes
 from train.run.loop import Options, Training
+from train.run.options import idle_options
 from train.run.result import MODEL
 from train.train import main
 
@@ -168,3 +169,12 @@ def test_sharded_parameters_train_as_whole_ones_do(arguments, tmp_path):
     assert losses(tmp_path / "sharded") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
     assert main([*arguments("sharded"), "--steps", "12", "--reschedule"]) == 0
     assert checkpoint.checkpoints(tmp_path / "sharded")[-1].name == "step_0000012.pt"
+
+
+def test_what_takes_several_processes_is_told_in_one(tmp_path):
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    both = Options(tmp_path, shard=True, sync_batch_norm=True)
+    shard, synced = idle_options(both, Processes(device=cpu))
+    assert shard.startswith("--shard does nothing in one process") and synced.startswith("--sync-batch-norm does")
+    assert idle_options(both, Processes(0, 2, cpu)) == [synced]
+    assert idle_options(both, Processes(0, 2, gpu)) == idle_options(Options(tmp_path), Processes(device=cpu)) == []

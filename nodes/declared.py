@@ -1,0 +1,60 @@
+"""What nodes declare of their numbers, lists and texts, kept for values that other nodes give, too."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+
+def as_declared(work: Callable) -> Callable:
+    """A node's function that takes only what its INPUT_TYPES declare. ComfyUI holds widgets to their limits, but no
+    value that comes from another node, such as a number computed as NaN.
+
+    Whole numbers may come as 2.0. Left alone is what the node's own VALIDATE_INPUTS takes, as ComfyUI leaves it.
+    ValueError, one sentence that names the input, for what lies outside.
+    """
+    signature = inspect.signature(work)
+
+    @functools.wraps(work)
+    def checked(self, *args, **kwargs):
+        given = signature.bind(self, *args, **kwargs)
+        own = inspect.signature(self.VALIDATE_INPUTS).parameters if hasattr(self, "VALIDATE_INPUTS") else ()
+        types = self.INPUT_TYPES()
+        for name, (kind, options) in {**types["required"], **types.get("optional", {})}.items():
+            if name in given.arguments and name not in own:
+                given.arguments[name] = _value(name, given.arguments[name], kind, options)
+        return work(*given.args, **given.kwargs)
+
+    return checked
+
+
+def _value(name: str, value: Any, kind: str | list[str], options: dict[str, Any]) -> Any:
+    """The value of an input of a kind that is typed or chosen; others as they are. ValueError where it is none."""
+    if isinstance(kind, list):
+        if value not in kind:
+            raise ValueError(f"{name} must be one of {', '.join(kind)}, not {value!r}")
+    elif kind in ("INT", "FLOAT"):
+        return _number(name, value, kind == "INT", options["min"], options["max"])
+    elif kind == "BOOLEAN":
+        if not isinstance(value, bool) and value not in (0, 1):
+            raise ValueError(f"{name} must be true or false, not {value!r}")
+        return bool(value)
+    elif kind == "STRING":
+        if not isinstance(value, str):
+            raise ValueError(f"{name} must be a text, not {value!r}")
+        if "\0" in value:
+            raise ValueError(f"{name} must not contain a character of code 0: {value!r}")
+    return value
+
+
+def _number(name: str, value: Any, whole: bool, least: float, most: float) -> int | float:
+    is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or not least <= value <= most or (whole and value != int(value)):
+        kind = "a whole number" if whole else "a number"
+        limits = " to ".join(str(int(limit) if limit == int(limit) else limit) for limit in (least, most))
+        raise ValueError(f"{name} must be {kind} from {limits}, not {value!r}")
+    return int(value) if whole else float(value)
