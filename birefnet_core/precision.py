@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import torch
@@ -23,6 +24,18 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 NATIVE = 1.25  # the most of float32's time that counts as native; what is between .6 and 2.5 was never seen
 ROUNDS = 4  # the fastest counts
 CPU_SIZES, OTHER_SIZES = (1, 64, 48, 512), (4, 256, 128, 4096)  # pictures, channels, side; side of the matrices
+
+
+@contextmanager
+def float32_by_default() -> Iterator[None]:
+    """While it lasts, tensors that are made without a dtype are float32, as torch has it until somebody in the process
+    says otherwise, such as a loader of language models: a key was .23 off then, and hints failed."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @lru_cache

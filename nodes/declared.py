@@ -9,6 +9,8 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
+from ..birefnet_core.precision import float32_by_default
+
 
 def as_declared(work: Callable) -> Callable:
     """A node's function that takes only what its INPUT_TYPES declare. ComfyUI holds widgets to their limits, but no
@@ -27,7 +29,8 @@ def as_declared(work: Callable) -> Callable:
         for name, (kind, options) in {**types["required"], **types.get("optional", {})}.items():
             if name in given.arguments and name not in own:
                 given.arguments[name] = _value(name, given.arguments[name], kind, options)
-        return work(*given.args, **given.kwargs)
+        with float32_by_default():  # other packs may have left another
+            return work(*given.args, **given.kwargs)
 
     return checked
 

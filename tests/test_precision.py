@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import birefnet_core as bc
 from birefnet_core import precision
+from birefnet_core.matting.hint import draw_boxes, draw_points
 from birefnet_core.precision import pick_dtype
 
 CPU = torch.device("cpu")
@@ -51,3 +53,27 @@ def test_what_cannot_be_computed_is_not_native():
 def test_matting_takes_half_on_cuda_alone():
     assert pick_dtype("auto", CPU) == precision.for_matting(CPU) == torch.float32
     assert precision.for_matting(torch.device("mps")) == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_another_default_dtype_changes_nothing(dtype):
+    """Loaders of language models set one for the whole process, and some leave it."""
+    images = torch.rand(1, 90, 120, 3, generator=torch.Generator().manual_seed(0))
+    size = (120, 90)
+    hints = [None, torch.ones(90, 120), draw_boxes([(20, 10, 60, 70)], size), draw_points([(60, 45)], size)]
+
+    def results():
+        model = bc.load_model("bundled", device="cpu")
+        alphas = [model.predict(images, 64, hint=hint) for hint in hints]
+        alphas += [model.predict(images, 64, mode=mode) for mode in ("locate", "detail")]
+        return [*alphas, bc.estimate_foreground(images, alphas[0])]
+
+    expected = results()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        found = results()
+        assert torch.get_default_dtype() == dtype
+    finally:
+        torch.set_default_dtype(before)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))

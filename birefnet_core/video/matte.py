@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..matting.screens_asked import check_screens
 from ..matting.size import MASK
+from ..precision import float32_by_default
 from .asked import EVERYTHING, Asked, Hints, together
 from .behind import Background
 from .carry import CUT, GONE, Carry
@@ -93,6 +94,7 @@ class Seen:
     alpha: Tensor | None = field(default=None)
 
 
+@float32_by_default()
 def matte_clip(
     clip: Clip,
     path: str | os.PathLike,

@@ -63,3 +63,22 @@ def test_limits_may_be_reached(node):
     image, mask = torch.rand(1, 8, 8, 3), torch.rand(1, 8, 8)
     for strength in (0, 1, 1.0):
         assert node("BiRefNetKeyScreen")().key(image, mask, despill=strength)[0].shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_another_default_dtype_changes_no_key(node, dtype):
+    """Another pack may leave one behind; the key was .23 off."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 300, 600, 3, generator=generator) * 0.2 + torch.tensor([0.1, 0.7, 0.2])
+    mask = torch.zeros(1, 300, 600)
+    mask[:, 100:200, 200:400] = torch.linspace(0, 1, 200)
+    image[mask > 0.5] = torch.tensor([0.8, 0.4, 0.3])
+    key = node("BiRefNetKeyScreen")().key
+    expected = key(image, mask)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        found = key(image, mask)
+    finally:
+        torch.set_default_dtype(before)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
