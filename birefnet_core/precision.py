@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 
 import torch
@@ -21,19 +21,22 @@ from .out_of_memory import is_out_of_memory
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
+CPU = torch.device("cpu")
 NATIVE = 1.25  # the most of float32's time that counts as native; what is between .6 and 2.5 was never seen
 ROUNDS = 4  # the fastest counts
 CPU_SIZES, OTHER_SIZES = (1, 64, 48, 512), (4, 256, 128, 4096)  # pictures, channels, side; side of the matrices
 
 
 @contextmanager
-def float32_by_default() -> Iterator[None]:
-    """While it lasts, tensors that are made without a dtype are float32, as torch has it until somebody in the process
-    says otherwise, such as a loader of language models: a key was .23 off then, and hints failed."""
+def torch_as_usual() -> Iterator[None]:
+    """While it lasts, tensors made without a dtype or a device are float32 on the CPU, as torch has it until somebody
+    in the process says otherwise, such as loaders of language models: a key was .23 off then, and hints failed."""
     before = torch.get_default_dtype()
+    device = getattr(torch, "get_default_device", lambda: CPU)()  # since torch 2.3
     torch.set_default_dtype(torch.float32)
     try:
-        yield
+        with nullcontext() if device == CPU else CPU:
+            yield
     finally:
         torch.set_default_dtype(before)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
-from ..birefnet_core.precision import float32_by_default
+from ..birefnet_core.precision import torch_as_usual
 
 
 def as_declared(work: Callable) -> Callable:
@@ -29,7 +29,7 @@ def as_declared(work: Callable) -> Callable:
         for name, (kind, options) in {**types["required"], **types.get("optional", {})}.items():
             if name in given.arguments and name not in own:
                 given.arguments[name] = _value(name, given.arguments[name], kind, options)
-        with float32_by_default():  # other packs may have left another
+        with torch_as_usual():  # other packs may have left another
             return work(*given.args, **given.kwargs)
 
     return checked

@@ -55,6 +55,20 @@ def one_thread():
 
 
 @pytest.fixture
+def set_defaults():
+    """set_defaults(dtype=..., device=...): torch's own for the rest of a test."""
+    before = torch.get_default_dtype()
+
+    def set_both(dtype=before, device="cpu"):
+        torch.set_default_dtype(dtype)
+        torch.set_default_device(device)
+
+    yield set_both
+    torch.set_default_dtype(before)
+    torch.set_default_device(None)
+
+
+@pytest.fixture
 def gpu(monkeypatch):
     """A GPU, without TF32, so that it computes what a CPU does. `GPU_TESTS_ON=cpu` tries these tests themselves."""
     device = os.environ.get("GPU_TESTS_ON", "cuda")

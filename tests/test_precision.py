@@ -55,9 +55,11 @@ def test_matting_takes_half_on_cuda_alone():
     assert precision.for_matting(torch.device("mps")) == torch.float32
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
-def test_another_default_dtype_changes_nothing(dtype):
-    """Loaders of language models set one for the whole process, and some leave it."""
+@pytest.mark.parametrize(
+    "defaults", [{"dtype": torch.float64}, {"dtype": torch.float16}, {"dtype": torch.bfloat16}, {"device": "meta"}]
+)
+def test_other_defaults_of_torch_change_nothing(defaults, set_defaults):
+    """Loaders of language models set them for the whole process, and some leave them."""
     images = torch.rand(1, 90, 120, 3, generator=torch.Generator().manual_seed(0))
     size = (120, 90)
     hints = [None, torch.ones(90, 120), draw_boxes([(20, 10, 60, 70)], size), draw_points([(60, 45)], size)]
@@ -69,11 +71,8 @@ def test_another_default_dtype_changes_nothing(dtype):
         return [*alphas, bc.estimate_foreground(images, alphas[0])]
 
     expected = results()
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        found = results()
-        assert torch.get_default_dtype() == dtype
-    finally:
-        torch.set_default_dtype(before)
+    set_defaults(**defaults)
+    found = results()
+    assert torch.get_default_dtype() == defaults.get("dtype", torch.float32)
+    assert torch.empty(0).device.type == defaults.get("device", "cpu")
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))

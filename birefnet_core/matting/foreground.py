@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..precision import float32_by_default
+from ..precision import torch_as_usual
 from .tensors import check_images, unit
 
 CLEAR = 0.5 / 255  # alpha that 8 bits would round to 0; 1 - CLEAR rounds to 1. A network's sigmoid never reaches either
@@ -31,7 +31,7 @@ GROUP = 2**23  # pixels solved at once, whole pictures
 BANDS = {"cpu": 2**16, "other": 2**23}  # pixels a band at full resolution; on a CPU one that stays in the cache
 
 
-@float32_by_default()
+@torch_as_usual()
 @torch.no_grad()
 def estimate_foreground(images: Tensor, alpha: Tensor, own_alpha: Tensor | None = None) -> Tensor:
     """The colour of the foreground at each pixel.

@@ -8,14 +8,14 @@ from collections.abc import Callable
 import torch
 
 from ..device import pick_device
-from ..precision import float32_by_default, pick_dtype
+from ..precision import pick_dtype, torch_as_usual
 from ..weights.inspection import check_patch_order
 from ..weights.load import load_network
 from ..weights.places import locate
 from .model import MattingModel
 
 
-@float32_by_default()
+@torch_as_usual()
 def load_model(
     name: str | os.PathLike[str],
     device: str | torch.device = "auto",

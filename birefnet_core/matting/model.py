@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..out_of_memory import OutOfMemoryError, is_out_of_memory
-from ..precision import float32_by_default
+from ..precision import torch_as_usual
 from . import edges as guided
 from .detail import refine
 from .locate import look_again
@@ -38,7 +38,7 @@ class MattingModel:
         self.network = network
         self.spec = spec
 
-    @float32_by_default()
+    @torch_as_usual()
     @torch.no_grad()
     def predict(
         self,

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..matting.screens_asked import check_screens
 from ..matting.size import MASK
-from ..precision import float32_by_default
+from ..precision import torch_as_usual
 from .asked import EVERYTHING, Asked, Hints, together
 from .behind import Background
 from .carry import CUT, GONE, Carry
@@ -94,7 +94,7 @@ class Seen:
     alpha: Tensor | None = field(default=None)
 
 
-@float32_by_default()
+@torch_as_usual()
 def matte_clip(
     clip: Clip,
     path: str | os.PathLike,

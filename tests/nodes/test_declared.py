@@ -65,8 +65,8 @@ def test_limits_may_be_reached(node):
         assert node("BiRefNetKeyScreen")().key(image, mask, despill=strength)[0].shape == (1, 8, 8)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_another_default_dtype_changes_no_key(node, dtype):
+@pytest.mark.parametrize("defaults", [{"dtype": torch.float64}, {"dtype": torch.bfloat16}, {"device": "meta"}])
+def test_other_defaults_of_torch_change_no_key(node, defaults, set_defaults):
     """Another pack may leave one behind; the key was .23 off."""
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 300, 600, 3, generator=generator) * 0.2 + torch.tensor([0.1, 0.7, 0.2])
@@ -75,10 +75,6 @@ def test_another_default_dtype_changes_no_key(node, dtype):
     image[mask > 0.5] = torch.tensor([0.8, 0.4, 0.3])
     key = node("BiRefNetKeyScreen")().key
     expected = key(image, mask)
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        found = key(image, mask)
-    finally:
-        torch.set_default_dtype(before)
+    set_defaults(**defaults)
+    found = key(image, mask)
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
