@@ -5,18 +5,22 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..names import entry, name_of
 from ..picture_files import READ_SUFFIXES, ImageError, is_hidden
+from ..video.animation import moves
+from ..video.source import SUFFIXES as CLIPS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..video.asked import Asked
+    from ..video.asked import Asked, Hints
+
+MASKS = READ_SUFFIXES | CLIPS  # suffixes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,10 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--hint",
         type=parse_place,
-        metavar="MASK|DIR",
+        metavar="MASK|CLIP|DIR",
         help="a mask of what is asked for, white = belongs to it, perfect or not; or a folder with a mask of the same "
         "name, whatever its suffix, for each input. Of a clip it is that of the first frame, which is carried along; a "
-        "folder of that name, or DIR itself for a single clip, has one for each frame, in the order of their numbers",
+        "clip of masks has one for each frame, as has a folder of that name, or DIR itself for a single clip, in the "
+        "order of their numbers",
     )
     group.add_argument(
         "--box",
@@ -106,7 +111,7 @@ def of_clip(args: argparse.Namespace, name: Path, size: tuple[int, int], *, only
 
     if not given(args):
         return None
-    hints = None if args.hint is None else HintFiles(frames_of(args.hint, name, only=only))
+    hints = None if args.hint is None else hints_of(args.hint, name, only=only)
     if hints is not None and len(hints) > 1:
         if args.box or args.point:
             raise ValueError(f"--box and --point are of the first frame, and {args.hint} has {len(hints)} masks for it")
@@ -126,19 +131,29 @@ def _together(args: argparse.Namespace, hint: Tensor | None, size: tuple[int, in
     return drawn if hint is None else joined(hint[None], drawn)
 
 
+def hints_of(place: Path, name: Path, *, only: bool) -> Hints:
+    """The hints of a clip called `name`: those of a clip of masks, or in files. Errors as of frames_of."""
+    from ..video.hint_clip import HintClip
+    from ..video.read import Clip
+
+    paths = frames_of(place, name, only=only)
+    return HintClip(Clip(paths[0])) if len(paths) == 1 and _moves(paths[0]) else HintFiles(paths)
+
+
 def frames_of(place: Path, name: Path, *, only: bool) -> list[Path]:
     """The masks of a clip called `name`, in the order of their numbers: `place` itself, or in that folder the file of
-    the clip's name, or those in a folder of its name; of the only input else all that are there. ValueError without.
+    the clip's name, a picture or a clip, or those in a folder of its name; of the only input else all that are there.
+    ValueError without.
     """
     if not place.is_dir():
         return [place]
     folder = _folder_of(place, name)
     own = entry(folder, name.stem)
     if not own.is_dir():
-        if not only or _named(folder, name):
-            return [mask_of(place, name)]
+        if not only or _named(folder, name, MASKS):
+            return [mask_of(place, name, MASKS)]
         own = place
-    paths = [path for path in own.iterdir() if _is_picture(path)]
+    paths = [path for path in own.iterdir() if _is_one_of(path, READ_SUFFIXES)]
     if not paths:
         raise ValueError(f"there is no mask for it in {own}")
     return sorted(paths, key=lambda path: ([int(digits) for digits in re.findall(r"\d+", path.stem)], path.name))
@@ -158,12 +173,12 @@ class HintFiles(Sequence):
         return HintFiles(found) if isinstance(index, slice) else read_hint(found)
 
 
-def mask_of(place: Path, name: Path) -> Path:
-    """`place`, or the mask in that folder that belongs to the picture called `name`. ValueError without exactly one."""
+def mask_of(place: Path, name: Path, suffixes: Collection[str] = READ_SUFFIXES) -> Path:
+    """`place`, or the mask in that folder that belongs to the input called `name`. ValueError without exactly one."""
     if not place.is_dir():
         return place
     folder = _folder_of(place, name)
-    found = _named(folder, name)
+    found = _named(folder, name, suffixes)
     if not found:
         raise ValueError(f"there is no mask for it in {folder}")
     if len(found) > 1:
@@ -176,26 +191,28 @@ def _folder_of(place: Path, name: Path) -> Path:
     return reduce(entry, name.parent.parts, place)
 
 
-def _named(folder: Path, name: Path) -> list[Path]:
-    """The masks in it of the picture called `name`, none where there is no such folder; OSError, with the folder's
-    name, where that may not be read."""
+def _named(folder: Path, name: Path, suffixes: Collection[str]) -> list[Path]:
+    """The masks in it of the input called `name`, none where there is no such folder; OSError, with the folder's name,
+    where that may not be read."""
     inside = folder.iterdir() if folder.is_dir() else ()
-    return [path for path in inside if name_of(path) == name_of(name) and _is_picture(path)]
+    return [path for path in inside if name_of(path) == name_of(name) and _is_one_of(path, suffixes)]
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in READ_SUFFIXES and not is_hidden(path, path.parent)
+def _is_one_of(path: Path, suffixes: Collection[str]) -> bool:
+    return path.suffix.lower() in suffixes and not is_hidden(path, path.parent)
+
+
+def _moves(path: Path) -> bool:
+    return path.suffix.lower() in CLIPS or moves(path)
 
 
 def read_hint(path: Path) -> Tensor:
     """The hint [h, w] 0..1 in a picture file: where it is transparent in parts that, 1 = opaque, else its brightness.
     ImageError for a file that cannot be read, and for one that moves."""
     from ..matting import images
-    from ..video.animation import moves
-    from ..video.source import SUFFIXES as CLIPS
 
-    if path.suffix.lower() in CLIPS or moves(path):
-        raise ImageError(f"{path} moves, and a hint is one picture: give a folder with a mask for each frame")
+    if _moves(path):
+        raise ImageError(f"{path} moves, and the hint of a picture, or of one frame, is one picture")
     picture = images.read(path)
     if picture.alpha is not None and picture.alpha.min() < 1:
         return picture.alpha

@@ -296,6 +296,27 @@ def test_a_folder_has_a_mask_for_each_frame_by_its_number(stubbed, clip, tmp_pat
     assert right[5] > 0.2 > 0.05 > right[:5].max()
 
 
+@pytest.mark.parametrize("form", ["mask.mkv", "cutout.mov", "moving.png", "hints/clip.mkv"])
+def test_a_clip_of_masks_has_one_for_each_frame(stubbed, clip, make_clip, tmp_path, decode, form):
+    """The sixth frame's mask is another. Of a cut-out its transparency is meant, its picture is white."""
+    masks = [half(right=number == 5) for number in range(6)]
+    path = tmp_path / form
+    if form == "moving.png":
+        masks[0].save(path, save_all=True, append_images=masks[1:])
+    else:
+        cutout = form == "cutout.mov"
+        white, shown = np.full((HEIGHT, WIDTH, 3), 255, np.uint8), [np.asarray(each.convert("RGB")) for each in masks]
+        pictures = [np.dstack([white, each[..., :1]]) for each in shown] if cutout else shown
+        kind = {"codec": "prores_ks", "pixels": "yuva444p10le"} if cutout else {"codec": "ffv1", "pixels": "yuv444p"}
+        path.parent.mkdir(exist_ok=True)
+        make_clip(form, count=6, frame=lambda index, *_: pictures[index], **kind)
+    given = path.parent if path.parent != tmp_path else path
+    assert matte(clip, "-o", tmp_path / "a.mov", "--hint", given) == 0
+    left, right = sides(tmp_path / "a.mov", decode)
+    assert left[:5].min() > 0.2 > 0.05 > left[5]
+    assert right[5] > 0.2 > 0.05 > right[:5].max()
+
+
 def test_of_several_clips_each_has_its_own_hint(stubbed, clip, make_clip, tmp_path, decode, capsys):
     make_clip("in/other.mp4", count=2)
     make_clip("in/third.mp4", count=2)

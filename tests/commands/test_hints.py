@@ -171,7 +171,9 @@ def test_a_hint_that_moves_is_refused(tmp_path):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
     (tmp_path / "a.mp4").write_bytes(b"")
     for name in ("a.png", "a.webp", "a.gif", "a.mp4"):
-        with pytest.raises(ValueError, match=f"{name} moves, and a hint is one picture: give a folder with a mask for"):
+        with pytest.raises(
+            ValueError, match=f"{name} moves, and the hint of a picture, or of one frame, is one picture"
+        ):
             hints.read_hint(tmp_path / name)
 
 
