@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -256,7 +258,11 @@ def say_on_node(text: str) -> None:
     if (context := running()) is None:
         return
     if hasattr(server := _server(), "send_progress_text"):
-        server.send_progress_text(text, context.node_id)
+        from comfy_execution.progress import get_progress_state
+
+        # Loops run copies of nodes, which the page does not know.
+        seen = get_progress_state().dynprompt.get_display_node_id(context.node_id)
+        server.send_progress_text(text, seen)
 
 
 def offer_replacement(*, output_mapping: list[dict[str, int]], **fields: Any) -> None:
@@ -332,6 +338,7 @@ def is_inside(folder: Path, path: Path) -> bool:
 def output_place(prefix: str, size: tuple[int, int]) -> tuple[Path, str]:
     """A folder in the output folder and a name without suffix that is not taken there, from a prefix such as
     "video/clip", in which ComfyUI fills in %width% and the like. ValueError when it leads out of the folder."""
+    prefix = with_dates(prefix, datetime.now())
     if management is None:
         stem = output_folder() / prefix
         if not is_inside(output_folder(), stem):
@@ -343,6 +350,18 @@ def output_place(prefix: str, size: tuple[int, int]) -> tuple[Path, str]:
     # Raises an Exception that names both folders when the prefix leads out.
     folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, str(output_folder()), *size)
     return Path(folder), f"{name}_{counter:05}_"
+
+
+def with_dates(prefix: str, now: datetime) -> str:
+    """With "%date:yyyy-MM-dd%" and the like filled in, which the page does for ComfyUI's own nodes alone: y, M, d, h, m
+    and s of that time, with as many digits at least as letters; of a year the last ones."""
+    parts = {"y": now.year, "M": now.month, "d": now.day, "h": now.hour, "m": now.minute, "s": now.second}
+
+    def digits(match: re.Match) -> str:
+        text = str(parts[match[0][0]]).zfill(len(match[0]))
+        return text[-len(match[0]) :] if match[0][0] == "y" else text
+
+    return re.sub(r"%date:([^%]*)%", lambda date: re.sub(r"y+|M+|d+|h+|m+|s+", digits, date[1]), prefix)
 
 
 def shown(path: Path, kind: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path, PurePath
+from typing import Any
 
 import torch
 
@@ -14,6 +15,7 @@ from .declared import as_declared
 
 BUNDLED = "bundled"
 PUBLISHED = {row.spec.name: row.file_name for row in published()}
+NO_DEVICE = "device must be auto, cpu or a GPU such as gpu:0, not {!r}"
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -80,20 +82,18 @@ class LoadBiRefNet:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, model: str = BUNDLED, device: str = "auto") -> bool | str:
+    def VALIDATE_INPUTS(cls, model: str | None = BUNDLED, device: str | None = "auto") -> bool | str:
         """In place of ComfyUI's own look at the lists. A workflow made where there are more GPUs runs here too, as with
         ComfyUI's own nodes; `load` says so. Names of other packs are taken, which workflows bring along whose loader
-        ours replaces. What another node gives is not known yet and not handed over."""
-        if our_name(model) not in model_names():
+        ours replaces. What another node gives is not known yet, and None: `load` looks at it."""
+        if model is not None and our_name(model) not in model_names():
             return f"there is no model {model!r}: choose one of the list, or press R if its file has just been added"
-        if device.lower() in ("auto", "cpu") or device.startswith("gpu:"):
-            return True
-        return f"device must be auto, cpu or a GPU such as gpu:0, not {device!r}"
+        return True if device is None or is_device(device) else NO_DEVICE.format(device)
 
     @classmethod
-    def IS_CHANGED(cls, model: str, **_) -> str:
+    def IS_CHANGED(cls, model: str | None, **_) -> str:
         """A file that was replaced is loaded again. Not a published one: its download would make the next run start
-        over, and its content is checked."""
+        over, and its content is checked. Nor what another node gives, which is None here."""
         model = our_name(model)
         path = None if model in PUBLISHED else on_disk(model)
         return str(path.stat().st_mtime_ns) if path is not None else ""
@@ -106,6 +106,8 @@ class LoadBiRefNet:
         from ..birefnet_core.weights.load import PatchOrderWarning  # imports timm
         from .managed import ManagedModel
 
+        if not is_device(device):
+            raise ValueError(NO_DEVICE.format(device))
         model = our_name(model)
         where = host.named_device(device.lower())
         dtype = PRECISIONS.get(precision) or host.compute_dtype(where)
@@ -133,6 +135,10 @@ def model_names() -> list[str]:
     """The bundled model, the files that are there, and all published models. The latter without a suffix: ComfyUI's
     frontend takes a file name in this list for a file that is there, and would not offer to download it."""
     return [BUNDLED, *host.model_files(), *PUBLISHED]
+
+
+def is_device(name: Any) -> bool:
+    return isinstance(name, str) and (name.lower() in ("auto", "cpu") or name.startswith("gpu:"))
 
 
 def our_name(name: str) -> str:

@@ -94,7 +94,10 @@ class MatteVideo:
                 ),
                 "filename_prefix": (
                     "STRING",
-                    {"default": "video/BiRefNet", "tooltip": "Folder and beginning of the name, in the output folder."},
+                    {
+                        "default": "video/BiRefNet",
+                        "tooltip": "Folder and beginning of the name, in the output folder. %date:yyyy-MM-dd% is the day.",
+                    },
                 ),
                 "clean_foreground": (
                     "BOOLEAN",
@@ -345,13 +348,13 @@ class MatteVideo:
 def shown(path: Path, preview: Path | None) -> dict[str, Any]:
     """What the browser shows on the node: the file written, or a preview where it would not play it. Then the file is
     named too, that ComfyUI's assets know it, under a key of which frontends put nothing on the node; of a folder of
-    pictures the first one."""
+    pictures the first one. The keys are always the same: ComfyUI joins what a list of clips gives by those of the
+    first."""
     written = host.shown(min(path.glob("*.[pe]*"), default=path) if path.is_dir() else path, "output")
     if path.suffix in PLAYABLE:
-        return {"images": [written], "animated": (True,)}
-    if preview is None:
-        return {"files": [written]}
-    return {"images": [host.shown(preview, "temp")], "animated": (True,), "files": [written]}
+        return {"images": [written], "animated": (True,), "files": []}
+    images = [] if preview is None else [host.shown(preview, "temp")]
+    return {"images": images, "animated": (True,) * len(images), "files": [written]}
 
 
 def unseen(format: Any, behind: dict[str, Any]) -> list[str]:

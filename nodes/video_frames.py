@@ -118,8 +118,8 @@ class VideoFrames:
         return True
 
     @classmethod
-    def IS_CHANGED(cls, file: str, **_) -> str:
-        """A file that was replaced is read again."""
+    def IS_CHANGED(cls, file: str | None, **_) -> str:
+        """A file that was replaced is read again. What another node gives is None here."""
         path = find_clip(file)
         return str(path.stat().st_mtime_ns) if path is not None else ""
 
@@ -200,10 +200,12 @@ def _is_clip(path: Path, *more: str) -> bool:
         return False
 
 
-def find_clip(name: str) -> Path | None:
+def find_clip(name: str | None) -> Path | None:
     """The clip that a picker of ComfyUI names so: "clip.mp4", "folder/clip.mp4", "clip.mp4 [output]", "[temp]" or
     "[input]", in that folder. A workflow, which may come from a stranger, reaches no file elsewhere, and none that is
-    hidden."""
+    hidden. None for what is no name."""
+    if not isinstance(name, str):
+        return None
     name, folder = host.annotated(name)
     inside = Path(name)
     if inside.anchor or any(part.startswith(".") for part in inside.parts):  # which ".." does too
@@ -218,5 +220,6 @@ def video_path(name: str) -> Path:
         raise ValueError("choose a file, or connect a video")
     path = find_clip(name)
     if path is None:
-        raise ValueError(f"there is no clip {name!r} in {host.annotated(name)[1]}")
+        where = f" in {host.annotated(name)[1]}" if isinstance(name, str) else ""
+        raise ValueError(f"there is no clip {name!r}{where}")
     return path

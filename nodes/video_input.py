@@ -47,14 +47,31 @@ def open_video(video: Any) -> tuple[Clip, float, float | None]:
         raise ValueError(f"{type(video).__name__} is not a VIDEO: connect Load Video or another node that gives one")
     if host.lies_in_memory(video):
         return _from_memory(video, NAMELESS, None), 0.0, None
+    if parts := _parts(video):
+        return _edited(video, NAMELESS, None, alpha=any(map(_has_alpha, parts))), 0.0, None
     source = _source(video)
     if source is None:
-        return _edited(video, NAMELESS, None), 0.0, None
+        return _edited(video, NAMELESS, None, alpha=True), 0.0, None
     clip = Clip(source, name=_name(source))
     window = None if _has_edits(video, clip) else _window(video, clip)
     if window is None:
-        return _edited(video, clip.info.name, clip), 0.0, None
+        return _edited(video, clip.info.name, clip, alpha=clip.info.has_alpha), 0.0, None
     return clip, *window
+
+
+def _parts(video: Any) -> list[Any]:
+    """The VIDEOs that a video strings together, as Concatenate Video's does. What it gives as its stream it has encoded
+    again, with loss, wherever one of them is trimmed, edited or of another kind."""
+    parts = getattr(video, "videos", None)
+    return list(parts) if isinstance(parts, (list, tuple)) else []
+
+
+def _has_alpha(video: Any) -> bool:
+    """Whether a video has transparency, as far as the file behind it tells."""
+    from ..birefnet_core.video import Clip
+
+    source = _source(video)
+    return source is not None and Clip(source, name=_name(source)).info.has_alpha
 
 
 def _source(video: Any) -> str | os.PathLike | io.BytesIO | None:
@@ -132,13 +149,14 @@ def _length(clip: Clip) -> float:
         return (container.duration or 0) / 1e6
 
 
-def _edited(video: Any, name: str, clip: Clip | None) -> Clip:
-    """A copy of the video with its edits. clip: the file behind it, None where it has none."""
+def _edited(video: Any, name: str, clip: Clip | None, *, alpha: bool) -> Clip:
+    """A copy of the video with its edits. clip: the file behind it, None where it has none. alpha: whether it may have
+    transparency."""
     from ..birefnet_core.video.notes import note
 
     ways: dict[str, Callable[[Any, str, Clip | None], Clip]] = {"save_to": _saved, "get_components": _from_memory}
     order = list(ways)
-    if clip is None or clip.info.has_alpha:  # what ComfyUI saves has no alpha
+    if alpha:  # what ComfyUI saves has none
         order.reverse()
     reasons = []
     for way in (way for way in order if callable(getattr(video, way, None))):

@@ -121,6 +121,40 @@ class EditedVideo:
         return {"waveform": torch.from_numpy(samples)[None], "sample_rate": rate}
 
 
+class StrungVideo(EditedVideo):
+    """Videos one after another, as of Concatenate Video since 0.45: what it gives as its stream it has saved before,
+    with the loss that is usual there. Silent."""
+
+    def __init__(self, videos: list[EditedVideo]) -> None:
+        super().__init__(None)
+        self.videos = videos
+
+    def get_stream_source(self):
+        stream = io.BytesIO()
+        self.save_to(stream)
+        stream.seek(0)
+        return stream
+
+    def get_dimensions(self) -> tuple[int, int]:
+        return self.videos[0].get_dimensions()
+
+    def get_duration(self) -> float:
+        return sum(video.get_duration() for video in self.videos)
+
+    def get_frame_rate(self) -> Fraction:
+        return self.videos[0].get_frame_rate()
+
+    def _pictures(self, edited: bool):
+        begins = 0.0
+        for video in self.videos:
+            for time, picture in video._pictures(edited=True):
+                yield begins + time - video._start, picture
+            begins += video.get_duration()
+
+    def _audio(self):
+        return None
+
+
 def cropped(x: int, y: int, width: int, height: int):
     return lambda picture: picture[y : y + height, x : x + width]
 

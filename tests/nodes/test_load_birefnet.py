@@ -304,13 +304,25 @@ def test_a_model_that_takes_a_hint_mattes_without_one(homes, load):
 def test_names_of_other_packs_loaders_are_taken(node, homes, hub, load):
     """As workflows have them whose loader ours replaces."""
     validate = node("LoadBiRefNet").VALIDATE_INPUTS
-    assert validate() is True  # another node gives them
+    assert validate() is True and validate(model=None, device=None) is True  # as another node gives them
     for name in ("Portrait", "General-Lite", PORTRAIT, "bundled"):
         assert validate(model=name, device="AUTO") is True
     assert "'Generic'" in validate(model="Generic")
     assert "'CUDA:99'" in validate(model="bundled", device="CUDA:99")
     assert load("Portrait", device="CPU").spec.name == load(PORTRAIT, device="cpu").spec.name
     assert (homes[0] / PORTRAIT_FILE).is_file()
+
+
+def test_what_another_node_gives_is_looked_at_when_it_is_there(node, load):
+    for wrong in (None, 5, "tpu"):
+        with pytest.raises(ValueError, match="device must be auto, cpu or a GPU such as gpu:0, not "):
+            load("bundled", device=wrong)
+    for wrong in (None, 5, "nobody"):
+        with pytest.raises(ValueError, match=f"there is no weight file {wrong!r} in "):
+            load(wrong)
+    assert node("LoadBiRefNet").IS_CHANGED(model=None) == node("BiRefNetVideoFrames").IS_CHANGED(file=None) == ""
+    with pytest.raises(ValueError, match="there is no clip None"):
+        node("BiRefNetVideoFrames")().read(None)
 
 
 def test_files_of_ones_own_come_before_names_of_other_packs(node, homes, load):

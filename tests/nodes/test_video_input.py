@@ -11,7 +11,7 @@ import torch
 
 from birefnet_core.video import Clip
 from birefnet_core.video.colour import to_rgb
-from tests.comfyui.edited_video import EditedVideo, cropped, resized
+from tests.comfyui.edited_video import EditedVideo, StrungVideo, cropped, resized
 from tests.nodes.test_video_nodes import Model, folders  # noqa: F401 (fixture)
 from tests.video.conftest import make_clip  # noqa: F401 (fixture)
 from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of, numbered
@@ -193,6 +193,27 @@ def test_a_video_without_a_file_gives_its_frames(frames, matte, caplog):
     assert torch.allclose(mask[:, :, :32], torch.zeros(1)) and torch.allclose(mask[:, :, 32:], torch.tensor(200 / 255))
     assert torch.allclose(audio["waveform"][0, 0], torch.linspace(-1, 1, 20_000), atol=1e-6)
     assert len(list(Clip(matte(Generated(), sound=False)).frames())) == 5
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p", "bgra"])
+def test_videos_strung_together_lose_nothing(frames, make_clip, pixels, caplog):  # noqa: F811
+    """Their stream is encoded with loss where one of them is trimmed, and has no transparency."""
+
+    def noisy(index, width, height):
+        grey = np.random.default_rng(index).integers(0, 256, (height, width, 1), np.uint8)
+        return np.concatenate([grey] * 3 + [grey] * (pixels == "bgra"), axis=2)
+
+    path = str(make_clip("a.mkv", codec="ffv1", pixels=pixels, count=24, rate=12, frame=noisy))
+    first, second = EditedVideo(path, start=0.5, duration=0.5), EditedVideo(path, start=1.0, duration=1.0)
+    video = StrungVideo([first, second])
+    pictures, mask, fps, count, _ = frames(video)
+    expected, own, *_ = frames(path)
+    chosen = [*range(6, 12), *range(12, 24)]
+    assert count == 18 and fps == pytest.approx(12, abs=0.01)  # Matroska rounds times
+    assert (pictures - expected[chosen]).abs().mean() < 1 / 255
+    assert (mask - own[chosen]).abs().max() < 1 / 255
+    assert video.asked == ["get_components" if pixels == "bgra" else "save_to"]
+    assert "for this node" in caplog.text
 
 
 def test_edits_that_cannot_be_had_are_one_sentence(frames, matte, source):

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+from datetime import datetime
 from fractions import Fraction
 
 import av
@@ -321,6 +322,34 @@ def test_under_inference_mode_as_comfyui_runs_it(matte, make_clip, folders, pixe
     assert len(list(Clip(path).frames())) == 3
 
 
+@pytest.mark.parametrize(
+    ("prefix", "filled"),
+    [
+        ("video/%date:yyyy-MM-dd%/%date:hhmmss%_a", "video/2026-03-04/150607_a"),
+        ("%date:yy-M-d h:m:s%", "26-3-4 15:6:7"),
+        ("%width%/%date%/%year%", "%width%/%date%/%year%"),
+        ("day/dd", "day/dd"),
+    ],
+)
+def test_dates_in_a_prefix_are_filled_in_as_of_save_video(module, prefix, filled):
+    assert module("nodes.host").with_dates(prefix, datetime(2026, 3, 4, 15, 6, 7)) == filled
+
+
+def test_of_a_list_of_clips_each_is_listed(matte, clip, folders, module, monkeypatch):
+    """ComfyUI joins what they give by the keys of the first."""
+    monkeypatch.setattr(module("nodes.host"), "temp_folder", lambda: folders / "temp")
+    given = [matte(Video(str(clip)), Model(), format=format)["ui"] for format in ("h264", "prores", "mask")]
+    (folders / "temp" / "none").write_bytes(b"no folder")
+    monkeypatch.setattr(module("nodes.host"), "temp_folder", lambda: folders / "temp" / "none")
+    given.append(matte(Video(str(clip)), Model(), format="webm")["ui"])
+    given.append(matte(Video(str(clip)), Model(), format="prores")["ui"])  # without a preview
+    for first in given:
+        joined = {key: [each for ui in given for each in ui[key]] for key in first}
+        names = {each["filename"].rsplit("_.")[-1] for each in joined["images"] + joined["files"]}
+        assert {"mp4", "mov", "webm"} <= names
+        assert len(joined["images"]) == len(joined["animated"]) == 4 and len(joined["files"]) == 2
+
+
 def test_a_preview_that_cannot_be_written_stops_nothing(matte, clip, folders, module, monkeypatch):
     said = []
     (folders / "temp").write_bytes(b"no folder")
@@ -345,7 +374,7 @@ def test_every_format_is_written_and_shown(matte, clip, folders, module, monkeyp
         pictures = [name for name in os.listdir(path) if name.endswith(".png")]
         assert first == {"filename": min(pictures), "subfolder": "video/BiRefNet_00001_", "type": "output"}
         return
-    assert "files" not in result["ui"]
+    assert result["ui"]["files"] == []
     assert shown == {"filename": path.rsplit("/", 1)[1], "subfolder": "video", "type": "output"}
     assert len(list(Clip(path).frames())) == COUNT
     assert (video is None) == (format == "webm")

@@ -10,6 +10,7 @@ from PIL import Image
 from birefnet_core.weights.catalog import find
 
 ROOT = Path(__file__).parents[2]
+UPLOADS = ("LoadImage", "LoadVideo", "BiRefNetVideoFrames")
 WORKFLOWS = sorted(path.stem for path in (ROOT / "example_workflows").glob("*.json"))
 
 
@@ -43,6 +44,15 @@ def test_the_twin_fits_our_nodes(node, name):
                     assert node(source).RETURN_TYPES[value[1]] == kind
             elif isinstance(kind, list) and not known[key][1].get("video_upload"):  # the user's own files
                 assert value in kind, f"{entry['class_type']}.{key}"
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_no_upload_button_has_a_value(name):
+    """The page matches values to inputs by place: it would go to one that a later version has there."""
+    loads = [entry for entry in read("example_workflows", name)["nodes"] if entry["type"] in UPLOADS]
+    for entry in loads:
+        assert entry["widgets_values"][-1] != "image"
+        assert len(entry["widgets_values"]) == (9 if "BiRefNet" in entry["type"] else 1)
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
