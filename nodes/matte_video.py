@@ -96,7 +96,8 @@ class MatteVideo:
                     "STRING",
                     {
                         "default": "video/BiRefNet",
-                        "tooltip": "Folder and beginning of the name, in the output folder. %date:yyyy-MM-dd% is the day.",
+                        "tooltip": "Folder and beginning of the name, in the output folder. %date:yyyy-MM-dd% is the "
+                        "day.",
                     },
                 ),
                 "clean_foreground": (

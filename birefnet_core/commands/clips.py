@@ -162,10 +162,10 @@ def _suffix(format: Format) -> str:
 
 def run(model: MattingModel, jobs: list[Job], args: argparse.Namespace) -> int:
     """Matte every clip with a bar of progress on stderr. One that fails is reported there in one sentence and the rest
-    go on. Returns how many failed.
+    go on. Returns how many failed, of which this process is to tell.
 
     Under torchrun, when there are as many clips as processes, every process takes whole clips; else all of them share
-    each clip, and a failure ends the run.
+    each clip, and the first one tells what failed.
     """
     from ..video.split import place
 
@@ -175,7 +175,8 @@ def run(model: MattingModel, jobs: list[Job], args: argparse.Namespace) -> int:
     for job in jobs if together else jobs[rank::world]:
         with notes_to(lambda text: tqdm.write(text, file=sys.stderr)):
             if together and world > 1:
-                matte_job(model, job, args, rank, world)
+                work = partial(matte_job, model, job, args, rank, world)
+                failed += not attempt(job.source, work, tell=rank == 0) and rank == 0
             else:
                 failed += not attempt(job.source, partial(matte_job, model, job, args))
     return failed
@@ -183,11 +184,14 @@ def run(model: MattingModel, jobs: list[Job], args: argparse.Namespace) -> int:
 
 def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int = 0, world: int = 1) -> Path:
     from ..video.matte import Look, matte_clip, written_size
-    from ..video.split import matte_together
+    from ..video.split import agreed, matte_together
 
-    clip = Clip(job.source, strict=args.strict)
-    size = seen_size(model, clip, args)
-    full, _ = written_size(clip.info, job.format, args.square_pixels)
+    def opened() -> tuple:
+        clip = Clip(job.source, strict=args.strict)
+        full, _ = written_size(clip.info, job.format, args.square_pixels)
+        return clip, seen_size(model, clip, args), hints.of_clip(args, job.name, full, only=job.only)
+
+    clip, size, asked = opened() if world == 1 else agreed(opened)
 
     def matte(pixels, hint=None, hint_is="anything"):
         edges = {"edges": args.edges, "edge_radius": args.edge_radius}
@@ -203,7 +207,7 @@ def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int
             "format": job.format,
             "size": size if args.mode == "whole" else None,
             "span": span(args),
-            "asked": hints.of_clip(args, job.name, full, only=job.only),
+            "asked": asked,
             "look": Look(
                 args.stabilise,
                 background(args),

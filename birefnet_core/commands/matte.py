@@ -236,7 +236,7 @@ def run(args: argparse.Namespace) -> int:
     # Imported only now: they bring torch, and what is wrong with the arguments was said without it.
     from ..matting import images
     from ..matting.load import load_model
-    from ..video.split import own_device, place
+    from ..video.split import from_all, own_device, place
 
     background = clips.background(args)
     if picture_jobs and isinstance(background, Path):
@@ -249,16 +249,8 @@ def run(args: argparse.Namespace) -> int:
     rank, world = place()
     for text in left_out(args.inputs, recursive=args.recursive, out=args.out) if rank == 0 else ():
         print(text, file=sys.stderr)
-    picture_jobs = picture_jobs[rank::world]
-    failed = clips.run(model, clip_jobs, args)
-    if clip_jobs:
-        into = clip_jobs[0].out if single and names_a_file(args.out) else args.out  # pictures go into a folder
-        print(f"{len(clip_jobs) - failed} of {len(clip_jobs)} clips matted into {into}")
-    if not picture_jobs:
-        return 1 if failed or unmatched else 0
-    failed_pictures = pictures.matte_files(
-        model,
-        picture_jobs,
+    failed_clips = clips.run(model, clip_jobs, args)
+    options = dict(
         size=args.size,
         mode=args.mode,
         edges=args.edges,
@@ -278,8 +270,18 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         hint_of=partial(hints.of_picture, args),
     )
-    print(f"{len(picture_jobs) - failed_pictures} of {len(picture_jobs)} pictures matted into {args.out}")
-    return 1 if failed or failed_pictures or unmatched else 0
+    own = picture_jobs[rank::world]
+    failed_pictures = pictures.matte_files(model, own, **options) if own else 0
+    # Waits for all processes, and the first one speaks for all: torchrun stops the others where one ends in an error.
+    failed_clips, failed_pictures = (sum(counts) for counts in zip(*from_all((failed_clips, failed_pictures))))
+    if rank > 0:
+        return 0
+    if clip_jobs:
+        into = clip_jobs[0].out if single and names_a_file(args.out) else args.out  # pictures go into a folder
+        print(f"{len(clip_jobs) - failed_clips} of {len(clip_jobs)} clips matted into {into}")
+    if picture_jobs:
+        print(f"{len(picture_jobs) - failed_pictures} of {len(picture_jobs)} pictures matted into {args.out}")
+    return 1 if failed_clips or failed_pictures or unmatched else 0
 
 
 def refuse_idle(args: argparse.Namespace, *, pictures: bool, clips: bool, single: bool) -> None:

@@ -44,13 +44,14 @@ def _real(path: Path) -> str:
     return os.path.normcase(os.path.realpath(path))
 
 
-def attempt(source: Path, matte: Callable[[], object]) -> bool:
+def attempt(source: Path, matte: Callable[[], object], *, tell: bool = True) -> bool:
     """Whether `matte()` went well. What went wrong with `source` is reported on stderr in one sentence, so that the
-    other inputs go on."""
+    other inputs go on. tell: whether this process is the one to report it."""
     try:
         matte()
     except (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError) as error:
         text = str(error) or type(error).__name__
-        tqdm.write(text if str(source) in text else f"{source}: {text}", file=sys.stderr)
+        if tell:
+            tqdm.write(text if str(source) in text else f"{source}: {text}", file=sys.stderr)
         return False
     return True

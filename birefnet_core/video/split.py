@@ -6,23 +6,32 @@ every stretch is read with so many frames more. H.264 and VP9 begin each stretch
 
 from __future__ import annotations
 
+import hashlib
 import os
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from .asked import Asked
 from .formats import Format
 from .left_out import note_left_out
-from .matte import Matte, matte_clip
+from .matte import Look, Matte, matte_clip
 from .read import Clip, Span
 from .stabilise import RADIUS
 from .timecode import first_number, with_timecode
 from .write import TIMES, Joined, numbered, refuse, remove, rename
 
 LONGEST_RUN = timedelta(days=7)  # that a process waits for the others
+FAILURES = (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError)  # that one clip's work may end in
+Result = TypeVar("Result")
+
+
+class TogetherError(RuntimeError):
+    """What failed in one of the processes; all of them raise it, with the same words."""
 
 
 def place() -> tuple[int, int]:
@@ -38,15 +47,35 @@ def own_device(asked: str) -> str:
     return f"cuda:{local}" if asked == "auto" and local and torch.cuda.is_available() else asked
 
 
-def wait_for_all() -> None:
-    """Returns when every process of the run got here."""
+def from_all(said: Any) -> list[Any]:
+    """Returns when every process of the run got here: what each of them has said, in their order."""
     import torch.distributed as distributed
 
-    if place()[1] == 1:
-        return
+    world = place()[1]
+    if world == 1:
+        return [said]
     if not distributed.is_initialized():
         distributed.init_process_group("gloo", timeout=LONGEST_RUN)
-    distributed.barrier()
+    everything = [None] * world
+    distributed.all_gather_object(everything, said)
+    return everything
+
+
+def agreed(work: Callable[[], Result], exchange: Callable[[str], list[str]] = from_all) -> Result:
+    """What `work` gives, once it is done in every process: then none waits for another that has failed.
+
+    Raises TogetherError in all of them, with what the first one said, where it fails in any. An interrupt is not waited
+    for: it ends the run.
+    """
+    failure, cause, result = "", None, None
+    try:
+        result = work()
+    except FAILURES as error:
+        failure, cause = str(error) or type(error).__name__, error
+    first = next((each for each in exchange(failure) if each), "")
+    if first:
+        raise TogetherError(first) from cause
+    return result
 
 
 def stretch(count: int, rank: int, world: int) -> tuple[int, int]:
@@ -63,7 +92,7 @@ def matte_together(
     span: Span,
     rank: int,
     world: int,
-    wait: Callable[[], None] = wait_for_all,
+    exchange: Callable[[str], list[str]] = from_all,
     sound: bool = True,
     timecode: bool = True,
     metadata: dict[str, str] | None = None,
@@ -73,43 +102,68 @@ def matte_together(
 ) -> Path:
     """As matte_clip, called by every process with the same arguments but rank. Process 0 joins what all wrote.
 
-    A failure or interrupt in one process ends the run (torchrun stops the others) and leaves nothing behind. Clips
-    whose file carries no times (H.264 in AVI) cannot be split exactly, nor can animated pictures be joined, nor can a
-    hint that is carried along reach a stretch but through those before: process 0 mattes them alone.
+    A failure in one process is raised in all, as TogetherError; an interrupt ends the run (torchrun stops the others).
+    Either leaves nothing behind. Clips whose file carries no times (H.264 in AVI) cannot be split exactly, nor can
+    animated pictures be joined, nor can a hint that is carried along, or what was seen of a green screen, reach a
+    stretch but through those before: process 0 mattes them alone.
     """
     whole = {"format": format, "sound": sound, "timecode": timecode, "metadata": metadata, "overwrite": overwrite}
     whole |= options
-    one_by_one = asked is not None and asked.carried
-    if not clip.times() or clip.count(span) < world or format.animation or one_by_one:
-        if rank == 0:
-            matte_clip(clip, path, matte, span=span, asked=asked, **whole)
-        wait()
+    look = options.get("look", Look())
+    one_by_one = (asked is not None and asked.carried) or (look.screen, look.despill) != ("off", "off")
+
+    def cannot_be_split() -> bool:
+        return not clip.times() or clip.count(span) < world or format.animation or one_by_one
+
+    if agreed(cannot_be_split, exchange):
+        alone = partial(matte_clip, clip, path, matte, span=span, asked=asked, **whole)
+        agreed(alone if rank == 0 else lambda: path, exchange)
         return path
+    parts = [_part(path, format, index, world) for index in range(world)]
+    own = partial(_stretch, clip, path, matte, format=format, span=span, rank=rank, world=world, asked=asked)
+    rest = {"format": format, "sound": sound, "timecode": timecode, "metadata": metadata, "overwrite": overwrite}
+    try:
+        agreed(partial(own, parts[rank], sound=sound, overwrite=overwrite, **options), exchange)
+        agreed(partial(join, parts, path, clip, span=span, **rest) if rank == 0 else lambda: None, exchange)
+    finally:
+        remove(parts[rank])
+    return path
+
+
+def _part(path: Path, format: Format, index: int, world: int) -> Path:
+    """Where a stretch of what becomes `path` is written: the same in all processes, and hidden beside it."""
+    name = hashlib.md5(f"{path.name} {index} of {world}".encode(errors="surrogateescape"), usedforsecurity=False)
+    return path.with_name(f".{name.hexdigest()}{format.suffix}")
+
+
+def _stretch(
+    clip: Clip,
+    path: Path,
+    matte: Matte,
+    part: Path,
+    *,
+    format: Format,
+    span: Span,
+    rank: int,
+    world: int,
+    asked: Asked | None,
+    sound: bool,
+    overwrite: bool,
+    **options,
+) -> None:
+    """Matte this process's stretch of the clip, which becomes `path`, into `part`."""
     refuse(path, format, overwrite)
     if rank == 0:
         note_left_out(clip.source, format, sound=sound)
-    count, origin = clip.count(span), clip.first_pts(span)
-    if timecode and rank == 0:
-        metadata = with_timecode(metadata, clip, format, origin * clip.info.time_base, span.every)
+    count = clip.count(span)
     first, last = stretch(count, rank, world)
     before, after = min(RADIUS, first), min(RADIUS, count - last)
     if asked is not None:
         asked.check(clip.info.name, lambda: count)
         asked = asked.part(first - before, last + after)
     own = replace(span, skip=span.skip + (first - before) * span.every, count=last - first + before + after)
-    parts = [path.with_name(f".{path.stem}.{index}-of-{world}{format.suffix}") for index in range(world)]
-    try:
-        matte_clip(clip, parts[rank], matte, format=format, span=own, sound=False, overwrite=True,
-                   asked=asked, margin=(before, after), origin=origin, keep=False, **options)  # fmt: skip
-        wait()
-        if rank == 0:
-            join(
-                parts, path, clip, format, span, sound=sound, timecode=timecode, metadata=metadata, overwrite=overwrite
-            )
-        wait()
-    finally:
-        remove(parts[rank])
-    return path
+    matte_clip(clip, part, matte, format=format, span=own, sound=False, overwrite=True, asked=asked,
+               margin=(before, after), origin=clip.first_pts(span), keep=False, **options)  # fmt: skip
 
 
 def join(
@@ -126,10 +180,12 @@ def join(
 ) -> None:
     """The parts' packets in one file, as they are, with the clip's sound; or their pictures in one folder."""
     temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+    count, origin = clip.count(span), clip.first_pts(span)
+    if timecode:
+        metadata = with_timecode(metadata, clip, format, origin * clip.info.time_base, span.every)
     try:
         if format.muxer is None:
-            begin = clip.first_pts(span) * clip.info.time_base
-            first = first_number(clip, format, begin, span.every, timecode=timecode)
+            first = first_number(clip, format, origin * clip.info.time_base, span.every, timecode=timecode)
             join_pictures(parts, temporary, numbered(format, path), first)
         else:
             begin, end = clip.seconds(span)
@@ -138,8 +194,10 @@ def join(
             try:
                 if with_sound:
                     joined.add_sound(clip.source, begin, end)
-                for part in parts:
-                    joined.append(part)
+                for index, part in enumerate(parts):
+                    skipped = stretch(count, index, len(parts))[0] * span.every
+                    tick = clip.first_pts(replace(span, skip=span.skip + skipped))
+                    joined.append(part, (tick - origin) * clip.info.time_base)
                 joined.finish(everything=True)
             except BaseException:
                 joined.abandon()

@@ -263,24 +263,40 @@ class Joined(_File):
             aspect = pictures.sample_aspect_ratio or Fraction(1)
             self._stream.codec_context.sample_aspect_ratio = aspect
             self._place_for_aspect(aspect)
-        self._last: int | None = None
+        self._last: av.Packet | None = None  # not muxed yet
+        self._lead = self._end = 0  # as of _Encoded
 
-    def append(self, path: Path) -> None:
-        """Its packets as they are. Decoding times, which may overlap where parts meet, are made to rise."""
+    def append(self, path: Path, begins: Fraction) -> None:
+        """Its packets as they are, the first one's picture shown `begins` seconds after the joined file's: MP4 rounds
+        what it says of that itself to milliseconds. Decoding times, which may overlap where parts meet, are made to
+        rise."""
         import av
 
         with av.open(str(path)) as part:
-            pictures = part.streams.video[0]
+            pictures, shift = part.streams.video[0], None
             for packet in part.demux(pictures):
                 if packet.dts is None:
                     continue
                 tick = packet.time_base
-                if self._last is not None and packet.dts <= self._last:
-                    packet.dts = self._last + 1
-                self._last = packet.dts
-                begins, ends = packet.pts * tick, (packet.pts + (packet.duration or 0)) * tick
-                packet.stream = self._stream
-                self._mux([packet], begins, ends)
+                shift = round(begins / tick) - packet.pts if shift is None else shift
+                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                if self._last is None:
+                    self._lead = packet.pts - packet.dts
+                else:
+                    packet.dts = max(packet.dts, self._last.dts + 1)
+                    self._append(self._last)
+                packet.stream, self._last = self._stream, packet
+                self._end = max(self._end, packet.pts + (packet.duration or 0))
+
+    def _append(self, packet: av.Packet) -> None:
+        tick = packet.time_base
+        self._mux([packet], packet.pts * tick, (packet.pts + (packet.duration or 0)) * tick)
+
+    def finish(self, *, everything: bool) -> None:
+        # As of _Encoded, by what the first stretch is ahead: the last one's own may be more.
+        self._last.duration = max(self._last.duration or 0, self._end - self._lead - self._last.dts)
+        self._append(self._last)
+        super().finish(everything=everything)
 
 
 def _marks(colours: Colours, more: str = "") -> Marks:

@@ -368,7 +368,7 @@ def test_processes_that_share_a_clip(crossing, tmp_path, decode):
         networks = [Named(), Named()]
         for rank in (1, 0):
             matte_together(clip, path, networks[rank], format=find_format("prores"), span=Span(), rank=rank, world=2,
-                           wait=lambda: None, asked=asked)  # fmt: skip
+                           exchange=lambda said: [said], asked=asked)  # fmt: skip
         return [sum(count for count, _ in network.calls) for network in networks]
 
     counts = shared(tmp_path / "a.mov", Asked(asked[:1]))

@@ -10,8 +10,8 @@ from birefnet_core.commands.main import main
 from birefnet_core.video import FORMATS, Clip, Span, matte_clip
 from birefnet_core.video.formats import find_format
 from birefnet_core.video.notes import ClipNote
-from birefnet_core.video.split import matte_together
 from birefnet_core.video.timecode import later, timecode_of
+from tests.video.test_split import together
 
 NTSC = Fraction(30_000, 1001)
 
@@ -127,28 +127,12 @@ def test_exr_pictures_are_not_numbered_by_it_where_it_is_stripped(coded, tmp_pat
     source = str(coded("01:02:03:04", count=4))
     main(["matte", source, "-o", str(tmp_path / "a.exr"), "--device", "cpu", "--frames", "2", "--strip-metadata"])
     assert sorted(path.name for path in (tmp_path / "a").glob("*.exr")) == ["a.1001.exr", "a.1002.exr"]
-    clip, format, halves = Clip(source), find_format("exr"), []
-
-    def wait():
-        if not halves:
-            halves.append(matte_clip(clip, tmp_path / ".b.1-of-2", opaque, format=format, span=Span(skip=2),
-                                     sound=False, keep=False, origin=0))  # fmt: skip
-
-    matte_together(clip, tmp_path / "b", opaque, format=format, span=Span(), rank=0, world=2, wait=wait, timecode=False)
+    assert together(2, source, tmp_path / "b", opaque, format=find_format("exr"), span=Span(), timecode=False) == []
     assert sorted(path.name for path in (tmp_path / "b").glob("*.exr")) == [f"b.{1001 + i}.exr" for i in range(4)]
 
 
 def test_several_processes_keep_it(coded, tmp_path):
-    clip, format = Clip(coded("01:02:03:04", count=8)), find_format("prores")
-    halves = []
-
-    def wait():  # the other process's half, made in its turn
-        if len(halves) == 0:
-            halves.append(matte_clip(clip, tmp_path / ".out.1-of-2.mov", opaque, span=Span(start=0.08, skip=3),
-                                     sound=False, keep=False, origin=clip.times()[2]))  # fmt: skip
-
-    path = matte_together(
-        clip, tmp_path / "out.mov", opaque, format=format, span=Span(start=0.08), rank=0, world=2, wait=wait
-    )
+    source, path = coded("01:02:03:04", count=8), tmp_path / "out.mov"
+    assert together(2, source, path, opaque, format=find_format("prores"), span=Span(start=0.08)) == []
     assert timecode_of(Clip(path)) == "01:02:03:06"
     assert len(list(Clip(path).frames())) == 6
