@@ -7,6 +7,7 @@ import sys
 import unicodedata
 from pathlib import Path
 
+LONGEST = 255  # bytes of a name
 ESCAPED = "backslashreplace"  # how Python itself writes them on stderr
 
 
@@ -23,6 +24,13 @@ def name_of(path: Path) -> str:
 def same_form(name: str) -> str:
     """A name with a letter and its accent as one character."""
     return unicodedata.normalize("NFC", name)
+
+
+def shortened(stem: str, more: int) -> str:
+    """The stem, or as much of it as makes a name that disks take with `more` bytes behind it."""
+    whole = stem.encode("utf-8", "surrogateescape")
+    most = LONGEST - more
+    return stem if len(whole) <= most else whole[:most].decode("utf-8", "ignore")
 
 
 def entry(folder: Path, name: str) -> Path:

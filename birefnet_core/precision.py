@@ -9,9 +9,10 @@ processor, kept from using that: `ONEDNN_MAX_CPU_ISA=AVX512_CORE` and `AVX2`).
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 
 import torch
@@ -22,23 +23,56 @@ from .out_of_memory import is_out_of_memory
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 CPU = torch.device("cpu")
+CASTING = ("cpu", "cuda", "mps", "xpu")  # kinds of devices, for torch.autocast
 NATIVE = 1.25  # the most of float32's time that counts as native; what is between .6 and 2.5 was never seen
 ROUNDS = 4  # the fastest counts
 CPU_SIZES, OTHER_SIZES = (1, 64, 48, 512), (4, 256, 128, 4096)  # pictures, channels, side; side of the matrices
 
 
+class _DefaultDtype:
+    """float32 while anybody needs it; then what it was. It is one for all threads."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._before = threading.Lock(), 0, None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._before = torch.get_default_dtype()
+                torch.set_default_dtype(torch.float32)
+            self._users += 1
+
+    def __exit__(self, *_) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                torch.set_default_dtype(self._before)
+
+
+_default_dtype = _DefaultDtype()
+
+
 @contextmanager
 def torch_as_usual() -> Iterator[None]:
-    """While it lasts, tensors made without a dtype or a device are float32 on the CPU, as torch has it until somebody
-    in the process says otherwise, such as loaders of language models: a key was .23 off then, and hints failed."""
-    before = torch.get_default_dtype()
+    """While it lasts, tensors made without a dtype or a device are float32 on the CPU and nothing is cast by itself, as
+    torch has it until somebody in the process says otherwise, such as loaders of language models: a key was .23 off
+    then, a hint .12, or failed."""
     device = getattr(torch, "get_default_device", lambda: CPU)()  # since torch 2.3
-    torch.set_default_dtype(torch.float32)
+    with ExitStack() as stack:
+        stack.enter_context(_default_dtype)
+        if device != CPU:
+            stack.enter_context(CPU)
+        for kind in filter(_casts, CASTING):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+def _casts(kind: str) -> bool:
+    """Whether this thread is within torch.autocast for a kind of device."""
     try:
-        with nullcontext() if device == CPU else CPU:
-            yield
-    finally:
-        torch.set_default_dtype(before)
+        return torch.is_autocast_enabled(kind)
+    except (TypeError, RuntimeError):  # before torch 2.4, which answers for CUDA alone; or a kind unknown
+        return kind == "cuda" and torch.is_autocast_enabled()
 
 
 @lru_cache

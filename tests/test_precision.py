@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,38 @@ def test_other_defaults_of_torch_change_nothing(defaults, set_defaults):
     assert torch.get_default_dtype() == defaults.get("dtype", torch.float32)
     assert torch.empty(0).device.type == defaults.get("device", "cpu")
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_changes_nothing(dtype):
+    images = torch.rand(1, 90, 120, 3, generator=torch.Generator().manual_seed(0))
+    model = bc.load_model("bundled", device="cpu")
+
+    def results():
+        alphas = [model.predict(images, 64, hint=hint) for hint in (None, torch.ones(90, 120))]
+        return [*alphas, model.predict(images, 64, mode="detail"), bc.estimate_foreground(images, alphas[0])]
+
+    expected = results()
+    with torch.autocast("cpu", dtype):
+        found = results()
+        assert torch.is_autocast_enabled("cpu")
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_the_default_dtype_is_float32_while_any_thread_needs_it(set_defaults):
+    set_defaults(dtype=torch.float64)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def longer():
+        with precision.torch_as_usual():
+            inside.set()
+            go_on.wait()
+
+    thread = threading.Thread(target=longer)
+    with precision.torch_as_usual():
+        thread.start()
+        inside.wait()
+    assert torch.get_default_dtype() == torch.float32
+    go_on.set()
+    thread.join()
+    assert torch.get_default_dtype() == torch.float64

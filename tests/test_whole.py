@@ -36,6 +36,14 @@ def test_an_error_names_the_file_that_was_asked_for(tmp_path):
     assert repr(str(path)) in str(raised.value) and ".part" not in str(raised.value)
 
 
+def test_a_folder_in_the_way_is_named_alone(tmp_path):
+    path = tmp_path / "taken"
+    path.mkdir()
+    with pytest.raises(OSError) as raised, whole_file(path) as temporary:
+        temporary.write_bytes(b"new")
+    assert str(raised.value).endswith(f": {str(path)!r}") and ".part" not in str(raised.value)
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_a_full_disk_names_the_file_that_was_asked_for(tmp_path, number):
     """The error of a write names nothing; that of a network, say, which the block reads from, stays as it is."""

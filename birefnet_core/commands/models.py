@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 
@@ -82,7 +83,7 @@ def inspect(args: argparse.Namespace) -> int:
     from ..weights.places import BUNDLED
 
     files = [BUNDLED if name == "bundled" else Path(name) for name in args.files]
-    if not any(path.is_file() for path in files):
+    if not any(os.path.isfile(path) for path in files):  # where Path.is_file raises, too: of names that are too long
         check_there(files[0])  # before torch is imported
     from ..weights.inspection import inspect
 

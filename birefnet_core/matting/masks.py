@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .tensors import resize
+from .tensors import check_values, resize
 
 SOLID = 0.5  # at and above this a pixel belongs to the subject, where a decision is needed
 FAINT = 0.5 / 255  # below this a pixel is black in 8 bits
@@ -31,6 +31,7 @@ def checked_masks(masks: Tensor, name: str = "mask") -> Tensor:
     """
     if not isinstance(masks, Tensor):
         raise ValueError(f"a {name} must be a tensor [B, H, W], not {type(masks).__name__}")
+    check_values(masks, f"a {name}")
     shape = list(masks.shape)
     if len(shape) not in (2, 3, 4) or (len(shape) == 4 and shape[1] != 1):
         raise ValueError(f"a {name} must be [B, H, W], not {shape}")

@@ -23,11 +23,19 @@ def unit(values: Tensor) -> Tensor:
     return values.float().div_(255) if values.dtype == torch.uint8 else values.float().clamp(0, 1)
 
 
+def check_values(tensor: Tensor, name: str) -> None:
+    """ValueError for a tensor that has not a value for each of its places: sparse ones, and those of device meta."""
+    if tensor.is_meta or tensor.layout != torch.strided:
+        kind = "on the device meta, which holds no values" if tensor.is_meta else f"of the layout {tensor.layout}"
+        raise ValueError(f"{name} must be a plain tensor, not one {kind}")
+
+
 def check_images(images: Tensor, *, alpha: bool = False) -> None:
     """ValueError, one sentence, unless images can be matted (see MattingModel.predict). alpha: whether a fourth channel
     is used, and looked at too."""
     if not isinstance(images, Tensor):
         raise ValueError(f"images must be a tensor [B, H, W, 3], not {type(images).__name__}")
+    check_values(images, "images")
     shape = list(images.shape)
     if len(shape) == 3:
         raise ValueError(f"images must be [B, H, W, 3], not {shape}: add a batch dimension with images[None]")

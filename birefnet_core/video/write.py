@@ -16,6 +16,7 @@ import numpy as np
 from ..matting.coding import CHROMATICITIES
 from ..matting.deep import with_attribute
 from ..matting.outputs import refuse_existing
+from ..names import shortened
 from ..whole import speaks_of
 from .animated import put_end
 from .colour import LIMITED, Colours
@@ -133,7 +134,8 @@ class Writer:
     def _name_partial(self) -> Path:
         # What a folder of pictures is called may have a dot, which begins no suffix.
         suffix = "" if self._temporary.is_dir() else self.path.suffix
-        path = _free(self.path.parent, f"{self.path.name.removesuffix(suffix)}.partial", suffix)
+        stem = shortened(self.path.name.removesuffix(suffix), len(f".partial-999{suffix}"))
+        path = _free(self.path.parent, f"{stem}.partial", suffix)
         os.replace(self._temporary, path)
         return path
 

@@ -87,6 +87,8 @@ def inspect(path: str | os.PathLike[str], patch_order: str = "auto") -> Inspecti
     check_patch_order(patch_order)
     try:
         weights, metadata = read_weights(path)
+    except OSError as error:  # not ours to read, or a name that is too long
+        return Inspection(path, problem=f"it cannot be read: {error.strerror or error}")
     except WeightsError as error:
         return Inspection(path, problem=str(error).removeprefix(f"{path}: "))
     return examine(path, weights, metadata, patch_order)

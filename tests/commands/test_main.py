@@ -40,6 +40,9 @@ def test_inspect_says_what_each_file_is_and_fails_if_one_is_nothing(capsys, tmp_
     assert str(BUNDLED) in capsys.readouterr().out
     assert main(["inspect", str(BUNDLED), str(tmp_path / "other.safetensors")]) == 1
     assert "not a BiRefNet" in capsys.readouterr().out
+    assert main(["inspect", str(tmp_path / ("long" * 80 + ".pth")), str(BUNDLED)]) == 1
+    printed = capsys.readouterr().out
+    assert "it cannot be read: File name too long" in printed and "efficientnet" in printed
 
 
 @pytest.mark.parametrize(

@@ -337,6 +337,8 @@ def live_bytes():
         (torch.stack([torch.zeros(4, 4, 3), torch.full((4, 4, 3), torch.nan)]), r"images\[1\] has NaN"),
         (torch.full((1, 4, 4, 3), torch.inf), r"images\[0\] has NaN or infinite"),
         (torch.full((1, 4, 4, 3), -torch.inf, dtype=torch.float16), r"images\[0\] has NaN or infinite"),
+        (torch.empty(1, 4, 4, 3, device="meta"), "images must be a plain tensor, not one on the device meta"),
+        (torch.zeros(1, 4, 4, 3).to_sparse(), "images must be a plain tensor, not one of the layout torch.sparse_coo"),
         (torch.full((1, 4, 4, 3), 255.0), r"images\[0\] goes up to 255, which looks like 0..255: divide by 255"),
         (torch.zeros(1, 4, 4, 3, dtype=torch.int64), "not torch.int64"),
         (torch.zeros(1, 4, 4, 3, dtype=torch.bool), "not torch.bool"),

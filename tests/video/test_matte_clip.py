@@ -326,6 +326,23 @@ def test_a_failing_network_leaves_what_is_done(make_clip, tmp_path, decode):
     assert not (tmp_path / "out.mov").exists()
 
 
+@pytest.mark.parametrize("letter", ["n", "ß"])
+def test_what_is_done_of_a_clip_with_a_long_name_is_kept(make_clip, tmp_path, letter):
+    def matte(pixels):
+        if number_of(pixels[0].numpy()) == 12:
+            raise ArithmeticError("the network gave NaN")
+        return ellipse(pixels)
+
+    source = make_clip("clip.mkv", codec="ffv1", pixels="yuv444p")
+    name = letter * (251 // len(letter.encode()))
+    for number in ("", "-2"):
+        with pytest.raises(Stopped, match="12 frames done are in") as caught:
+            matte_clip(Clip(source), tmp_path / "out" / f"{name}.mov", matte)
+        assert caught.value.partial.name.endswith(f"{letter}.partial{number}.mov")
+        assert len(caught.value.partial.name.encode()) > 240 and len(list(Clip(caught.value.partial).frames())) == 12
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
 def test_what_is_kept_of_folders_is_numbered_too(matted, tmp_path):
     """And what they are called may have a dot in it."""
 
