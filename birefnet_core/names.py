@@ -30,7 +30,11 @@ def shortened(stem: str, more: int) -> str:
     """The stem, or as much of it as makes a name that disks take with `more` bytes behind it."""
     whole = stem.encode("utf-8", "surrogateescape")
     most = LONGEST - more
-    return stem if len(whole) <= most else whole[:most].decode("utf-8", "ignore")
+    if len(whole) <= most:
+        return stem
+    while whole[most] & 0xC0 == 0x80:  # within a letter
+        most -= 1
+    return whole[:most].decode("utf-8", "surrogateescape")
 
 
 def entry(folder: Path, name: str) -> Path:

@@ -30,7 +30,8 @@ CPU_SIZES, OTHER_SIZES = (1, 64, 48, 512), (4, 256, 128, 4096)  # pictures, chan
 
 
 class _DefaultDtype:
-    """float32 while anybody needs it; then what it was. It is one for all threads."""
+    """float32 while anybody is within; then what it was before the first. It is one for all threads: what somebody sets
+    meanwhile is lost."""
 
     def __init__(self) -> None:
         self._lock, self._users, self._before = threading.Lock(), 0, None
@@ -57,7 +58,7 @@ def torch_as_usual() -> Iterator[None]:
     """While it lasts, tensors made without a dtype or a device are float32 on the CPU and nothing is cast by itself, as
     torch has it until somebody in the process says otherwise, such as loaders of language models: a key was .23 off
     then, a hint .12, or failed."""
-    device = getattr(torch, "get_default_device", lambda: CPU)()  # since torch 2.3
+    device = torch.empty(0).device
     with ExitStack() as stack:
         stack.enter_context(_default_dtype)
         if device != CPU:
@@ -71,8 +72,10 @@ def _casts(kind: str) -> bool:
     """Whether this thread is within torch.autocast for a kind of device."""
     try:
         return torch.is_autocast_enabled(kind)
-    except (TypeError, RuntimeError):  # before torch 2.4, which answers for CUDA alone; or a kind unknown
-        return kind == "cuda" and torch.is_autocast_enabled()
+    except RuntimeError:  # a kind that this torch does not know
+        return False
+    except TypeError:  # before torch 2.4
+        return {"cpu": torch.is_autocast_cpu_enabled, "cuda": torch.is_autocast_enabled}.get(kind, bool)()
 
 
 @lru_cache

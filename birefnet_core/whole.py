@@ -38,8 +38,7 @@ def speaks_of(path: Path, temporary: Path) -> Iterator[None]:
     except OSError as error:
         nameless = error.filename is None and error.errno in FULL
         if nameless or (error.filename == str(temporary) and error.filename2 in (None, str(path))):
-            error.filename = str(path)
-            del error.filename2  # None would be printed
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

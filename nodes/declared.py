@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Callable
 from numbers import Real
 from typing import Any
+
+import numpy as np
 
 from ..birefnet_core.precision import torch_as_usual
 
@@ -38,12 +39,12 @@ def as_declared(work: Callable) -> Callable:
 def _value(name: str, value: Any, kind: str | list[str], options: dict[str, Any]) -> Any:
     """The value of an input of a kind that is typed or chosen; others as they are. ValueError where it is none."""
     if isinstance(kind, list):
-        if value not in kind:
+        if not isinstance(value, str) or value not in kind:
             raise ValueError(f"{name} must be one of {', '.join(kind)}, not {value!r}")
     elif kind in ("INT", "FLOAT"):
         return _number(name, value, kind == "INT", options["min"], options["max"])
     elif kind == "BOOLEAN":
-        if not isinstance(value, bool) and value not in (0, 1):
+        if not isinstance(value, (Real, np.bool_)) or value not in (0, 1):
             raise ValueError(f"{name} must be true or false, not {value!r}")
         return bool(value)
     elif kind == "STRING":
@@ -55,7 +56,7 @@ def _value(name: str, value: Any, kind: str | list[str], options: dict[str, Any]
 
 
 def _number(name: str, value: Any, whole: bool, least: float, most: float) -> int | float:
-    is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number or not least <= value <= most or (whole and value != int(value)):
         kind = "a whole number" if whole else "a number"
         limits = " to ".join(str(int(limit) if limit == int(limit) else limit) for limit in (least, most))

@@ -354,14 +354,14 @@ def output_place(prefix: str, size: tuple[int, int]) -> tuple[Path, str]:
 
 def with_dates(prefix: str, now: datetime) -> str:
     """With "%date:yyyy-MM-dd%" and the like filled in, which the page does for ComfyUI's own nodes alone: y, M, d, h, m
-    and s of that time, with as many digits at least as letters; of a year the last ones."""
+    and s of that time, of two digits for two letters; of a year the last ones."""
     parts = {"y": now.year, "M": now.month, "d": now.day, "h": now.hour, "m": now.minute, "s": now.second}
 
     def digits(match: re.Match) -> str:
         text = str(parts[match[0][0]]).zfill(len(match[0]))
         return text[-len(match[0]) :] if match[0][0] == "y" else text
 
-    return re.sub(r"%date:([^%]*)%", lambda date: re.sub(r"y+|M+|d+|h+|m+|s+", digits, date[1]), prefix)
+    return re.sub(r"%date:([^%]*)%", lambda date: re.sub(r"yyyy|yy|MM?|dd?|hh?|mm?|ss?", digits, date[1]), prefix)
 
 
 def shown(path: Path, kind: str) -> dict[str, str]:

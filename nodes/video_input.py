@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import math
 import os
 import uuid
 import weakref
@@ -67,11 +68,13 @@ def _parts(video: Any) -> list[Any]:
 
 
 def _has_alpha(video: Any) -> bool:
-    """Whether a video has transparency, as far as the file behind it tells."""
+    """Whether a video may have transparency: by the file behind it, or by its parts."""
     from ..birefnet_core.video import Clip
 
+    if parts := _parts(video):
+        return any(map(_has_alpha, parts))
     source = _source(video)
-    return source is not None and Clip(source, name=_name(source)).info.has_alpha
+    return source is None or Clip(source, name=_name(source)).info.has_alpha
 
 
 def _source(video: Any) -> str | os.PathLike | io.BytesIO | None:
@@ -215,8 +218,9 @@ def _saved(video: Any, name: str, clip: Clip | None) -> Clip:
 def _from_memory(video: Any, name: str, clip: Clip | None) -> Clip:
     """The frames that a video gives as tensors, in a lossless file. clip: the one behind it, None where it has none."""
     colours = HDR.get(_ask(video, "get_color_space"), NO_COLOURS)
-    if clip is not None:
+    if clip is not None or _parts(video):
         _check_memory(video, clip)
+    if clip is not None:
         colours = clip.info.primaries, clip.info.transfer
     components = video.get_components()
     return _passing(name, ".mkv", lambda path: write_components(path, components, colours))
@@ -245,17 +249,23 @@ def _remove(path: Path) -> None:
         return
 
 
-def _check_memory(video: Any, clip: Clip) -> None:
-    """MemoryError when the video's frames, 4 x float32 a pixel, cannot be held twice, as ComfyUI does."""
+def _check_memory(video: Any, clip: Clip | None) -> None:
+    """MemoryError when the video's frames, 4 x float32 a pixel, cannot be held twice, as ComfyUI does; as far as it, or
+    the clip behind it, tells their number and size."""
     from ..birefnet_core.memory import free_memory
 
-    width, height = _ask(video, "get_dimensions") or (clip.info.width, clip.info.height)
-    length = _ask(video, "get_duration")
-    count = clip.info.frames if length is None else min(clip.info.frames, length * float(clip.info.frame_rate))
-    need, free = 32 * count * width * height, free_memory()
+    name, most = NAMELESS, math.inf
+    size, length, rate = (_ask(video, about) for about in ("get_dimensions", "get_duration", "get_frame_rate"))
+    if clip is not None:
+        name, most = clip.info.name, clip.info.frames
+        size, rate = size or (clip.info.width, clip.info.height), clip.info.frame_rate
+    count = min(most, math.inf if None in (length, rate) else length * float(rate))
+    if not size or count == math.inf:
+        return
+    need, free = 32 * count * size[0] * size[1], free_memory()
     if free is not None and need > free:
         raise MemoryError(
-            f"{clip.info.name}: ComfyUI gives its edited frames with transparency only all at once, which takes "
+            f"{name}: ComfyUI gives its edited frames with transparency only all at once, which takes "
             f"{need / 2**30:.1f} GiB of memory where {free / 2**30:.1f} GiB are free: trim it, or edit the file itself"
         )
 

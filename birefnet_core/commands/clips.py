@@ -189,7 +189,7 @@ def matte_job(model: MattingModel, job: Job, args: argparse.Namespace, rank: int
     def opened() -> tuple:
         clip = Clip(job.source, strict=args.strict)
         full, _ = written_size(clip.info, job.format, args.square_pixels)
-        return clip, seen_size(model, clip, args), hints.of_clip(args, job.name, full, only=job.only)
+        return clip, seen_size(model, clip, args), hints.of_clip(args, job.source, job.name, full, only=job.only)
 
     clip, size, asked = opened() if world == 1 else agreed(opened)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 from collections.abc import Collection, Sequence
 from functools import reduce
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..video.asked import Asked, Hints
-
-MASKS = READ_SUFFIXES | CLIPS  # suffixes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,14 +103,14 @@ def of_picture(args: argparse.Namespace, name: Path, size: tuple[int, int]) -> T
     return _together(args, None if args.hint is None else read_hint(mask_of(args.hint, name)), size)
 
 
-def of_clip(args: argparse.Namespace, name: Path, size: tuple[int, int], *, only: bool) -> Asked | None:
-    """What args ask for of the clip called `name` below its folder, whose frames are written in size (width, height);
-    None: everything. only: whether it is the only input. Errors as of of_picture."""
+def of_clip(args: argparse.Namespace, source: Path, name: Path, size: tuple[int, int], *, only: bool) -> Asked | None:
+    """What args ask for of the clip `source`, called `name` below its folder, whose frames are written in size (width,
+    height); None: everything. only: whether it is the only input. Errors as of of_picture."""
     from ..video.asked import Asked
 
     if not given(args):
         return None
-    hints = None if args.hint is None else hints_of(args.hint, name, only=only)
+    hints = None if args.hint is None else hints_of(args.hint, source, name, only=only, strict=args.strict)
     if hints is not None and len(hints) > 1:
         if args.box or args.point:
             raise ValueError(f"--box and --point are of the first frame, and {args.hint} has {len(hints)} masks for it")
@@ -131,32 +130,42 @@ def _together(args: argparse.Namespace, hint: Tensor | None, size: tuple[int, in
     return drawn if hint is None else joined(hint[None], drawn)
 
 
-def hints_of(place: Path, name: Path, *, only: bool) -> Hints:
-    """The hints of a clip called `name`: those of a clip of masks, or in files. Errors as of frames_of."""
+def hints_of(place: Path, source: Path, name: Path, *, only: bool, strict: bool = False) -> Hints:
+    """The hints of the clip `source`: those of a clip of masks, or in files. strict: as of Clip. VideoError, and errors
+    as of frames_of."""
     from ..video.hint_clip import HintClip
     from ..video.read import Clip
 
-    paths = frames_of(place, name, only=only)
-    return HintClip(Clip(paths[0])) if len(paths) == 1 and _moves(paths[0]) else HintFiles(paths)
+    paths = frames_of(place, source, name, only=only)
+    if len(paths) == 1 and _moves(paths[0]):
+        return HintClip(Clip(paths[0], strict=strict))
+    return HintFiles(paths)
 
 
-def frames_of(place: Path, name: Path, *, only: bool) -> list[Path]:
-    """The masks of a clip called `name`, in the order of their numbers: `place` itself, or in that folder the file of
-    the clip's name, a picture or a clip, or those in a folder of its name; of the only input else all that are there.
-    ValueError without.
+def frames_of(place: Path, source: Path, name: Path, *, only: bool) -> list[Path]:
+    """The masks of the clip `source`, called `name`, in the order of their numbers: `place` itself, or in that folder
+    the picture of the clip's name, or those in a folder of its name; of the only input else all that are there; else
+    the other clip of its name. ValueError without.
     """
     if not place.is_dir():
         return [place]
     folder = _folder_of(place, name)
     own = entry(folder, name.stem)
-    if not own.is_dir():
-        if not only or _named(folder, name, MASKS):
-            return [mask_of(place, name, MASKS)]
-        own = place
-    paths = [path for path in own.iterdir() if _is_one_of(path, READ_SUFFIXES)]
-    if not paths:
+    if not own.is_dir() and _named(folder, name, READ_SUFFIXES):
+        return [mask_of(place, name)]
+    inside = own if own.is_dir() else place if only else None
+    paths = [path for path in inside.iterdir() if _is_one_of(path, READ_SUFFIXES)] if inside else []
+    if not paths and own.is_dir():
         raise ValueError(f"there is no mask for it in {own}")
-    return sorted(paths, key=lambda path: ([int(digits) for digits in re.findall(r"\d+", path.stem)], path.name))
+    in_order = sorted(paths, key=lambda path: ([int(digits) for digits in re.findall(r"\d+", path.stem)], path.name))
+    return in_order or [_clip_of(folder, source, name)]
+
+
+def _clip_of(folder: Path, source: Path, name: Path) -> Path:
+    """The clip of masks in a folder for the clip `source`, called `name`, which is another than that. ValueError
+    without exactly one."""
+    found = [path for path in _named(folder, name, CLIPS) if os.path.realpath(path) != os.path.realpath(source)]
+    return _only(found, folder)
 
 
 class HintFiles(Sequence):
@@ -173,12 +182,15 @@ class HintFiles(Sequence):
         return HintFiles(found) if isinstance(index, slice) else read_hint(found)
 
 
-def mask_of(place: Path, name: Path, suffixes: Collection[str] = READ_SUFFIXES) -> Path:
+def mask_of(place: Path, name: Path) -> Path:
     """`place`, or the mask in that folder that belongs to the input called `name`. ValueError without exactly one."""
     if not place.is_dir():
         return place
     folder = _folder_of(place, name)
-    found = _named(folder, name, suffixes)
+    return _only(_named(folder, name, READ_SUFFIXES), folder)
+
+
+def _only(found: list[Path], folder: Path) -> Path:
     if not found:
         raise ValueError(f"there is no mask for it in {folder}")
     if len(found) > 1:

@@ -247,6 +247,7 @@ def run(args: argparse.Namespace) -> int:
     if idle := idle_radius(args.edges, args.edge_radius, model.spec.edge_radius):
         raise ValueError(f"--edge-radius: {idle}")
     rank, world = place()
+    from_all(None)  # before the work: where they do not meet, it is for nothing
     for text in left_out(args.inputs, recursive=args.recursive, out=args.out) if rank == 0 else ():
         print(text, file=sys.stderr)
     failed_clips = clips.run(model, clip_jobs, args)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..failures import FAILURES
+
 
 def names_a_file(out: str) -> bool:
     """Whether -o, given for one input, is the output itself rather than a folder for it."""
@@ -49,7 +51,7 @@ def attempt(source: Path, matte: Callable[[], object], *, tell: bool = True) -> 
     other inputs go on. tell: whether this process is the one to report it."""
     try:
         matte()
-    except (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError) as error:
+    except FAILURES as error:
         text = str(error) or type(error).__name__
         if tell:
             tqdm.write(text if str(source) in text else f"{source}: {text}", file=sys.stderr)

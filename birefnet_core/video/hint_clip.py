@@ -9,11 +9,15 @@ from torch import Tensor
 
 from .colour import own_alpha, to_rgb
 from .read import Clip, Frame, Span
+from .source import VideoError
+
+LEAP = 100  # frames that are sooner decoded than looked for
 
 
 class HintClip(Sequence):
     """The hints [h, w] 0..1 in the frames of a clip, each decoded when it is asked for: the transparency, 1 = opaque,
-    where the first frame has some, else the brightness. VideoError, when asked, for what cannot be decoded."""
+    where the first frame has some, else the brightness. What cannot be decoded is as of Clip. VideoError, when asked,
+    where the clip ends before it says."""
 
     def __init__(self, clip: Clip) -> None:
         self._reading, self._numbers = _Reading(clip), range(clip.count())
@@ -30,7 +34,7 @@ class HintClip(Sequence):
 
 
 class _Reading:
-    """A clip's hints by their numbers: read on where these rise, as they do, and begun again where not."""
+    """A clip's hints by their numbers: read on where these rise, as they do, and begun anew where they fall or leap."""
 
     def __init__(self, clip: Clip) -> None:
         self._clip = clip
@@ -40,11 +44,15 @@ class _Reading:
         self._is_cutout = alpha is not None and alpha.min() < 1
 
     def hint(self, number: int) -> Tensor:
-        if number < self._number:
+        if not self._number <= number <= self._number + LEAP:
             self._number, self._frames = number - 1, self._clip.frames(Span(skip=number))
         while self._number < number:
-            picture, self._number = next(self._frames).picture, self._number + 1
+            frame = next(self._frames, None)
+            if frame is None:
+                raise VideoError(f"{self._clip.info.name} ends after {self._number + 1} masks")
+            self._number += 1
             if self._number == number:
+                picture = frame.picture
                 self._hint = torch.from_numpy(own_alpha(picture)) if self._is_cutout else _brightness(picture)
         return self._hint
 

@@ -152,7 +152,7 @@ def matte_clip(
     full, aspect = written_size(info, format, square_pixels)
     refuse_dynamic(info, colours, format)
     rate = info.frame_rate / span.every
-    screens = _screens(look, format)
+    screens = screens_of(look, format)
     paint = painter(
         format,
         full,
@@ -235,7 +235,7 @@ def written_size(info: ClipInfo, format: Format, square_pixels: bool) -> tuple[t
     return (info.width, info.height), info.pixel_aspect
 
 
-def _screens(look: Look, format: Format) -> Screens | None:
+def screens_of(look: Look, format: Format) -> Screens | None:
     """What keys or despills the frames; None where nothing is asked of it, or only colours and none are shown."""
     if look.screen == "off" and (look.despill == "off" or format.shows == "alpha"):
         return None

@@ -16,17 +16,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..failures import FAILURES
 from .asked import Asked
 from .formats import Format
 from .left_out import note_left_out
-from .matte import Look, Matte, matte_clip
+from .matte import Look, Matte, matte_clip, screens_of
 from .read import Clip, Span
 from .stabilise import RADIUS
 from .timecode import first_number, with_timecode
 from .write import TIMES, Joined, numbered, refuse, remove, rename
 
 LONGEST_RUN = timedelta(days=7)  # that a process waits for the others
-FAILURES = (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError)  # that one clip's work may end in
 Result = TypeVar("Result")
 
 
@@ -48,20 +48,26 @@ def own_device(asked: str) -> str:
 
 
 def from_all(said: Any) -> list[Any]:
-    """Returns when every process of the run got here: what each of them has said, in their order."""
+    """Returns when every process of the run got here: what each of them has said, in their order. SystemExit where they
+    cannot meet."""
     import torch.distributed as distributed
 
     world = place()[1]
     if world == 1:
         return [said]
-    if not distributed.is_initialized():
-        distributed.init_process_group("gloo", timeout=LONGEST_RUN)
     everything = [None] * world
-    distributed.all_gather_object(everything, said)
+    try:
+        if not distributed.is_initialized():
+            distributed.init_process_group("gloo", timeout=LONGEST_RUN)
+        distributed.all_gather_object(everything, said)
+    except (RuntimeError, ValueError) as error:  # not what a single file fails by
+        raise SystemExit(
+            f"the {world} processes of WORLD_SIZE do not find each other, or one has ended: {error}"
+        ) from error
     return everything
 
 
-def agreed(work: Callable[[], Result], exchange: Callable[[str], list[str]] = from_all) -> Result:
+def agreed(work: Callable[[], Result], exchange: Callable[[Any], list] = from_all) -> Result:
     """What `work` gives, once it is done in every process: then none waits for another that has failed.
 
     Raises TogetherError in all of them, with what the first one said, where it fails in any. An interrupt is not waited
@@ -92,7 +98,7 @@ def matte_together(
     span: Span,
     rank: int,
     world: int,
-    exchange: Callable[[str], list[str]] = from_all,
+    exchange: Callable[[Any], list] = from_all,
     sound: bool = True,
     timecode: bool = True,
     metadata: dict[str, str] | None = None,
@@ -103,28 +109,25 @@ def matte_together(
     """As matte_clip, called by every process with the same arguments but rank. Process 0 joins what all wrote.
 
     A failure in one process is raised in all, as TogetherError; an interrupt ends the run (torchrun stops the others).
-    Either leaves nothing behind. Clips whose file carries no times (H.264 in AVI) cannot be split exactly, nor can
-    animated pictures be joined, nor can a hint that is carried along, or what was seen of a green screen, reach a
-    stretch but through those before: process 0 mattes them alone.
+    Either leaves nothing behind of a clip that is split, and of others what matte_clip leaves. Clips whose file carries
+    no times (H.264 in AVI) cannot be split exactly, nor can animated pictures be joined, nor can a hint that is carried
+    along, or what was seen of a green screen, reach a stretch but through those before: process 0 mattes them alone.
     """
-    whole = {"format": format, "sound": sound, "timecode": timecode, "metadata": metadata, "overwrite": overwrite}
-    whole |= options
-    look = options.get("look", Look())
-    one_by_one = (asked is not None and asked.carried) or (look.screen, look.despill) != ("off", "off")
+    written = {"format": format, "sound": sound, "timecode": timecode, "metadata": metadata, "overwrite": overwrite}
 
-    def cannot_be_split() -> bool:
-        return not clip.times() or clip.count(span) < world or format.animation or one_by_one
+    def is_for_one() -> bool:
+        carries = (asked is not None and asked.carried) or screens_of(options.get("look", Look()), format) is not None
+        return carries or format.animation or not clip.times() or clip.count(span) < world
 
-    if agreed(cannot_be_split, exchange):
-        alone = partial(matte_clip, clip, path, matte, span=span, asked=asked, **whole)
+    if exchange(agreed(is_for_one, exchange))[0]:  # the first one's word: others may see a file that still grows
+        alone = partial(matte_clip, clip, path, matte, span=span, asked=asked, **written, **options)
         agreed(alone if rank == 0 else lambda: path, exchange)
         return path
     parts = [_part(path, format, index, world) for index in range(world)]
     own = partial(_stretch, clip, path, matte, format=format, span=span, rank=rank, world=world, asked=asked)
-    rest = {"format": format, "sound": sound, "timecode": timecode, "metadata": metadata, "overwrite": overwrite}
     try:
         agreed(partial(own, parts[rank], sound=sound, overwrite=overwrite, **options), exchange)
-        agreed(partial(join, parts, path, clip, span=span, **rest) if rank == 0 else lambda: None, exchange)
+        agreed(partial(join, parts, path, clip, span=span, **written) if rank == 0 else lambda: None, exchange)
     finally:
         remove(parts[rank])
     return path
@@ -178,7 +181,8 @@ def join(
     overwrite: bool,
     timecode: bool = True,
 ) -> None:
-    """The parts' packets in one file, as they are, with the clip's sound; or their pictures in one folder."""
+    """The parts' packets in one file, as they are, with the clip's sound; or their pictures in one folder. parts: one
+    of each `stretch` of the span."""
     temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     count, origin = clip.count(span), clip.first_pts(span)
     if timecode:

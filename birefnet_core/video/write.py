@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from math import floor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -280,7 +281,8 @@ class Joined(_File):
                 if packet.dts is None:
                     continue
                 tick = packet.time_base
-                shift = round(begins / tick) - packet.pts if shift is None else shift
+                if shift is None:
+                    shift = floor(begins / tick + Fraction(1, 2)) - packet.pts  # halves up, as FFmpeg rounds them
                 packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
                 if self._last is None:
                     self._lead = packet.pts - packet.dts
@@ -296,8 +298,9 @@ class Joined(_File):
 
     def finish(self, *, everything: bool) -> None:
         # As of _Encoded, by what the first stretch is ahead: the last one's own may be more.
-        self._last.duration = max(self._last.duration or 0, self._end - self._lead - self._last.dts)
-        self._append(self._last)
+        if self._last is not None:
+            self._last.duration = max(self._last.duration or 0, self._end - self._lead - self._last.dts)
+            self._append(self._last)
         super().finish(everything=everything)
 
 

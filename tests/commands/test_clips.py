@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from time import sleep
 
@@ -15,12 +16,15 @@ import torch
 from PIL import Image
 
 from birefnet_core.bench.video import stub
+from birefnet_core.commands import hints
 from birefnet_core.commands import matte as command
 from birefnet_core.commands.clips import plan
 from birefnet_core.commands.main import main
 from birefnet_core.matting.load import load_model
 from birefnet_core.video import Clip
 from birefnet_core.video.colour import to_rgb
+from birefnet_core.video.hint_clip import HintClip
+from birefnet_core.video.source import VideoError
 from birefnet_core.weights.places import BUNDLED
 from tests.video.conftest import BAD
 from tests.video.pictures import COUNT, HEIGHT, WIDTH, number_of
@@ -315,6 +319,46 @@ def test_a_clip_of_masks_has_one_for_each_frame(stubbed, clip, make_clip, tmp_pa
     left, right = sides(tmp_path / "a.mov", decode)
     assert left[:5].min() > 0.2 > 0.05 > left[5]
     assert right[5] > 0.2 > 0.05 > right[:5].max()
+
+
+def test_pictures_come_before_a_clip_of_the_same_name(make_clip, tmp_path):
+    """Such as the input itself, or a look at the masks as a clip, which a segmenter lays beside them."""
+    clip = make_clip("in/clip.mp4", count=3)
+    for number in range(3):
+        half().save(tmp_path / "in" / f"{number:03}.png")
+    found = partial(hints.frames_of, source=Path(clip), name=Path("clip.mp4"))
+    frames = [tmp_path / "in" / f"{number:03}.png" for number in range(3)]
+    assert found(tmp_path / "in", only=True) == frames
+    with pytest.raises(ValueError, match="there is no mask for it in"):
+        found(tmp_path / "in", only=False)  # but the input itself
+    other = make_clip("masks/clip.mkv", codec="ffv1", count=3)
+    assert found(tmp_path / "masks", only=True) == found(tmp_path / "masks", only=False) == [other]
+    half().save(tmp_path / "masks" / "clip.png")
+    assert (
+        found(tmp_path / "masks", only=True) == found(tmp_path / "masks", only=False) == [tmp_path / "masks/clip.png"]
+    )
+    half().save(tmp_path / "in" / "clip.png")
+    assert found(tmp_path / "in", only=False) == [tmp_path / "in" / "clip.png"]
+
+
+def test_a_clip_of_masks_that_ends_early_is_named(make_clip, monkeypatch):
+    """Where frames are left out that its packets promise."""
+    clip = Clip(make_clip("masks.mkv", codec="ffv1", count=5))
+    masks = HintClip(clip)
+    monkeypatch.setattr(masks, "_numbers", range(7))
+    assert len(masks) == 7 and masks[4].shape == masks[1].shape == (HEIGHT, WIDTH)
+    with pytest.raises(VideoError, match=r"masks\.mkv ends after 5 masks"):
+        masks[5]
+
+
+def test_masks_of_a_clip_come_in_any_order(make_clip):
+    clip = Clip(make_clip("masks.mkv", codec="ffv1", pixels="yuv444p", count=230))
+    masks = HintClip(clip)
+    expected = [to_rgb(frame.picture) for frame in clip.frames()]
+    for number in (0, 0, 1, 3, 150, 149, -1, 228):
+        assert np.allclose(masks[number], expected[number].mean(axis=2) / 255, atol=1e-6)
+    assert [len(masks[2:7]), len(masks[2:7][1:3])] == [5, 2]
+    assert torch.equal(masks[2:7][1:3][1], masks[4])
 
 
 def test_of_several_clips_each_has_its_own_hint(stubbed, clip, make_clip, tmp_path, decode, capsys):

@@ -121,10 +121,10 @@ def test_accents_may_be_written_in_two_ways(ours, theirs, tmp_path):
     path = tmp_path / "hints" / other("für") / other("müde.png")
     put(path, mask())
     place, name = tmp_path / "hints", Path(one("für")) / one("müde.jpg")
-    assert hints.mask_of(place, name) == path and hints.frames_of(place, name, only=False) == [path]
+    assert hints.mask_of(place, name) == path and hints.frames_of(place, place, name, only=False) == [path]
     frame = path.parent / other("café") / "1.png"
     put(frame, mask())
-    assert hints.frames_of(place, name.with_name(one("café.mp4")), only=False) == [frame]
+    assert hints.frames_of(place, place, name.with_name(one("café.mp4")), only=False) == [frame]
 
 
 def test_masks_that_fail_stop_only_their_picture(matte, folder, tmp_path, capsys):  # noqa: F811

@@ -278,6 +278,13 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
+def test_what_is_sparse_is_named(model):
+    with pytest.raises(ValueError, match=r"^images must be a plain tensor, not one of the layout torch\.sparse_coo$"):
+        model.predict(torch.zeros(1, 4, 4, 3).to_sparse())
+    with pytest.raises(ValueError, match=r"^a hint must be a plain tensor, not one of the layout torch\.sparse_coo$"):
+        model.predict(torch.zeros(1, 4, 4, 3), hint=torch.ones(1, 4, 4).to_sparse())
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_memory_does_not_grow_with_the_number_of_images(model, dtype):
     network = nn.Conv2d(3, 1, 1).eval()  # the real one only adds what it needs for a batch
@@ -338,7 +345,6 @@ def live_bytes():
         (torch.full((1, 4, 4, 3), torch.inf), r"images\[0\] has NaN or infinite"),
         (torch.full((1, 4, 4, 3), -torch.inf, dtype=torch.float16), r"images\[0\] has NaN or infinite"),
         (torch.empty(1, 4, 4, 3, device="meta"), "images must be a plain tensor, not one on the device meta"),
-        (torch.zeros(1, 4, 4, 3).to_sparse(), "images must be a plain tensor, not one of the layout torch.sparse_coo"),
         (torch.full((1, 4, 4, 3), 255.0), r"images\[0\] goes up to 255, which looks like 0..255: divide by 255"),
         (torch.zeros(1, 4, 4, 3, dtype=torch.int64), "not torch.int64"),
         (torch.zeros(1, 4, 4, 3, dtype=torch.bool), "not torch.bool"),

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,14 +24,14 @@ def wrong_values(cls):
     for name, (kind, options) in {**types["required"], **types.get("optional", {})}.items():
         wrong = ()
         if kind in ("INT", "FLOAT"):
-            wrong = (options["min"] - 1, options["max"] + 1, math.nan, math.inf, -math.inf, "1", None, True)
+            wrong = (options["min"] - 1, options["max"] + 1, math.nan, math.inf, -math.inf, 10**400, "1", None, True)
             wrong += (0.5,) if kind == "INT" else ()
         elif kind == "BOOLEAN":
-            wrong = ("false", 2, None, math.nan)
+            wrong = ("false", 2, None, math.nan, torch.ones(2))
         elif kind == "STRING":
             wrong = (7, None, "a\0b")
         elif isinstance(kind, list):
-            wrong = ("x", "", 0, None)
+            wrong = ("x", "", 0, None, np.array(["x", "y"]))
         if name not in own:
             yield from ((name, value) for value in wrong)
 

@@ -216,6 +216,25 @@ def test_videos_strung_together_lose_nothing(frames, make_clip, pixels, caplog):
     assert "for this node" in caplog.text
 
 
+def test_transparency_of_a_part_of_a_part_is_seen(frames, make_clip, module):  # noqa: F811
+    """And what no file tells of may have some. No stream is asked for, as it would have to be encoded."""
+    paths = [
+        str(make_clip(name, codec="ffv1", pixels=pixels)) for name, pixels in (("a.mkv", "yuv420p"), ("b.mkv", "bgra"))
+    ]
+    plain, clear = map(EditedVideo, paths)
+    has_alpha = module("nodes.video_input")._has_alpha
+    inner = StrungVideo([plain, clear])
+    assert has_alpha(StrungVideo([plain, inner])) and not has_alpha(StrungVideo([plain, StrungVideo([plain])]))
+    assert has_alpha(StrungVideo([plain, object()])) and inner.asked == []
+
+
+def test_strung_videos_too_long_to_hold_are_refused(frames, make_clip, module, monkeypatch):  # noqa: F811
+    path = str(make_clip("a.mkv", codec="ffv1", pixels="bgra"))
+    monkeypatch.setattr(module("birefnet_core.memory"), "free_memory", lambda: 1000)
+    with pytest.raises(MemoryError, match=r"^the video: ComfyUI gives its edited frames with transparency only all"):
+        frames(StrungVideo([EditedVideo(path), EditedVideo(path)]))
+
+
 def test_edits_that_cannot_be_had_are_one_sentence(frames, matte, source):
     class Broken(EditedVideo):
         get_components = None

@@ -327,6 +327,7 @@ def test_under_inference_mode_as_comfyui_runs_it(matte, make_clip, folders, pixe
     [
         ("video/%date:yyyy-MM-dd%/%date:hhmmss%_a", "video/2026-03-04/150607_a"),
         ("%date:yy-M-d h:m:s%", "26-3-4 15:6:7"),
+        ("%date:y d%", "y 4"),
         ("%width%/%date%/%year%", "%width%/%date%/%year%"),
         ("day/dd", "day/dd"),
     ],

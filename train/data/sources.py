@@ -135,13 +135,13 @@ class Mixture(Row):
     """
 
     def __init__(self, sources: Sequence[Source], weights: Sequence[float], *, seed: int) -> None:
-        counts = [max(1, round(w * source.samples)) for source, w in zip(sources, weights)]
+        counts = [max(1, w * source.samples) for source, w in zip(sources, weights)]
         if sum(counts) > LONGEST_EPOCH:
             raise ValueError(
                 f"with these weights of --data an epoch is {sum(counts):.3g} pictures, and may be {LONGEST_EPOCH:.0e}: "
                 "give smaller ones, of the same proportion"
             )
-        super().__init__(sources, counts)
+        super().__init__(sources, [round(count) for count in counts])
         self.seed = seed
 
     def _find(self, index: int) -> tuple[int, int]:
