@@ -205,14 +205,13 @@ class ApplyMask:
         choke: float = 0.0,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         from ..birefnet_core.matting import compose, masks
-        from ..birefnet_core.matting.despill import check_strength, take_spill
+        from ..birefnet_core.matting.despill import take_spill
         from ..birefnet_core.matting.foreground import estimate_foreground
         from ..birefnet_core.matting.screen import find_screen
         from ..birefnet_core.matting.screens_asked import none_to_despill
         from ..birefnet_core.matting.tensors import check_images, unit
 
         check_images(image, alpha=True)
-        check_strength(despill_strength)
         height, width = image.shape[1:3]
         given = masks.checked_masks(mask)
         if is_no_mask(given, (height, width)):

@@ -25,15 +25,22 @@ def as_declared(work: Callable) -> Callable:
     @functools.wraps(work)
     def checked(self, *args, **kwargs):
         given = signature.bind(self, *args, **kwargs)
-        own = inspect.signature(self.VALIDATE_INPUTS).parameters if hasattr(self, "VALIDATE_INPUTS") else ()
-        types = self.INPUT_TYPES()
-        for name, (kind, options) in {**types["required"], **types.get("optional", {})}.items():
-            if name in given.arguments and name not in own:
+        for name, (kind, options) in _inputs(type(self)).items():
+            if name in given.arguments:
                 given.arguments[name] = _value(name, given.arguments[name], kind, options)
         with torch_as_usual():  # other packs may have left another
             return work(*given.args, **given.kwargs)
 
     return checked
+
+
+@functools.cache
+def _inputs(node: type) -> dict[str, tuple]:
+    """What a node declares, but for what its own VALIDATE_INPUTS takes. Asked once: lists of files and GPUs, which may
+    change and for which folders are searched, are among the latter."""
+    own = inspect.signature(node.VALIDATE_INPUTS).parameters if hasattr(node, "VALIDATE_INPUTS") else ()
+    types = node.INPUT_TYPES()
+    return {name: each for name, each in {**types["required"], **types.get("optional", {})}.items() if name not in own}
 
 
 def _value(name: str, value: Any, kind: str | list[str], options: dict[str, Any]) -> Any:

@@ -71,14 +71,12 @@ class KeyScreen:
     @as_declared
     def key(self, image: Tensor, mask: Tensor, screen: str = "auto", despill: float = 1.0) -> tuple[Tensor, Tensor]:
         from ..birefnet_core.matting import masks
-        from ..birefnet_core.matting.despill import check_strength
         from ..birefnet_core.matting.key import key_before
         from ..birefnet_core.matting.screen import find_screen
         from ..birefnet_core.matting.screens_asked import none_seen
         from ..birefnet_core.matting.tensors import check_images, unit
 
         check_images(image)
-        check_strength(despill)
         count, height, width = image.shape[:3]
         given = masks.checked_masks(mask)
         if is_no_mask(given, (height, width)):

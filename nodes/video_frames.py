@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
+from ..birefnet_core.video.read import MOST_EVERY  # costs little
 from . import host
 from .declared import as_declared
 from .video_input import open_video
 
 CONNECTED = "(the video input)"  # stands in the list for no file
-MOST, MOST_EVERY = 2**31 - 1, 1_000_000  # frames; the latter is Span's
+MOST = 2**31 - 1
 
 
 class VideoFrames:

@@ -172,13 +172,11 @@ def run(model: MattingModel, jobs: list[Job], args: argparse.Namespace) -> int:
     failed = 0
     rank, world = place()
     together = len(jobs) < world
+    share, tells = ((rank, world), rank == 0) if together else ((), True)
     for job in jobs if together else jobs[rank::world]:
         with notes_to(lambda text: tqdm.write(text, file=sys.stderr)):
-            if together and world > 1:
-                work = partial(matte_job, model, job, args, rank, world)
-                failed += not attempt(job.source, work, tell=rank == 0) and rank == 0
-            else:
-                failed += not attempt(job.source, partial(matte_job, model, job, args))
+            done = attempt(job.source, partial(matte_job, model, job, args, *share), tell=tells)
+        failed += tells and not done
     return failed
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from ..names import entry, name_of
 from ..picture_files import READ_SUFFIXES, ImageError, is_hidden
-from ..video.animation import moves
 from ..video.source import SUFFIXES as CLIPS
+from ..video.source import is_clip_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,7 +137,7 @@ def hints_of(place: Path, source: Path, name: Path, *, only: bool, strict: bool 
     from ..video.read import Clip
 
     paths = frames_of(place, source, name, only=only)
-    if len(paths) == 1 and _moves(paths[0]):
+    if len(paths) == 1 and is_clip_file(paths[0]):
         return HintClip(Clip(paths[0], strict=strict))
     return HintFiles(paths)
 
@@ -151,8 +151,8 @@ def frames_of(place: Path, source: Path, name: Path, *, only: bool) -> list[Path
         return [place]
     folder = _folder_of(place, name)
     own = entry(folder, name.stem)
-    if not own.is_dir() and _named(folder, name, READ_SUFFIXES):
-        return [mask_of(place, name)]
+    if not own.is_dir() and (found := _named(folder, name, READ_SUFFIXES)):
+        return [_only(found, folder)]
     inside = own if own.is_dir() else place if only else None
     paths = [path for path in inside.iterdir() if _is_one_of(path, READ_SUFFIXES)] if inside else []
     if not paths and own.is_dir():
@@ -214,16 +214,12 @@ def _is_one_of(path: Path, suffixes: Collection[str]) -> bool:
     return path.suffix.lower() in suffixes and not is_hidden(path, path.parent)
 
 
-def _moves(path: Path) -> bool:
-    return path.suffix.lower() in CLIPS or moves(path)
-
-
 def read_hint(path: Path) -> Tensor:
     """The hint [h, w] 0..1 in a picture file: where it is transparent in parts that, 1 = opaque, else its brightness.
     ImageError for a file that cannot be read, and for one that moves."""
     from ..matting import images
 
-    if _moves(path):
+    if is_clip_file(path):
         raise ImageError(f"{path} moves, and the hint of a picture, or of one frame, is one picture")
     picture = images.read(path)
     if picture.alpha is not None and picture.alpha.min() < 1:

@@ -251,7 +251,9 @@ def run(args: argparse.Namespace) -> int:
     for text in left_out(args.inputs, recursive=args.recursive, out=args.out) if rank == 0 else ():
         print(text, file=sys.stderr)
     failed_clips = clips.run(model, clip_jobs, args)
-    options = dict(
+    failed_pictures = pictures.matte_files(
+        model,
+        picture_jobs[rank::world],
         size=args.size,
         mode=args.mode,
         edges=args.edges,
@@ -271,8 +273,6 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         hint_of=partial(hints.of_picture, args),
     )
-    own = picture_jobs[rank::world]
-    failed_pictures = pictures.matte_files(model, own, **options) if own else 0
     # Waits for all processes, and the first one speaks for all: torchrun stops the others where one ends in an error.
     failed_clips, failed_pictures = (sum(counts) for counts in zip(*from_all((failed_clips, failed_pictures))))
     if rank > 0:

@@ -104,7 +104,7 @@ def matte_files(model: MattingModel, jobs: list[Job], **options) -> int:
     Returns how many failed.
     """
     failed = 0
-    with tqdm(jobs, unit="picture", file=sys.stderr) as progress:
+    with tqdm(jobs, unit="picture", file=sys.stderr, disable=not jobs) as progress:
         for done, job in enumerate(progress):
             try:
                 with notes_to(lambda text: tqdm.write(text, file=sys.stderr)):

@@ -13,12 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .animation import moves
 from .colour import integers, to_rgb
 from .left_out import note_how_shown
 from .notes import note
 from .read import Clip, Frame, Span
-from .source import SUFFIXES, VideoError
+from .source import VideoError, is_clip_file
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def backgrounds(background: Background, size: tuple[int, int], pixel_aspect: Fra
     asked once a frame, for rising times.
     ValueError for an unknown colour and an empty batch, ImageError or VideoError for a file that cannot be read.
     """
-    if isinstance(background, Path) and (background.suffix.lower() in SUFFIXES or moves(background)):
+    if isinstance(background, Path) and is_clip_file(background):
         background = Clip(background)
     if isinstance(background, Clip):
         background = Loop(background)

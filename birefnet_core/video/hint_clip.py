@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -28,8 +29,8 @@ class HintClip(Sequence):
     def __getitem__(self, index: int | slice) -> Tensor | HintClip:
         if isinstance(index, int):
             return self._reading.hint(self._numbers[index])
-        part = object.__new__(HintClip)
-        part._reading, part._numbers = self._reading, self._numbers[index]
+        part = copy(self)  # which reads the same clip on
+        part._numbers = self._numbers[index]
         return part
 
 

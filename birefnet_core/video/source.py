@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from .animation import as_clip, is_animation
+from .animation import as_clip, is_animation, moves
 from .matroska import Repair, Repaired, repairs
 from .timeline import Timeline
 
@@ -46,6 +46,11 @@ ENOUGH = 100  # pictures of one stream; another that has none by then, or but on
 
 # Decoders that keep the transparency FFmpeg's own drop, for streams whose metadata say they have it.
 ALPHA_DECODERS = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
+
+
+def is_clip_file(path: Path) -> bool:
+    """Whether a file is a clip: by its suffix, or as an animated picture by what is in it."""
+    return path.suffix.lower() in SUFFIXES or moves(path)
 
 
 class VideoError(ValueError):

@@ -166,6 +166,8 @@ class _File:
         self._sounds: list[Sound] = []
         self._shown = Fraction(0)  # seconds of pictures written
         self._aspect = Fraction(1)  # of pixels, where it has to be written into the header afterwards
+        self._end = 0  # pts at which the last picture ends
+        self._lead: int | None = None  # by which the first one is decoded before it is shown
 
     def add_sound(self, source: Source, start: Fraction, end: Fraction | None) -> None:
         for track in range(audio_tracks(source)):
@@ -183,6 +185,11 @@ class _File:
         self._shown = ends
         for sound in self._sounds:
             sound.feed(begins)
+
+    def _hold(self, last: av.Packet) -> None:
+        """Let the last packet last until the last picture ends: MP4 ends with the packet stored last, which with H.264
+        need not be the picture shown last. No longer than that, or its average frame rate is less than the clip's."""
+        last.duration = max(last.duration or 0, self._end - self._lead - last.dts)
 
     def finish(self, *, everything: bool) -> None:
         """everything: with the sound to its end, else as far as there are pictures."""
@@ -222,8 +229,6 @@ class _Encoded(_File):
         self._place_for_aspect(pixel_aspect)
         colours.tag(context)
         self._durations: dict[int, int] = {}  # by pts, of the frames that are in the encoder
-        self._end = 0  # pts at which the last frame ends
-        self._lead: int | None = None  # by which pictures are decoded before they are shown
 
     def write(self, frame: av.VideoFrame) -> None:
         self._durations[frame.pts], self._end = frame.duration, frame.pts + frame.duration
@@ -242,10 +247,7 @@ class _Encoded(_File):
     def finish(self, *, everything: bool) -> None:
         packets = self._timed(self._stream.encode(None))
         if packets:
-            # MP4 ends with the packet stored last, which with H.264 need not be the picture shown last. No longer than
-            # that, or its average frame rate is less than the clip's.
-            last = packets[-1]
-            last.duration = max(last.duration, self._end - self._lead - last.dts)
+            self._hold(packets[-1])
         self._container.mux(packets)
         super().finish(everything=everything)
 
@@ -267,7 +269,6 @@ class Joined(_File):
             self._stream.codec_context.sample_aspect_ratio = aspect
             self._place_for_aspect(aspect)
         self._last: av.Packet | None = None  # not muxed yet
-        self._lead = self._end = 0  # as of _Encoded
 
     def append(self, path: Path, begins: Fraction) -> None:
         """Its packets as they are, the first one's picture shown `begins` seconds after the joined file's: MP4 rounds
@@ -297,9 +298,8 @@ class Joined(_File):
         self._mux([packet], packet.pts * tick, (packet.pts + (packet.duration or 0)) * tick)
 
     def finish(self, *, everything: bool) -> None:
-        # As of _Encoded, by what the first stretch is ahead: the last one's own may be more.
         if self._last is not None:
-            self._last.duration = max(self._last.duration or 0, self._end - self._lead - self._last.dts)
+            self._hold(self._last)
             self._append(self._last)
         super().finish(everything=everything)
 

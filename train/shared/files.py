@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from pathlib import Path
 
 from birefnet_core.names import readable
-from birefnet_core.whole import whole_file
+from birefnet_core.whole import FULL, whole_file
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)  # torch, safetensors and Pillow give no number
+MAYBE_FULL = (*FULL, None)  # torch, safetensors and Pillow give no number
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
@@ -36,6 +35,6 @@ def write_text(path: str | Path, text: str) -> None:
 
 def not_written(path: Path, error: Exception) -> OSError:
     """What to raise when `error` kept `path` from being written; says what to do if the disk may be full."""
-    full = getattr(error, "errno", None) in FULL
+    full = getattr(error, "errno", None) in MAYBE_FULL
     advice = "; free some disk space and start the same command again" if full else ""
     return OSError(f"{path} could not be written ({error}){advice}.")
